@@ -1,0 +1,60 @@
+//! The replicated state machine.
+
+use crate::id::{ProposalId, Slot};
+use alloc::string::String;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// What was decided about a proposal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// Carry it out.
+    Commit,
+    /// Do not; give back what was reserved for it.
+    Abort,
+    /// The slot carries nothing for the state machine (a leader's no-op, a change of members).
+    Noop,
+}
+
+/// One decision, as the state machine sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Decision<'a> {
+    /// Its place.
+    pub slot: Slot,
+    /// Who proposed it, if anybody.
+    pub id: Option<ProposalId>,
+    /// Commit or abort; a no-op never reaches the state machine.
+    pub verdict: Verdict,
+    /// What was proposed.
+    pub payload: &'a Bytes,
+}
+
+/// A deterministic machine: equal decisions in equal order give equal replies, equal state and equal snapshots. It reads no
+/// clock and draws no random number.
+pub trait StateMachine {
+    /// Whether this proposal could be carried out here: a participant's vote. It may reserve what the proposal needs until
+    /// the verdict.
+    fn judge(&mut self, _id: ProposalId, _payload: &Bytes) -> bool {
+        true
+    }
+
+    /// Carries a decision out and returns the reply to whoever proposed it.
+    fn apply(&mut self, decision: Decision<'_>) -> Bytes;
+
+    /// Answers a question without changing anything.
+    fn query(&self, request: &Bytes) -> Bytes;
+
+    /// The whole state: equal states give equal bytes.
+    fn snapshot(&self) -> Bytes;
+
+    /// Takes a snapshot over. [`crate::Problem::Convergence`] merges it, all other problems replace the state.
+    ///
+    /// # Errors
+    /// The bytes are not a snapshot of this machine; the state is unchanged, and the node stops.
+    fn install(&mut self, through: Slot, snapshot: Bytes) -> Result<(), InstallError>;
+}
+
+/// A snapshot that the state machine cannot take over.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the snapshot cannot be installed: {0}")]
+pub struct InstallError(pub String);

@@ -1,0 +1,109 @@
+//! A network and a storage in memory, for tests, examples and measurements of the core alone.
+
+use crate::hand_off::{Network, Recovered, Storage, StorageError};
+use crate::id::{NodeId, Slot, WriteSeq};
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+/// A network that keeps what was sent until somebody delivers it.
+#[derive(Clone, Debug)]
+pub struct Outbox<M> {
+    /// Receiver and message, in the order of sending.
+    pub sent: Vec<(NodeId, M)>,
+}
+
+impl<M> Default for Outbox<M> {
+    fn default() -> Self {
+        Self { sent: Vec::new() }
+    }
+}
+
+impl<M> Network<M> for Outbox<M> {
+    fn send(&mut self, to: NodeId, message: M) {
+        self.sent.push((to, message));
+    }
+}
+
+/// A disk in memory. By default every write is durable at once; with [`MemoryStorage::held`] it is durable only after
+/// [`MemoryStorage::sync`], and [`MemoryStorage::crash`] loses the rest.
+#[derive(Clone, Debug)]
+pub struct MemoryStorage<R> {
+    disk: Recovered<R>,
+    queued: Vec<Write<R>>,
+    durable: WriteSeq,
+    hold: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Write<R> {
+    Append(WriteSeq, R),
+    Checkpoint(WriteSeq, Slot, Bytes, Vec<R>),
+}
+
+impl<R> Default for MemoryStorage<R> {
+    fn default() -> Self {
+        Self { disk: Recovered::default(), queued: Vec::new(), durable: WriteSeq::ZERO, hold: false }
+    }
+}
+
+impl<R: Clone> MemoryStorage<R> {
+    /// An empty disk whose writes wait for [`MemoryStorage::sync`].
+    #[must_use]
+    pub fn held() -> Self {
+        Self { hold: true, ..Self::default() }
+    }
+
+    /// Makes everything queued durable.
+    pub fn sync(&mut self) {
+        for write in self.queued.drain(..) {
+            match write {
+                Write::Append(seq, record) => {
+                    self.disk.records.push(record);
+                    self.durable = seq;
+                }
+                Write::Checkpoint(seq, through, snapshot, tail) => {
+                    self.disk = Recovered { snapshot: Some((through, snapshot)), records: tail };
+                    self.durable = seq;
+                }
+            }
+        }
+    }
+
+    /// What a new boot would find: everything durable, nothing else.
+    #[must_use]
+    pub fn crash(self) -> Self {
+        Self { disk: self.disk, queued: Vec::new(), durable: WriteSeq::ZERO, hold: self.hold }
+    }
+
+    /// What is durable.
+    #[must_use]
+    pub const fn contents(&self) -> &Recovered<R> {
+        &self.disk
+    }
+
+    fn settle(&mut self) {
+        if !self.hold {
+            self.sync();
+        }
+    }
+}
+
+impl<R: Clone> Storage<R> for MemoryStorage<R> {
+    fn recover(&mut self) -> Result<Recovered<R>, StorageError> {
+        Ok(self.disk.clone())
+    }
+
+    fn append(&mut self, seq: WriteSeq, record: &R) {
+        self.queued.push(Write::Append(seq, record.clone()));
+        self.settle();
+    }
+
+    fn checkpoint(&mut self, seq: WriteSeq, through: Slot, snapshot: &Bytes, tail: &[R]) {
+        self.queued.push(Write::Checkpoint(seq, through, snapshot.clone(), tail.to_vec()));
+        self.settle();
+    }
+
+    fn durable(&mut self) -> Result<WriteSeq, StorageError> {
+        Ok(self.durable)
+    }
+}

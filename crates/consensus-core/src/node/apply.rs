@@ -1,0 +1,104 @@
+//! From decisions to the state machine: sessions, replies, reads, snapshots.
+
+use super::gate::Decided;
+use super::{Node, NodeError, Outcome, Reply};
+use crate::algorithm::ConsensusAlgorithm;
+use crate::hand_off::{Network, Storage};
+use crate::id::{ProposalId, ReadId, Slot};
+use crate::machine::{Decision, StateMachine, Verdict};
+use crate::session::Admission;
+use crate::snapshot;
+use bytes::Bytes;
+
+/// What one decision costs beyond its payload, when it is judged whether a snapshot is due.
+const DECISION_BYTES: u64 = 32;
+
+impl<A, N, S, M> Node<A, N, S, M>
+where
+    A: ConsensusAlgorithm,
+    N: Network<A::Message>,
+    S: Storage<A::Record>,
+    M: StateMachine,
+{
+    pub(super) fn apply(&mut self, decided: Decided) -> Result<(), NodeError> {
+        let Decided { slot, id, verdict, payload } = decided;
+        if Self::ordered() && slot != self.applied.next() {
+            return Err(NodeError::OutOfOrder { slot, applied: self.applied });
+        }
+        self.applied = self.applied.max(slot);
+        self.compaction.since_last += payload.len() as u64 + DECISION_BYTES;
+        let outcome = match (verdict, id) {
+            (Verdict::Noop, _) => Outcome::Noop,
+            (Verdict::Commit, Some(id)) => self.apply_once(slot, id, &payload),
+            (Verdict::Commit, None) => {
+                Outcome::Applied(self.machine.apply(Decision { slot, id, verdict, payload: &payload }))
+            }
+            (Verdict::Abort, _) => {
+                Outcome::Aborted(self.machine.apply(Decision { slot, id, verdict, payload: &payload }))
+            }
+        };
+        if let Some(id) = id {
+            self.replies.push(Reply::Done { id, slot, outcome });
+        }
+        Ok(())
+    }
+
+    fn apply_once(&mut self, slot: Slot, id: ProposalId, payload: &Bytes) -> Outcome {
+        if Self::ordered() && id.opens_session() {
+            return Outcome::Opened(self.sessions.open(slot));
+        }
+        match self.sessions.admit(slot, id) {
+            Admission::Fresh => {
+                let decision = Decision { slot, id: Some(id), verdict: Verdict::Commit, payload };
+                let reply = self.machine.apply(decision);
+                self.sessions.record(id, &reply);
+                Outcome::Applied(reply)
+            }
+            Admission::Repeated(reply) => Outcome::Applied(reply),
+            Admission::Stale => Outcome::Stale,
+            Admission::Expired => Outcome::Expired,
+        }
+    }
+
+    pub(super) fn install(&mut self, through: Slot, bytes: &Bytes) -> Result<(), NodeError> {
+        let (sessions, state) = snapshot::open(bytes)?;
+        self.machine.install(through, state)?;
+        self.sessions = sessions;
+        self.applied = self.applied.max(through);
+        self.compaction.since_last = 0;
+        self.compaction.last_size = bytes.len() as u64;
+        Ok(())
+    }
+
+    pub(super) fn park_read(&mut self, id: ReadId, at: Slot) {
+        if at <= self.applied {
+            self.replies.push(Reply::ReadReady { id, at });
+        } else {
+            self.parked_reads.push((at, id));
+        }
+    }
+
+    pub(super) fn serve_parked_reads(&mut self) {
+        if self.parked_reads.is_empty() {
+            return;
+        }
+        let (applied, replies) = (self.applied, &mut self.replies);
+        self.parked_reads.retain(|&(at, id)| {
+            if at <= applied {
+                replies.push(Reply::ReadReady { id, at });
+            }
+            at > applied
+        });
+    }
+
+    pub(super) fn snapshot_if_due(&mut self) -> Option<(Slot, Bytes)> {
+        let compaction = &mut self.compaction;
+        if compaction.since_last <= compaction.threshold.max(compaction.last_size) {
+            return None;
+        }
+        let snapshot = snapshot::seal(&self.sessions, &self.machine.snapshot());
+        compaction.since_last = 0;
+        compaction.last_size = snapshot.len() as u64;
+        Some((self.applied, snapshot))
+    }
+}
