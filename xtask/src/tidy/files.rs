@@ -94,7 +94,7 @@ fn check_profile(sources: &[Source], broken: &mut Vec<String>) {
         for (number, line) in source.text.lines().enumerate() {
             let names =
                 |name: &&str| line.contains(&format!("use {name}")) || line.contains(&format!(" {name}"));
-            if algorithms.iter().any(|name| names(name)) && !line.trim_start().starts_with("//") {
+            if algorithms.iter().any(names) && !line.trim_start().starts_with("//") {
                 let place = format!("{}:{}", source.path.display(), number + 1);
                 broken.push(format!("{place}: only profile.rs names an algorithm"));
             }
