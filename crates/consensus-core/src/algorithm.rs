@@ -49,7 +49,8 @@ pub trait ConsensusAlgorithm: Sized {
     /// What an observer may know.
     fn status(&self) -> Status;
 
-    /// Stateless checks (signatures, shape) that a driver may run on another core before `step`, which may rely on them.
+    /// Stateless checks (signatures, shape) that `step` may rely on. The node runs them on each [`crate::Event::Message`]; a
+    /// driver may run them on another core and hand the message in as [`crate::Event::Screened`].
     ///
     /// # Errors
     /// The offence that the sender is to be accused of.
