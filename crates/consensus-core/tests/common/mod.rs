@@ -216,6 +216,13 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.wire.iter()
     }
 
+    /// Delivers what is in flight now, and not what follows from it.
+    pub fn deliver_all(&mut self) {
+        for (from, to, message) in std::mem::take(&mut self.wire) {
+            self.handle(to, Event::Message { from, message });
+        }
+    }
+
     fn deliver(&mut self) {
         let place = self.rng.random_range(0..self.wire.len());
         let (from, to, message) = self.wire.swap_remove(place);
