@@ -1,37 +1,17 @@
 //! In a steady state the node itself allocates nothing, whatever an algorithm persists, sends, decides or times.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-#![allow(unsafe_code, reason = "an allocator that counts can only be written so")]
 
+mod common;
+
+use common::heap::{Counted, allocations};
+use common::puppet::Puppet;
 use consensus_core::{
-    Boot, Bytes, ConfigError, ConsensusAlgorithm, Decision, Epoch, Event, Faults, Guarantees, In, Input,
-    InstallError, Members, Membership, Network, Node, NodeConfig, NodeId, Out, Problem, Reads, Recovered,
-    Resilience, Role, Slot, StateMachine, Status, Storage, StorageError, Termination, Time, Timing, Verdict,
-    WriteSeq,
+    Boot, Bytes, ConfigError, ConsensusAlgorithm, Decision, Epoch, Event, Guarantees, In, Input,
+    InstallError, Members, Network, Node, NodeConfig, NodeId, Out, Recovered, Role, Slot, StateMachine,
+    Status, Storage, StorageError, Time, Verdict, WriteSeq,
 };
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::time::Duration;
-
-struct Counted;
-
-thread_local! {
-    static COUNT: Cell<usize> = const { Cell::new(0) };
-}
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counted {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        COUNT.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps the contract of `dealloc`.
-        unsafe { System.dealloc(place, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counted = Counted;
@@ -43,15 +23,7 @@ struct Busy {
 
 impl ConsensusAlgorithm for Busy {
     const NAME: &'static str = "busy";
-    const GUARANTEES: Guarantees = Guarantees {
-        problem: Problem::Log,
-        faults: Faults::CrashRecovery,
-        resilience: Resilience::Half,
-        timing: Timing::PartialSynchrony,
-        termination: Termination::AfterStabilisation,
-        reads: Reads::Barrier,
-        membership: Membership::Static,
-    };
+    const GUARANTEES: Guarantees = Puppet::GUARANTEES;
     type Config = ();
     type Message = u64;
     type Record = u64;
@@ -136,14 +108,15 @@ fn a_steady_state_allocates_nothing() {
     let nowhere = Nowhere::default;
     let mut node = Node::open(config, Time::ZERO, nowhere(), nowhere(), nowhere()).unwrap();
     let mut rounds = |from: u64, to: u64| {
-        let before = COUNT.with(Cell::get);
-        for now in from..to {
-            let event = Event::Message { from: NodeId(2), message: now };
-            node.handle(Time::from_nanos(now), event).unwrap();
-            node.handle(Time::from_nanos(now), Event::Tick).unwrap();
-            assert_eq!(node.deadline(), Some(Time::from_nanos(now + 1)));
-        }
-        COUNT.with(Cell::get) - before
+        let burst = || {
+            for now in from..to {
+                let event = Event::Message { from: NodeId(2), message: now };
+                node.handle(Time::from_nanos(now), event).unwrap();
+                node.handle(Time::from_nanos(now), Event::Tick).unwrap();
+                assert_eq!(node.deadline(), Some(Time::from_nanos(now + 1)));
+            }
+        };
+        allocations(burst).0
     };
     let warming = rounds(0, 100);
     assert!(warming > 0, "the buffers grow to their size once, or nothing is counted");

@@ -1,8 +1,10 @@
 //! The codec and what is decoded by it: hostile bytes give an error, never a panic and never a large allocation.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-#![allow(unsafe_code, reason = "an allocator that counts can only be written so")]
 
+mod common;
+
+use common::heap::{Counted, allocations};
 use consensus_core::wire::{self, WireError};
 use consensus_core::{
     Bytes, Change, ClientId, Epoch, MAX_MEMBERS, Members, NodeId, ProposalId, Refusal, Sessions, Slot,
@@ -11,38 +13,13 @@ use consensus_core::{
 use quickcheck::{Arbitrary, Gen, QuickCheck, quickcheck};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Notes the largest allocation of the thread.
-struct Watched;
-
-thread_local! {
-    static LARGEST: Cell<usize> = const { Cell::new(0) };
-}
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Watched {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LARGEST.with(|largest| largest.set(largest.get().max(layout.size())));
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps the contract of `dealloc`.
-        unsafe { System.dealloc(place, layout) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Watched = Watched;
+static ALLOCATOR: Counted = Counted;
 
 fn largest_allocation(work: impl FnOnce()) -> usize {
-    LARGEST.with(|largest| largest.set(0));
-    work();
-    LARGEST.with(Cell::get)
+    allocations(work).1
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

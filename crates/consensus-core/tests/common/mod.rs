@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of it")]
 
+pub mod heap;
 pub mod puppet;
 
 use consensus_core::memory::{MemoryStorage, Outbox};
