@@ -61,9 +61,13 @@ impl<A: Runnable, M: StateMachine> Driver<A, M> {
         clock: Clock,
         shared: Arc<Shared>,
     ) -> Self {
+        let (status, applied) = (node.status(), node.applied());
+        let leader = status.leader;
+        shared.applied.store(applied.0, Release);
+        shared.view.send_replace(View { status, applied });
         Self {
             me: config.node,
-            leader: node.status().leader,
+            leader,
             node,
             clock,
             shared,

@@ -227,7 +227,8 @@ mod tests {
 
     #[test]
     fn a_length_over_the_bound_is_refused_before_anything_arrives() {
-        let result = read(&u32::MAX.to_le_bytes());
+        let length = u32::MAX.to_le_bytes();
+        let result = read(&length);
         assert!(matches!(result, Err(FrameError::Length { .. })), "{result:?}");
     }
 
