@@ -108,8 +108,6 @@ pub(crate) enum FrameError {
     Sender { claimed: NodeId, owner: NodeId },
     #[error("a frame body that does not decode: {0}")]
     Body(#[from] WireError),
-    #[error("a message that breaks the protocol: {0}")]
-    Offence(String),
 }
 
 /// One frame in a buffer, checked up to its body.
