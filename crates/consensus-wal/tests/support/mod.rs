@@ -342,8 +342,9 @@ impl DiskFile for FaultyFile {
         }
         state.syncs += 1;
         let file = &mut state.files[self.1];
-        file.durable = file.now.clone();
-        file.unsynced.clear();
+        for piece in std::mem::take(&mut file.unsynced) {
+            put(&mut file.durable, piece.offset, &piece.bytes);
+        }
         Ok(())
     }
 }
