@@ -63,7 +63,10 @@ fn run(seed: u64, boots: u64) -> u64 {
     let (mut acknowledged, mut in_flight) = (Model::new(), Model::new());
     let mut frames = 0;
     for boot in 0..boots {
-        if boot > 0 {
+        disk.forget_failed_syncs(false);
+        if dice.below(3) == 0 {
+            disk.restart_process();
+        } else {
             disk.crash(dice);
         }
         let most = [30, 120, 600][dice.below(3) as usize];
@@ -77,6 +80,7 @@ fn run(seed: u64, boots: u64) -> u64 {
             "seed {seed}, boot {boot}: recovered\n{found:?}\ninstead of\n{acknowledged:?}\nor\n{in_flight:?}"
         );
         acknowledged = found;
+        disk.forget_failed_syncs(dice.below(2) == 0);
         let mut batch = Batch::new();
         loop {
             in_flight = acknowledged.clone();

@@ -92,6 +92,27 @@ fn a_damaged_frame_is_named_by_its_offset() {
 }
 
 #[test]
+fn a_frame_that_is_gone_is_noticed_by_a_later_one() {
+    let (image, _) = sample();
+    for (name, bytes) in image.iter().filter(|(name, _)| name.ends_with(".seg")) {
+        let marks = |place: &usize| bytes[*place..].starts_with(b"walf");
+        let headers: Vec<usize> = (0..bytes.len()).filter(marks).map(|mark| mark - 20).collect();
+        for pair in headers.windows(2) {
+            for gone in [pair[0]..pair[1], pair[0]..pair[0] + 24, pair[0] + 24..pair[1]] {
+                let mut damaged = image.clone();
+                damaged.get_mut(name).unwrap()[gone].fill(0);
+                match reopen(&damaged) {
+                    Err(StorageError::Corrupt { place, offset, .. }) => {
+                        assert_eq!((&place, offset), (name, pair[0] as u64));
+                    }
+                    other => panic!("{name} at {}: {other:?}", pair[0]),
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_missing_or_shortened_file_is_refused() {
     let (image, _) = sample();
     for name in image.keys() {

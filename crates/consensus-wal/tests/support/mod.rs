@@ -71,6 +71,7 @@ struct State {
     operations: u64,
     writes: u64,
     syncs: u64,
+    forgets: bool,
 }
 
 /// Clones are handles to the same disk.
@@ -188,6 +189,16 @@ impl FaultyDisk {
         }
         state.names = state.durable_names.clone();
         state.budget = None;
+    }
+
+    /// The process dies and is started again; the operating system lives on, with all that was written.
+    pub fn restart_process(&self) {
+        self.0.borrow_mut().budget = None;
+    }
+
+    /// A sync that fails from now on leaves memory that is taken for clean, as Linux does.
+    pub fn forget_failed_syncs(&self, forgets: bool) {
+        self.0.borrow_mut().forgets = forgets;
     }
 
     pub fn operations(&self) -> u64 {
@@ -323,11 +334,17 @@ impl DiskFile for FaultyFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.0.0.borrow_mut();
-        state.operate()?;
+        if let Err(cause) = state.operate() {
+            if state.forgets {
+                state.files[self.1].unsynced.clear();
+            }
+            return Err(cause);
+        }
         state.syncs += 1;
         let file = &mut state.files[self.1];
-        file.durable = file.now.clone();
-        file.unsynced.clear();
+        for piece in std::mem::take(&mut file.unsynced) {
+            put(&mut file.durable, piece.offset, &piece.bytes);
+        }
         Ok(())
     }
 }
