@@ -52,7 +52,10 @@ fn main() {
     runtime.block_on(async {
         let handles = start(&directory).await;
         handles[0].propose(Bytes::new()).await.unwrap();
-        println!("{:<8} {:>8} {:>12} {:>10} {:>10}", "what", "clients", "per second", "p50 µs", "p99 µs");
+        println!(
+            "{:<8} {:>8} {:>12} {:>10} {:>10} {:>10}",
+            "what", "clients", "per second", "p50 µs", "p99 µs", "CPU µs"
+        );
         for what in ["propose", "barrier"] {
             for clients in [1, 64, 256] {
                 measure(what, clients, Duration::from_secs(seconds), &handles).await;
@@ -81,7 +84,7 @@ async fn start(directory: &tempfile::TempDir) -> Vec<Handle<Raft>> {
 }
 
 async fn measure(what: &'static str, clients: usize, span: Duration, handles: &[Handle<Raft>]) {
-    let end = Instant::now() + span;
+    let (cpu, end) = (cpu_micros(), Instant::now() + span);
     let tasks: Vec<_> = (0..clients)
         .map(|client| {
             let handle = handles[client % handles.len()].clone();
@@ -110,5 +113,14 @@ async fn measure(what: &'static str, clients: usize, span: Duration, handles: &[
     micros.sort_unstable();
     let quantile = |part: usize| micros[(micros.len() * part / 100).min(micros.len() - 1)];
     let rate = micros.len() as f64 / span.as_secs_f64();
-    println!("{what:<8} {clients:>8} {rate:>12.0} {:>10} {:>10}", quantile(50), quantile(99));
+    let cpu = (cpu_micros() - cpu) / micros.len() as u64;
+    println!("{what:<8} {clients:>8} {rate:>12.0} {:>10} {:>10} {cpu:>10}", quantile(50), quantile(99));
+}
+
+/// What this process has spent so far on all cores (Linux; zero elsewhere).
+fn cpu_micros() -> u64 {
+    const TICK_MICROS: u64 = 10_000;
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum::<u64>() * TICK_MICROS
 }

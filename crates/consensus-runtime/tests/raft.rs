@@ -1,5 +1,6 @@
 //! Raft on real sockets and disks: three replicas in this process.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
+#![allow(clippy::disallowed_methods, reason = "a test measures time")]
 
 mod support;
 
