@@ -199,6 +199,11 @@ impl SimDisk {
         self.0.borrow_mut().budget = Some(operations);
     }
 
+    /// The power does not fail after all.
+    pub fn keep_power(&self) {
+        self.0.borrow_mut().budget = None;
+    }
+
     /// The power fails now, if it has not, and comes back: some of what was not synced is lost.
     pub fn crash(&self, choices: &mut Stream) {
         self.0.borrow_mut().crash(choices);

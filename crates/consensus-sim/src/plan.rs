@@ -72,6 +72,8 @@ pub struct DiskPlan {
     pub slow: Duration,
     /// How large a segment of the journal is: small ones rotate often.
     pub segment_bytes: u64,
+    /// How many zeros the journal writes ahead.
+    pub zero_ahead_bytes: u64,
 }
 
 /// What the clients do.
@@ -147,6 +149,7 @@ impl Plan {
                 slow_ppm: 0,
                 slow: Duration::ZERO,
                 segment_bytes: 64 << 10,
+                zero_ahead_bytes: 0,
             },
             burst: Duration::ZERO,
             compact_after_bytes: 1 << 20,
@@ -186,6 +189,7 @@ impl DiskPlan {
             slow_ppm: if draw.chance(MILLION / 3) { draw.between(1_000, 50_000) } else { 0 },
             slow: Duration::from_millis(draw.between(10, 300)),
             segment_bytes: *draw.pick(&[4 << 10, 16 << 10, 64 << 10]).unwrap_or(&(64 << 10)),
+            zero_ahead_bytes: *draw.pick(&[0, 4 << 10, 16 << 10]).unwrap_or(&0),
         }
     }
 }

@@ -5,9 +5,9 @@
 
 use bytes::Bytes;
 use consensus_core::{
-    Boot, ConfigError, ConsensusAlgorithm, Epoch, Faults, Guarantees, In, Input, Members, Membership, NodeId, Out,
-    Problem, ProposalId, Reads, Refusal, Resilience, Role, Slot, Status, Termination, Time, Timing, Verdict,
-    WriteSeq, quorum,
+    Boot, ConfigError, ConsensusAlgorithm, Epoch, Faults, Guarantees, In, Input, Members, Membership, NodeId,
+    Out, Problem, ProposalId, Reads, Refusal, Resilience, Role, Slot, Status, Termination, Time, Timing,
+    Verdict, WriteSeq, quorum,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -120,8 +120,8 @@ impl ConsensusAlgorithm for Toy {
             }
             Input::Message { from, message: Message::Have { length } } => {
                 let known = self.have.entry(from).or_default();
+                self.dirty |= length > *known;
                 *known = length.max(*known);
-                self.dirty = true;
             }
             Input::Timer(Timer::Retransmit) => {
                 out.set_timer(Timer::Retransmit, now + RETRANSMIT);
@@ -183,7 +183,14 @@ impl Toy {
         self.writing.insert(seq, self.log.len() as u64);
     }
 
-    fn on_append(&mut self, from: NodeId, after: u64, entries: Vec<Entry>, decided: u64, out: &mut Out<Self>) {
+    fn on_append(
+        &mut self,
+        from: NodeId,
+        after: u64,
+        entries: Vec<Entry>,
+        decided: u64,
+        out: &mut Out<Self>,
+    ) {
         let gap = after > self.log.len() as u64;
         if !gap || self.flaw == Flaw::AcceptGaps {
             let known = (self.log.len() as u64).saturating_sub(after);
@@ -205,7 +212,9 @@ impl Toy {
 
     fn decide_through(&mut self, through: u64, out: &mut Out<Self>) {
         while self.decided < through {
-            let Some(entry) = usize::try_from(self.decided).ok().and_then(|index| self.log.get(index)) else { return };
+            let Some(entry) = usize::try_from(self.decided).ok().and_then(|index| self.log.get(index)) else {
+                return;
+            };
             self.decided += 1;
             let mut payload = entry.payload.clone();
             if self.flaw == Flaw::DecideOwn && self.decided == 7 {

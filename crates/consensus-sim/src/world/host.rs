@@ -6,6 +6,7 @@ use crate::machine::{Applied, Journal, Key, Registers};
 use crate::network::Outbox;
 use crate::oracle::Property;
 use crate::plan::DiskPlan;
+use crate::random::MILLION;
 use crate::storage::{Platter, SimStorage};
 use crate::watch::{Tap, Watched, WatchedConfig};
 use consensus_core::{
@@ -14,6 +15,9 @@ use consensus_core::{
 };
 use std::collections::BTreeMap;
 use std::rc::Rc;
+
+/// How long a node that crashed while it recovered stays down.
+const RECOVERY_PAUSE: core::time::Duration = core::time::Duration::from_millis(3);
 
 type SimNode<A> = Node<
     Watched<A>,
@@ -25,7 +29,7 @@ type SimNode<A> = Node<
 /// The machine that a node runs on: what outlives the node, and the node while it runs.
 pub(super) struct Host<A: ConsensusAlgorithm> {
     pub(super) id: NodeId,
-    platter: Platter<A::Record>,
+    platter: Platter,
     pub(super) node: Option<SimNode<A>>,
     /// Counts boots, so that what was planned for an earlier one is ignored.
     pub(super) boot: u64,
@@ -44,7 +48,7 @@ impl<A: ConsensusAlgorithm> Host<A> {
     pub(super) fn new(id: NodeId, disk: &DiskPlan) -> Self {
         Self {
             id,
-            platter: Platter::new(disk.segment_bytes),
+            platter: Platter::new(id, disk),
             node: None,
             boot: 0,
             lost: false,
@@ -111,9 +115,15 @@ impl<A: ConsensusAlgorithm> World<A> {
             check_invariants: true,
         };
         let machine = Registers::new(Rc::clone(&host.journal));
-        let opened = SimStorage::on(&host.platter)
-            .map_err(NodeError::from)
-            .and_then(|storage| Node::open(config, self.now, Outbox::default(), storage, machine));
+        let interrupted = self.stormy && self.streams.disk.chance(MILLION / 10);
+        let opened =
+            host.platter.open(interrupted.then_some(&mut self.streams.disk)).map_err(NodeError::from);
+        if interrupted && opened.is_err() {
+            self.fail_again(index);
+            return;
+        }
+        let opened =
+            opened.and_then(|storage| Node::open(config, self.now, Outbox::default(), storage, machine));
         match opened {
             Ok(node) => {
                 host.node = Some(node);
@@ -123,6 +133,17 @@ impl<A: ConsensusAlgorithm> World<A> {
                 self.oracle.fail(Property::Recovery, self.now, format!("{id} does not start: {error}"));
             }
         }
+    }
+
+    /// The power failed in the midst of recovery: the node tries again.
+    fn fail_again(&mut self, index: usize) {
+        let Some(host) = self.hosts.get_mut(index) else { return };
+        host.platter.crash(&mut self.streams.disk);
+        self.counts.crashes += 1;
+        let (id, boot) = (host.id, host.boot);
+        self.trace.event(self.now, 22, id.0);
+        self.trace.say(self.now, || format!("{id} crashes while it recovers"));
+        self.plan_in(RECOVERY_PAUSE, Happening::Restart { node: index, boot });
     }
 
     /// Takes the power from the node. What it had not synced is lost, in part.
@@ -334,7 +355,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     pub(super) fn on_disk_done(&mut self, index: usize, boot: u64) {
         let Some(host) = self.hosts.get_mut(index).filter(|host| host.boot == boot) else { return };
         let Some(node) = &mut host.node else { return };
-        node.storage().complete();
+        node.storage().complete(&mut self.streams.disk);
         self.counts.syncs += 1;
         let id = host.id;
         self.trace.event(self.now, 4, id.0);

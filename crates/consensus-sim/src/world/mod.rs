@@ -19,6 +19,9 @@ use core::time::Duration;
 use host::Host;
 use std::collections::BinaryHeap;
 
+/// The most events that may wait. An algorithm that answers each message by more than one brings this about.
+const MAX_WAITING: usize = 200_000;
+
 /// What a run is made from.
 #[derive(Clone, Debug)]
 pub struct Setup<A: ConsensusAlgorithm> {
@@ -301,6 +304,10 @@ impl<A: ConsensusAlgorithm> World<A> {
         let Some(Reverse(entry)) = self.queue.pop() else { return false };
         self.now = entry.at;
         self.happen(entry.happening);
+        if self.queue.len() > MAX_WAITING {
+            let detail = format!("more than {MAX_WAITING} events wait: a storm of messages");
+            self.oracle.fail(Property::Progress, self.now, detail);
+        }
         true
     }
 
