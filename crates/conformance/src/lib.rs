@@ -26,9 +26,9 @@
 mod claims;
 mod panics;
 mod report;
-mod suite;
 pub mod subjects;
+mod suite;
 
 pub use claims::{Claims, Unsupported, claims_of};
 pub use report::{FailedSeed, SuiteReport};
-pub use suite::{Options, Tuning, check, run_seed};
+pub use suite::{Options, Tune, Tuning, check, run_seed};

@@ -16,9 +16,8 @@ pub(crate) fn guarded<T>(act: impl FnOnce() -> T) -> Result<T, String> {
     HOOK.call_once(|| {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            let guarded = SAID.with_borrow_mut(|said| {
-                said.as_mut().map(|said| *said = info.to_string()).is_some()
-            });
+            let guarded =
+                SAID.with_borrow_mut(|said| said.as_mut().map(|said| *said = info.to_string()).is_some());
             if !guarded {
                 before(info);
             }

@@ -108,7 +108,11 @@ impl fmt::Display for SuiteReport {
             writeln!(f)?;
         }
         let (runs, faults) = (self.runs, self.counts.faults());
-        writeln!(f, "{:<10} {:<24} {:>8} {:>16} {:>8}", "algorithm", "property", "runs", "faults injected", "failed")?;
+        writeln!(
+            f,
+            "{:<10} {:<24} {:>8} {:>16} {:>8}",
+            "algorithm", "property", "runs", "faults injected", "failed"
+        )?;
         for &property in &self.properties {
             let failed = self.failures.iter().filter(|failed| failed.failure.property == property).count();
             writeln!(f, "{:<10} {:<24} {runs:>8} {faults:>16} {failed:>8}", self.algorithm, property.name())?;

@@ -2,7 +2,7 @@
 
 use crate::claims::{Claims, Unsupported, claims_of};
 use crate::panics::guarded;
-use crate::report::{FailedSeed, SuiteReport};
+use crate::report::SuiteReport;
 use consensus_core::{ConsensusAlgorithm, Time};
 use consensus_sim::{Counts, Failure, Plan, Property, Report, Setup, Stream, run};
 use core::ops::Range;
