@@ -1,0 +1,3 @@
+//! A replicated key-value store that speaks the etcd v3 API.
+
+pub mod proto;
