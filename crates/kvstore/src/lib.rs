@@ -1,3 +1,8 @@
 //! A replicated key-value store that speaks the etcd v3 API.
 
+pub mod command;
+pub mod error;
+pub mod machine;
 pub mod proto;
+pub mod store;
+pub mod validate;
