@@ -200,8 +200,17 @@ mod tests {
 
     fn commands() -> Vec<Command> {
         vec![
-            Command::Put(PutRequest { key: "k".into(), value: "v".into(), lease: 7, ..PutRequest::default() }),
-            Command::DeleteRange(DeleteRangeRequest { key: "k".into(), prev_kv: true, ..DeleteRangeRequest::default() }),
+            Command::Put(PutRequest {
+                key: "k".into(),
+                value: "v".into(),
+                lease: 7,
+                ..PutRequest::default()
+            }),
+            Command::DeleteRange(DeleteRangeRequest {
+                key: "k".into(),
+                prev_kv: true,
+                ..DeleteRangeRequest::default()
+            }),
             Command::Txn(TxnRequest::default()),
             Command::Compact(CompactionRequest { revision: 9, physical: true }),
             Command::Range(RangeRequest { key: "k".into(), limit: 3, ..RangeRequest::default() }),

@@ -126,7 +126,10 @@ mod tests {
     fn what_cannot_be_decoded_changes_nothing() {
         let mut machine = KvMachine::default();
         let before = machine.snapshot();
-        assert_eq!(decide(&mut machine, 1, &Bytes::from_static(b"rubbish")), Reply::Refused(Reason::Malformed));
+        assert_eq!(
+            decide(&mut machine, 1, &Bytes::from_static(b"rubbish")),
+            Reply::Refused(Reason::Malformed)
+        );
         assert_eq!(
             Reply::decode(&machine.query(&put("a"))),
             Ok(Reply::Refused(Reason::Store(StoreError::ReadOnly)))

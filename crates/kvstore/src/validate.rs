@@ -24,7 +24,8 @@ pub fn range(request: &RangeRequest) -> Result<(), ApiError> {
     if request.key.is_empty() {
         return Err(ApiError::EmptyKey);
     }
-    if SortOrder::try_from(request.sort_order).is_err() || SortTarget::try_from(request.sort_target).is_err() {
+    if SortOrder::try_from(request.sort_order).is_err() || SortTarget::try_from(request.sort_target).is_err()
+    {
         return Err(ApiError::InvalidSortOption);
     }
     Ok(())
@@ -100,7 +101,10 @@ impl<'r> Writes<'r> {
     fn of(branch: &'r [RequestOp]) -> Result<Self, ApiError> {
         let mut writes = Self::default();
         for op in branch {
-            if let Some(Request::RequestDeleteRange(request)) = &op.request {
+            // etcd lets a branch empty everything from a key on and put there: its operations happen in their order.
+            if let Some(Request::RequestDeleteRange(request)) = &op.request
+                && request.range_end.as_ref() != [0]
+            {
                 writes.deletes.push(KeyRange::new(&request.key, &request.range_end));
             }
         }
@@ -170,7 +174,7 @@ mod tests {
         assert_eq!(check(vec![put_op("a"), put_op("a")]), Err(ApiError::DuplicateKey));
         assert_eq!(check(vec![put_op("b"), delete_op("a", "c")]), Err(ApiError::DuplicateKey));
         assert_eq!(check(vec![put_op("c"), delete_op("a", "c")]), Ok(()));
-        assert_eq!(check(vec![put_op("c"), delete_op("a", "\0")]), Err(ApiError::DuplicateKey));
+        assert_eq!(check(vec![delete_op("a", "\0"), put_op("c")]), Ok(()));
         assert_eq!(check(vec![delete_op("a", ""), delete_op("a", "c")]), Ok(()));
     }
 
@@ -178,8 +182,14 @@ mod tests {
     fn nested_transactions_count_as_both_of_their_branches() {
         assert_eq!(check(vec![nested(vec![put_op("a")], vec![put_op("a")])]), Ok(()));
         assert_eq!(check(vec![put_op("a"), nested(vec![], vec![put_op("a")])]), Err(ApiError::DuplicateKey));
-        assert_eq!(check(vec![put_op("a"), nested(vec![delete_op("a", "")], vec![])]), Err(ApiError::DuplicateKey));
-        assert_eq!(check(vec![delete_op("a", ""), nested(vec![put_op("a")], vec![])]), Err(ApiError::DuplicateKey));
+        assert_eq!(
+            check(vec![put_op("a"), nested(vec![delete_op("a", "")], vec![])]),
+            Err(ApiError::DuplicateKey)
+        );
+        assert_eq!(
+            check(vec![delete_op("a", ""), nested(vec![put_op("a")], vec![])]),
+            Err(ApiError::DuplicateKey)
+        );
         let twice = vec![nested(vec![put_op("a")], vec![]), nested(vec![], vec![put_op("a")])];
         assert_eq!(check(twice), Err(ApiError::DuplicateKey));
     }

@@ -18,7 +18,8 @@ mod snapshot;
 mod txn;
 
 use crate::proto::etcdserverpb::{
-    DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse, RangeRequest, RangeResponse, ResponseHeader,
+    DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse, RangeRequest, RangeResponse,
+    ResponseHeader,
 };
 use crate::proto::mvccpb::KeyValue;
 use bytes::Bytes;

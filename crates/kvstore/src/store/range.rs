@@ -56,10 +56,10 @@ pub(super) fn run(store: &Store, request: &RangeRequest, current: i64) -> RangeR
     let range = KeyRange::new(&request.key, &request.range_end);
     // A transaction that reads sees its own writes, whose revision the store does not count yet.
     let revision = if request.revision > 0 { request.revision } else { i64::MAX };
-    let matches =
-        range.iter(&store.keys).filter_map(|(key, history)| Some((key, history.at(revision)?)));
+    let matches = range.iter(&store.keys).filter_map(|(key, history)| Some((key, history.at(revision)?)));
     let limit = usize::try_from(request.limit).ok().filter(|&limit| limit > 0).unwrap_or(usize::MAX);
-    let mut response = RangeResponse { header: Some(header(current)), kvs: Vec::new(), more: false, count: 0 };
+    let mut response =
+        RangeResponse { header: Some(header(current)), kvs: Vec::new(), more: false, count: 0 };
     if request.count_only {
         response.count = length(matches.count());
         return response;
@@ -97,7 +97,8 @@ fn is_sorted_or_filtered(request: &RangeRequest) -> bool {
 }
 
 fn passes(request: &RangeRequest, version: &Version) -> bool {
-    let within = |value: i64, least: i64, most: i64| (least == 0 || value >= least) && (most == 0 || value <= most);
+    let within =
+        |value: i64, least: i64, most: i64| (least == 0 || value >= least) && (most == 0 || value <= most);
     within(version.revision, request.min_mod_revision, request.max_mod_revision)
         && within(version.create, request.min_create_revision, request.max_create_revision)
 }

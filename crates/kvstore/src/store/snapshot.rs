@@ -165,7 +165,8 @@ impl<'b> Reader<'b> {
         if timeline.windows(2).any(|pair| matches!(pair, [(a, b, _), (c, d, _)] if (a, b) == (c, d))) {
             return Err("two writes share a revision and a sub-revision");
         }
-        store.timeline = timeline.into_iter().map(|(revision, _, key)| (revision, key)).collect::<VecDeque<_>>();
+        store.timeline =
+            timeline.into_iter().map(|(revision, _, key)| (revision, key)).collect::<VecDeque<_>>();
         Ok(store)
     }
 

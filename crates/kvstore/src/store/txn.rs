@@ -9,8 +9,8 @@ use crate::proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUn
 use crate::proto::etcdserverpb::request_op::Request;
 use crate::proto::etcdserverpb::response_op::Response;
 use crate::proto::etcdserverpb::{
-    Compare, DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse, RangeRequest, RangeResponse, RequestOp,
-    ResponseOp, TxnRequest, TxnResponse,
+    Compare, DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse, RangeRequest, RangeResponse,
+    RequestOp, ResponseOp, TxnRequest, TxnResponse,
 };
 use std::cmp::Ordering;
 
@@ -47,13 +47,15 @@ impl Store {
     }
 
     fn holds(&self, compare: &Compare) -> bool {
-        if compare.range_end.is_empty() {
-            return compare_version(compare, self.newest(&compare.key));
-        }
-        KeyRange::new(&compare.key, &compare.range_end)
+        let mut found = KeyRange::new(&compare.key, &compare.range_end)
             .iter(&self.keys)
             .filter_map(|(_, history)| history.newest())
-            .all(|version| compare_version(compare, Some(version)))
+            .peekable();
+        // A range without keys counts as one missing key.
+        if found.peek().is_none() {
+            return compare_version(compare, None);
+        }
+        found.all(|version| compare_version(compare, Some(version)))
     }
 }
 
@@ -106,10 +108,26 @@ enum Step<'r> {
 
 impl<'r> Plan<'r> {
     fn new(store: &Store, request: &'r TxnRequest) -> Result<Self, StoreError> {
+        let plan = Self::path(store, request);
+        // All writes are checked before all reads: which of two errors is told is part of the protocol.
+        plan.check(&|step| if let Step::Put(request) = step { store.check_put(request) } else { Ok(()) })?;
+        plan.check(&|step| {
+            if let Step::Range(r) = step { store.check_revision(r.revision) } else { Ok(()) }
+        })?;
+        Ok(plan)
+    }
+
+    fn path(store: &Store, request: &'r TxnRequest) -> Self {
         let succeeded = request.compare.iter().all(|compare| store.holds(compare));
         let branch = if succeeded { &request.success } else { &request.failure };
-        let steps = branch.iter().filter_map(|op| Step::new(store, op).transpose()).collect::<Result<_, _>>()?;
-        Ok(Self { succeeded, steps })
+        Self { succeeded, steps: branch.iter().filter_map(|op| Step::new(store, op)).collect() }
+    }
+
+    fn check(&self, test: &impl Fn(&Step<'r>) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        self.steps.iter().try_for_each(|step| match step {
+            Step::Txn(plan) => plan.check(test),
+            Step::Range(_) | Step::Put(_) | Step::DeleteRange(_) => test(step),
+        })
     }
 
     fn run(&self, stage: &mut Stage<'_>) -> Result<TxnResponse, StoreError> {
@@ -129,20 +147,13 @@ impl<'r> Plan<'r> {
 
 impl<'r> Step<'r> {
     /// `None`: an operation without content, which validation does not let in.
-    fn new(store: &Store, op: &'r RequestOp) -> Result<Option<Self>, StoreError> {
-        let Some(request) = &op.request else { return Ok(None) };
-        Ok(Some(match request {
-            Request::RequestRange(request) => {
-                store.check_revision(request.revision)?;
-                Self::Range(request)
-            }
-            Request::RequestPut(request) => {
-                store.check_put(request)?;
-                Self::Put(request)
-            }
+    fn new(store: &Store, op: &'r RequestOp) -> Option<Self> {
+        Some(match op.request.as_ref()? {
+            Request::RequestRange(request) => Self::Range(request),
+            Request::RequestPut(request) => Self::Put(request),
             Request::RequestDeleteRange(request) => Self::DeleteRange(request),
-            Request::RequestTxn(request) => Self::Txn(Plan::new(store, request)?),
-        }))
+            Request::RequestTxn(request) => Self::Txn(Plan::path(store, request)),
+        })
     }
 }
 
