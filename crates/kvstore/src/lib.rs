@@ -4,5 +4,6 @@ pub mod command;
 pub mod error;
 pub mod machine;
 pub mod proto;
+pub mod server;
 pub mod store;
 pub mod validate;

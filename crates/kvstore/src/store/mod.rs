@@ -27,7 +27,7 @@ use history::{History, Version};
 pub(crate) use range::KeyRange;
 pub use snapshot::SnapshotError;
 use std::collections::{BTreeMap, VecDeque};
-pub(crate) use txn::is_read_only;
+pub(crate) use txn::{has_puts, is_read_only};
 
 /// The revision of a store that nobody has written to.
 pub const FIRST_REVISION: i64 = 1;
@@ -166,8 +166,8 @@ impl Store {
         }
     }
 
-    /// Whether the newest state or that at `revision` can be read.
-    fn check_revision(&self, revision: i64) -> Result<(), StoreError> {
+    /// Whether the state at `revision` can be read; at 0 or below it means now.
+    pub(crate) fn check_revision(&self, revision: i64) -> Result<(), StoreError> {
         if revision <= 0 {
             Ok(())
         } else if revision > self.revision {

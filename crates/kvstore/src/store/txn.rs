@@ -23,6 +23,15 @@ pub(crate) fn is_read_only(request: &TxnRequest) -> bool {
     })
 }
 
+/// Whether a branch can make the store grow.
+pub(crate) fn has_puts(request: &TxnRequest) -> bool {
+    request.success.iter().chain(&request.failure).any(|op| match &op.request {
+        Some(Request::RequestPut(_)) => true,
+        Some(Request::RequestRange(_) | Request::RequestDeleteRange(_)) | None => false,
+        Some(Request::RequestTxn(inner)) => has_puts(inner),
+    })
+}
+
 impl Store {
     /// Carries a transaction out.
     ///
