@@ -107,7 +107,9 @@ impl<A: Runnable, M: StateMachine> Driver<A, M> {
             }
             if self.is_busy() {
                 tokio::task::yield_now().await;
-                while burst.len() < BURST && let Ok(inbound) = inbox.try_recv() {
+                while burst.len() < BURST
+                    && let Ok(inbound) = inbox.try_recv()
+                {
                     burst.push(inbound);
                 }
             }
