@@ -130,7 +130,9 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, MemberError> {
             std::io::ErrorKind::AddrInUse => {
                 "another process has the port: stop it, or choose another one with --listen-client"
             }
-            std::io::ErrorKind::AddrNotAvailable => "no interface of this machine has the address: choose one that it has",
+            std::io::ErrorKind::AddrNotAvailable => {
+                "no interface of this machine has the address: choose one that it has"
+            }
             std::io::ErrorKind::PermissionDenied => "the port is reserved: choose one above 1023",
             _ => "choose another one with --listen-client",
         };
