@@ -18,38 +18,38 @@ const LEADER: NodeId = NodeId(1);
 const MAX_BATCH: usize = 64;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Flaw {
+pub(crate) enum Flaw {
     #[default]
     None,
-    /// The leader decides as soon as its own disk has the entry.
+    /// The leader decides as soon as its own disk has the entry. Harmless here, since nobody else ever leads.
     DecideAlone,
-    /// A follower acknowledges before its disk has the entry.
-    AckBeforeDurable,
     /// A follower takes an entry that does not follow on its last.
     AcceptGaps,
     /// Each node decides its own name in place of what was proposed.
     DecideOwn,
     /// Followers never answer.
     Mute,
-    /// A fifth of all decisions take effect twice.
+    /// The leader sends an entry of each batch twice.
     Repeat,
     /// A follower calls itself leader.
     TwoLeaders,
+    /// A node believes that more is durable than there is.
+    BrokenInvariant,
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct Config {
-    pub flaw: Flaw,
+pub(crate) struct Config {
+    pub(crate) flaw: Flaw,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Entry {
+pub(crate) struct Entry {
     id: ProposalId,
     payload: Bytes,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Message {
+pub(crate) enum Message {
     /// Entries behind the first `after`, and how many are decided.
     Append { after: u64, entries: Vec<Entry>, decided: u64 },
     /// This many entries are on my disk.
@@ -57,11 +57,11 @@ pub enum Message {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Timer {
+pub(crate) enum Timer {
     Retransmit,
 }
 
-pub struct Toy {
+pub(crate) struct Toy {
     id: NodeId,
     members: Members,
     flaw: Flaw,
@@ -99,7 +99,8 @@ impl ConsensusAlgorithm for Toy {
 
     fn restore(boot: Boot<Self>, out: &mut Out<Self>) -> Self {
         out.set_timer(Timer::Retransmit, boot.now + RETRANSMIT);
-        let durable = boot.records.len() as u64;
+        let broken = boot.config.flaw == Flaw::BrokenInvariant;
+        let durable = boot.records.len() as u64 + u64::from(broken);
         Self {
             id: boot.id,
             members: boot.members,
@@ -203,11 +204,7 @@ impl Toy {
         }
         let length = self.log.len() as u64;
         self.decide_through(decided.min(length), out);
-        if self.flaw == Flaw::AckBeforeDurable {
-            out.send_early(from, Message::Have { length });
-        } else {
-            out.send(from, Message::Have { length });
-        }
+        out.send(from, Message::Have { length });
     }
 
     fn decide_through(&mut self, through: u64, out: &mut Out<Self>) {
