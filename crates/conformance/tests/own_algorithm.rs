@@ -46,15 +46,12 @@ fn a_sound_algorithm_passes() {
 }
 
 #[test]
-fn a_decision_without_a_quorum_is_found() {
-    // The leader's own disk forgets nothing, so nobody ever disagrees; what is missing is seen when it is asked for
-    // by nobody: this flaw is harmless while the leader never changes. The suite must not cry wolf.
-    assert_eq!(caught(Flaw::DecideAlone), None);
-}
-
-#[test]
-fn gaps_are_found() {
-    assert_eq!(caught(Flaw::AcceptGaps), Some(Property::Agreement));
+fn an_acknowledgement_before_the_disk_is_found() {
+    // The leader believes that a restarted follower still has what it lost, and never sends it again.
+    let property = caught(Flaw::AckEarly).unwrap();
+    assert!(matches!(property, Property::Durability | Property::Progress), "{property}");
+    // A follower that fills the hole with what comes next decides differently.
+    assert_eq!(caught(Flaw::AckEarlyAndAcceptGaps), Some(Property::Agreement));
 }
 
 #[test]

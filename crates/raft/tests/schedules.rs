@@ -216,7 +216,8 @@ impl Schedule {
         assert!(decided > Slot::ZERO && decided >= self.highest);
         let peers: Vec<_> = self.cluster.nodes[&leader].algorithm().peers().collect();
         for node in self.cluster.nodes.values() {
-            assert_eq!(node.status().decided, decided, "{} lags behind {leader}: {peers:?}", node.id());
+            let algorithm = node.algorithm();
+            assert_eq!(node.status().decided, decided, "{leader} leads {peers:?}; behind is {algorithm:?}");
             assert_eq!(node.applied(), decided);
             assert_eq!(node.machine(), self.cluster.nodes[&leader].machine());
         }

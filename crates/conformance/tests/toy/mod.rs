@@ -21,10 +21,10 @@ const MAX_BATCH: usize = 64;
 pub(crate) enum Flaw {
     #[default]
     None,
-    /// The leader decides as soon as its own disk has the entry. Harmless here, since nobody else ever leads.
-    DecideAlone,
-    /// A follower takes an entry that does not follow on its last.
-    AcceptGaps,
+    /// A follower acknowledges before its disk has the entry.
+    AckEarly,
+    /// The same, and it takes entries that do not follow on its last.
+    AckEarlyAndAcceptGaps,
     /// Each node decides its own name in place of what was proposed.
     DecideOwn,
     /// Followers never answer.
@@ -154,7 +154,7 @@ impl ConsensusAlgorithm for Toy {
         let mut lengths: Vec<u64> =
             self.members.others(self.id).map(|node| self.have.get(&node).copied().unwrap_or(0)).collect();
         lengths.push(self.durable);
-        let needed = if self.flaw == Flaw::DecideAlone { 1 } else { quorum::majority(lengths.len()) };
+        let needed = quorum::majority(lengths.len());
         let reached = quorum::reached_by(&mut lengths, needed).unwrap_or(0);
         self.decide_through(reached, out);
         self.retransmit(out);
@@ -193,7 +193,7 @@ impl Toy {
         out: &mut Out<Self>,
     ) {
         let gap = after > self.log.len() as u64;
-        if !gap || self.flaw == Flaw::AcceptGaps {
+        if !gap || self.flaw == Flaw::AckEarlyAndAcceptGaps {
             let known = (self.log.len() as u64).saturating_sub(after);
             for entry in entries.into_iter().skip(usize::try_from(known).unwrap_or(usize::MAX)) {
                 self.append(entry, out);
@@ -204,7 +204,11 @@ impl Toy {
         }
         let length = self.log.len() as u64;
         self.decide_through(decided.min(length), out);
-        out.send(from, Message::Have { length });
+        if matches!(self.flaw, Flaw::AckEarly | Flaw::AckEarlyAndAcceptGaps) {
+            out.send_early(from, Message::Have { length });
+        } else {
+            out.send(from, Message::Have { length });
+        }
     }
 
     fn decide_through(&mut self, through: u64, out: &mut Out<Self>) {
