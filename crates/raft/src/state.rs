@@ -70,7 +70,6 @@ pub(crate) struct Snapshot {
 
 /// The part that a node plays.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one of it, and it changes once per election")]
 pub(crate) enum Role {
     Follower(Follower),
     /// Asks whether it would be elected.
@@ -80,6 +79,18 @@ pub(crate) enum Role {
 }
 
 impl Raft {
+    /// The end of the log.
+    #[must_use]
+    pub const fn last(&self) -> Position {
+        self.core.log.last()
+    }
+
+    /// The term of the entry at `slot`; none if it is not (any more) in the log.
+    #[must_use]
+    pub fn term_at(&self, slot: Slot) -> Option<Epoch> {
+        self.core.log.term(slot)
+    }
+
     /// Rebuilds the state from what the disk holds; an empty disk is a first boot. [R25]
     pub(crate) fn recover(boot: Boot<Self>, out: &mut Out) -> Self {
         let Boot { id, members, config, seed, now, snapshot, records } = boot;

@@ -2,6 +2,9 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of it")]
 
+pub mod heap;
+pub mod puppet;
+
 use consensus_core::memory::{MemoryStorage, Outbox};
 use consensus_core::{
     Bytes, ConsensusAlgorithm, Decision, Event, InstallError, Members, Node, NodeConfig, NodeId, ProposalId,
@@ -214,6 +217,13 @@ impl<A: ConsensusAlgorithm> World<A> {
 
     pub fn in_flight(&self) -> impl Iterator<Item = &(NodeId, NodeId, A::Message)> {
         self.wire.iter()
+    }
+
+    /// Delivers what is in flight now, and not what follows from it.
+    pub fn deliver_all(&mut self) {
+        for (from, to, message) in std::mem::take(&mut self.wire) {
+            self.handle(to, Event::Message { from, message });
+        }
     }
 
     fn deliver(&mut self) {
