@@ -4,7 +4,7 @@
 mod cli;
 
 use clap::Parser;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -27,9 +27,12 @@ fn main() -> ExitCode {
         };
     match runtime.block_on(cli.run()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("kvstore: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => complain(&format!("{error:#}")),
     }
+}
+
+fn complain(text: &str) -> ExitCode {
+    // If nobody reads stderr there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "kvstore: {text}");
+    ExitCode::FAILURE
 }

@@ -6,6 +6,7 @@ mod serve;
 
 use clap::{Args, Parser, Subcommand};
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::net::{SocketAddr, ToSocketAddrs};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -108,6 +109,14 @@ fn by_number<T: Clone>(flag: &str, entries: &[(u64, T)]) -> anyhow::Result<BTree
         }
     }
     Ok(map)
+}
+
+/// Tells whoever listens. That nobody does must not end a server, as `println!` would.
+fn announce(text: &str) {
+    let mut out = std::io::stdout().lock();
+    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        tracing::warn!(%error, "nobody reads stdout");
+    }
 }
 
 /// Completes when somebody wants the process to end in order.

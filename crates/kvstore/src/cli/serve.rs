@@ -1,6 +1,6 @@
 //! `kvstore serve`: one member in this process.
 
-use super::{DEFAULT_CLIENT, MemberFlags, address, by_number, interrupted, numbered};
+use super::{DEFAULT_CLIENT, MemberFlags, address, announce, by_number, interrupted, numbered};
 use anyhow::Context;
 use clap::Args;
 use consensus_core::{ClusterId, NodeId};
@@ -57,10 +57,11 @@ impl Serve {
         let mut member = Member::start(config)
             .await
             .with_context(|| format!("member {id} does not start (data in {data})"))?;
-        println!(
-            "kvstore: member {id} is ready: clients at http://{}, peers at {peers}, data in {data}",
-            member.client_address()
-        );
+        let clients = member.client_address();
+        announce(&format!(
+            "kvstore: member {id} is ready: clients at http://{clients}, peers at {peers}, data in {data}
+"
+        ));
         tokio::select! {
             reason = member.failed() => anyhow::bail!("member {id} has stopped: {reason}"),
             wish = interrupted() => wish?,
