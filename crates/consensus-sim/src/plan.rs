@@ -21,6 +21,8 @@ pub struct Plan {
     pub crashes: Option<Rhythm>,
     /// Power losses of the whole cluster.
     pub power_losses: Option<Rhythm>,
+    /// How many of a million crashes, cuts and transfers are aimed at a leader, if there is one.
+    pub at_leaders_ppm: u64,
     /// Leadership transfers asked for by an operator.
     pub transfers: Option<Rhythm>,
     /// How many nodes never come back after the fault phase. Never more than the algorithm tolerates.
@@ -115,6 +117,7 @@ impl Plan {
             partitions: rhythm(draw, 600_000, (300, 2_000), (50, 1_200)),
             crashes: rhythm(draw, 600_000, (200, 2_000), (1, 800)),
             power_losses: rhythm(draw, 300_000, (700, 3_000), (1, 300)),
+            at_leaders_ppm: MILLION / 2,
             transfers: rhythm(draw, 200_000, (200, 1_000), (1, 1)),
             lost_for_good: draw.index(nodes),
             final_power_loss: draw.chance(MILLION / 4),
@@ -141,6 +144,7 @@ impl Plan {
             partitions: None,
             crashes: None,
             power_losses: None,
+            at_leaders_ppm: MILLION / 2,
             transfers: None,
             lost_for_good: 0,
             final_power_loss: false,
