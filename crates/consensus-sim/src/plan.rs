@@ -110,7 +110,7 @@ impl Plan {
             _ => 5,
         };
         let faults_for = Duration::from_millis(draw.between(1_500, 5_000));
-        Self {
+        let mut plan = Self {
             nodes,
             faults_for,
             network: NetworkPlan::draw(draw),
@@ -125,7 +125,18 @@ impl Plan {
             burst: Duration::from_micros(if draw.chance(MILLION / 2) { draw.between(20, 2_000) } else { 0 }),
             compact_after_bytes: *draw.pick(&[256, 1 << 10, 4 << 10, 16 << 10, 1 << 20]).unwrap_or(&1024),
             workload: Workload::draw(draw),
+        };
+        if seed % 8 == 7 {
+            plan.add_gusts(&mut Stream::derive(seed, "gusts"));
         }
+        plan
+    }
+
+    /// Many short crashes and cuts, mostly at leaders: elections without end.
+    fn add_gusts(&mut self, draw: &mut Stream) {
+        self.crashes = rhythm(draw, MILLION, (15, 150), (1, 100));
+        self.partitions = rhythm(draw, MILLION, (40, 300), (20, 150));
+        self.at_leaders_ppm = draw.below(MILLION);
     }
 
     /// A plan without any fault, for tests and schedules of one's own.
