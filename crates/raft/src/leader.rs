@@ -333,7 +333,8 @@ fn send_entries(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) -> 
         peer.next = last.next();
     }
     // A trial wants an answer even if there is nothing to append.
-    let probe = if is_probing || peer.probe_sent < probe { probe } else { 0 };
+    let is_due = (is_probing && entries.is_empty()) || peer.probe_sent < probe;
+    let probe = if is_due { probe } else { 0 };
     peer.probe_sent = peer.probe_sent.max(probe);
     peer.commit_sent = core.commit;
     let append = Append { term: core.term, prev, commit: core.commit, probe, entries };

@@ -467,10 +467,7 @@ fn a_read_waits_for_the_own_term_and_for_a_probe_sent_after_it() {
     alone.acknowledge(2, term, 0, 1);
     assert_eq!(alone.cluster.reads_ready(n(1)), [], "nothing of our own term is committed");
     let sent = alone.acknowledge(2, term, 1, 1);
-    let probe = |message: &Message| match message {
-        Message::Append(append) => append.probe,
-        _ => 0,
-    };
+    let probe = |message: &Message| if let Message::Append(append) = message { append.probe } else { 0 };
     let newest = sent.iter().map(probe).max().unwrap();
     alone.acknowledge(2, term, 1, newest - 1);
     assert_eq!(alone.cluster.reads_ready(n(1)), [], "that echo may be older than the read");

@@ -79,7 +79,7 @@ fn a_second_snapshot_while_the_first_is_on_its_way() {
     }
     cluster.heal();
     let mut transcript = String::from("The log is cut again while the first snapshot is on its way.\n\n");
-    cluster.now = cluster.now + std::time::Duration::from_millis(101);
+    cluster.now += std::time::Duration::from_millis(101);
     cluster.handle(leader, Event::Tick);
     // The first piece is under way; meanwhile the log moves on without the follower.
     let held: Vec<_> = cluster.wire.iter().filter(|e| e.to == away).cloned().collect();
