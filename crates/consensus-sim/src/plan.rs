@@ -76,6 +76,8 @@ pub struct DiskPlan {
     pub segment_bytes: u64,
     /// How many zeros the journal writes ahead.
     pub zero_ahead_bytes: u64,
+    /// Whether syncs say that they are done, and do nothing: beyond every algorithm's claims, to test the tester.
+    pub lying_syncs: bool,
 }
 
 /// What the clients do.
@@ -165,6 +167,7 @@ impl Plan {
                 slow: Duration::ZERO,
                 segment_bytes: 64 << 10,
                 zero_ahead_bytes: 0,
+                lying_syncs: false,
             },
             burst: Duration::ZERO,
             compact_after_bytes: 1 << 20,
@@ -205,6 +208,7 @@ impl DiskPlan {
             slow: Duration::from_millis(draw.between(10, 300)),
             segment_bytes: *draw.pick(&[4 << 10, 16 << 10, 64 << 10]).unwrap_or(&(64 << 10)),
             zero_ahead_bytes: *draw.pick(&[0, 4 << 10, 16 << 10]).unwrap_or(&0),
+            lying_syncs: false,
         }
     }
 }
