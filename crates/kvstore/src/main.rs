@@ -13,7 +13,8 @@ const WORKER_THREADS: usize = 2;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
-    let filter = EnvFilter::try_from_env("KVSTORE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter = EnvFilter::try_from_env("KVSTORE_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("warn,consensus_runtime::dial=error"));
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     let runtime =

@@ -119,7 +119,15 @@ fn gap(writes: &[Acknowledged], killed: Instant) -> Duration {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost() {
     let election_timeout = ELECTION_TIMEOUT.as_millis().to_string();
-    let flags = ["--election-timeout-ms", &election_timeout, "--heartbeat-interval-ms", "50"];
+    // Small enough that each member takes several snapshots, and that the killed leader comes back to one.
+    let flags = [
+        "--election-timeout-ms",
+        &election_timeout,
+        "--heartbeat-interval-ms",
+        "50",
+        "--snapshot-after-bytes",
+        "65536",
+    ];
     let mut cluster = Cluster::new(3, &flags);
     cluster.start_all();
     let leader = cluster.leader().await;

@@ -61,7 +61,7 @@ impl Endpoints {
             let endpoint =
                 Endpoint::from_shared(url).with_context(|| format!("{endpoint:?} is no HOST:PORT"))?;
             match endpoint.connect_timeout(CONNECT_TIMEOUT).connect().await {
-                Ok(channel) => return Ok(KvClient::new(channel)),
+                Ok(channel) => return Ok(KvClient::new(channel).max_decoding_message_size(usize::MAX)),
                 Err(error) => last = Some(error),
             }
         }

@@ -73,6 +73,7 @@ impl Dev {
                 data_dir: data.join(node.0.to_string()),
                 election_timeout_ms: self.member.election_timeout_ms,
                 heartbeat_interval_ms: self.member.heartbeat_interval_ms,
+                snapshot_after_bytes: self.member.snapshot_after_bytes,
             },
             listen_client: clients.get(&node).copied().unwrap_or(self.listen_client),
             client_urls: clients

@@ -89,6 +89,7 @@ impl Serve {
                 data_dir: self.data,
                 election_timeout_ms: self.member.election_timeout_ms,
                 heartbeat_interval_ms: self.member.heartbeat_interval_ms,
+                snapshot_after_bytes: self.member.snapshot_after_bytes,
             },
             listen_client: self.listen_client,
             client_urls: client_urls.into_iter().map(|(id, url)| (NodeId(id), url)).collect(),
