@@ -1,7 +1,7 @@
 //! The state that is replicated: every version of every key, in memory.
 //!
 //! **Intuition.** The store is a diary. A *revision* counts the requests that wrote something; all writes of one request share
-//! it and are told apart by a *sub-revision*. Nothing is overwritten: each key has a [`History`] of versions, and a delete
+//! it and are told apart by a *sub-revision*. Nothing is overwritten: each key has a `History` of versions, and a delete
 //! is a version without a value. So a read can look at any moment since the last compaction, which is what forgets.
 //!
 //! **Invariants.**
