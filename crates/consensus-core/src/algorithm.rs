@@ -38,7 +38,10 @@ pub trait ConsensusAlgorithm: Sized {
     fn validate(config: &Self::Config, members: &Members) -> Result<(), ConfigError>;
 
     /// The only door: a first boot is recovery from an empty disk. Everything in `boot` was validated or read back intact.
-    fn restore(boot: Boot<Self>, out: &mut Out<Self>) -> Self;
+    ///
+    /// # Errors
+    /// The records do not fit together: part of what this node promised is lost, and it must not start.
+    fn restore(boot: Boot<Self>, out: &mut Out<Self>) -> Result<Self, RestoreError>;
 
     /// Takes one input. Infallible, non-blocking, deterministic: equal boots and inputs give equal effects.
     fn step(&mut self, now: Time, input: In<Self>, out: &mut Out<Self>);
@@ -247,6 +250,14 @@ pub enum Offence {
     /// A statement that the protocol forbids in this state (two leaders in one term).
     Impossible(&'static str),
 }
+
+/// Records that are intact one by one, and do not fit together.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0}: this node no longer knows what it promised, and must not take part; bring its directory back from a copy, or let \
+     it join anew as another member"
+)]
+pub struct RestoreError(pub &'static str);
 
 /// A configuration that cannot work.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -20,7 +20,9 @@ mod snapshot;
 mod time;
 pub mod wire;
 
-pub use algorithm::{Boot, ConfigError, ConsensusAlgorithm, In, Input, Offence, Out, Refusal, Role, Status};
+pub use algorithm::{
+    Boot, ConfigError, ConsensusAlgorithm, In, Input, Offence, Out, Refusal, RestoreError, Role, Status,
+};
 pub use effects::{Effect, Effects};
 pub use guarantees::{Faults, Guarantees, Membership, Problem, Reads, Resilience, Termination, Timing};
 pub use hand_off::{Network, Recovered, Storage, StorageError};

@@ -8,8 +8,8 @@ use common::heap::{Counted, allocations};
 use common::puppet::Puppet;
 use consensus_core::{
     Boot, Bytes, ConfigError, ConsensusAlgorithm, Decision, Epoch, Event, Guarantees, In, Input,
-    InstallError, Members, Network, Node, NodeConfig, NodeId, Out, Recovered, Role, Slot, StateMachine,
-    Status, Storage, StorageError, Time, Verdict, WriteSeq,
+    InstallError, Members, Network, Node, NodeConfig, NodeId, Out, Recovered, RestoreError, Role, Slot,
+    StateMachine, Status, Storage, StorageError, Time, Verdict, WriteSeq,
 };
 use std::time::Duration;
 
@@ -33,8 +33,8 @@ impl ConsensusAlgorithm for Busy {
         Ok(())
     }
 
-    fn restore(_boot: Boot<Self>, _out: &mut Out<Self>) -> Self {
-        Self { decided: Slot::ZERO }
+    fn restore(_boot: Boot<Self>, _out: &mut Out<Self>) -> Result<Self, RestoreError> {
+        Ok(Self { decided: Slot::ZERO })
     }
 
     fn step(&mut self, now: Time, input: In<Self>, out: &mut Out<Self>) {

@@ -9,8 +9,8 @@ use common::{Weather, World};
 use consensus_core::quorum::majority;
 use consensus_core::{
     Boot, Bytes, ClientId, ConfigError, ConsensusAlgorithm, Epoch, Faults, Guarantees, In, Input, Members,
-    Membership, NodeId, Out, Problem, ProposalId, Reads, Refusal, Resilience, Role, Slot, Status,
-    Termination, Time, Timing, Verdict,
+    Membership, NodeId, Out, Problem, ProposalId, Reads, Refusal, Resilience, RestoreError, Role, Slot,
+    Status, Termination, Time, Timing, Verdict,
 };
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
@@ -156,7 +156,7 @@ impl ConsensusAlgorithm for BenOr {
         if members.voter_count() == 0 { Err(ConfigError::new("members", "nobody votes")) } else { Ok(()) }
     }
 
-    fn restore(boot: Boot<Self>, out: &mut Out<Self>) -> Self {
+    fn restore(boot: Boot<Self>, out: &mut Out<Self>) -> Result<Self, RestoreError> {
         let Boot { id, members, config: (), seed, now, snapshot: _, records } = boot;
         let rng = ChaCha8Rng::seed_from_u64(seed);
         let mut this = Self { id, members, rng, own: None, at: None, votes: BTreeMap::new(), decided: None };
@@ -174,7 +174,7 @@ impl ConsensusAlgorithm for BenOr {
             }
         }
         this.on_resend(now, out);
-        this
+        Ok(this)
     }
 
     fn step(&mut self, now: Time, input: In<Self>, out: &mut Out<Self>) {

@@ -11,8 +11,8 @@ mod common;
 use common::{Weather, World};
 use consensus_core::{
     Boot, Bytes, ClientId, ConfigError, ConsensusAlgorithm, Epoch, Faults, Guarantees, In, Input, Members,
-    Membership, NodeId, Out, Outcome, Problem, ProposalId, Reads, Refusal, Reply, Resilience, Role, Slot,
-    Status, Termination, Time, Timing, Verdict, quorum::Tally,
+    Membership, NodeId, Out, Outcome, Problem, ProposalId, Reads, Refusal, Reply, Resilience, RestoreError,
+    Role, Slot, Status, Termination, Time, Timing, Verdict, quorum::Tally,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -276,7 +276,7 @@ impl ConsensusAlgorithm for TwoPhase {
         }
     }
 
-    fn restore(boot: Boot<Self>, out: &mut Out<Self>) -> Self {
+    fn restore(boot: Boot<Self>, out: &mut Out<Self>) -> Result<Self, RestoreError> {
         let Boot { id, members, config: (), seed: _, now, snapshot: _, records } = boot;
         let mut this = Self {
             id,
@@ -297,7 +297,7 @@ impl ConsensusAlgorithm for TwoPhase {
         for &id in this.coordinated.keys() {
             out.set_timer(Timer::Repeat(id), now + RETRY);
         }
-        this
+        Ok(this)
     }
 
     fn step(&mut self, now: Time, input: In<Self>, out: &mut Out<Self>) {

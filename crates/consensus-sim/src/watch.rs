@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use consensus_core::{
     Boot, ConfigError, ConsensusAlgorithm, Effect, Guarantees, In, Members, NodeId, Offence, Out, ProposalId,
-    Slot, Status, Time, Verdict,
+    RestoreError, Slot, Status, Time, Verdict,
 };
 use core::fmt::Debug;
 use std::cell::RefCell;
@@ -73,13 +73,13 @@ impl<A: ConsensusAlgorithm> ConsensusAlgorithm for Watched<A> {
         A::validate(&config.inner, members)
     }
 
-    fn restore(boot: Boot<Self>, out: &mut Out<Self>) -> Self {
+    fn restore(boot: Boot<Self>, out: &mut Out<Self>) -> Result<Self, RestoreError> {
         let Boot { id, members, config, seed, now, snapshot, records } = boot;
         let from = out.as_slice().len();
         let inner = Boot { id, members, config: config.inner, seed, now, snapshot, records };
-        let watched = Self { inner: A::restore(inner, out), tap: config.tap };
+        let watched = Self { inner: A::restore(inner, out)?, tap: config.tap };
         watched.note(out, from);
-        watched
+        Ok(watched)
     }
 
     fn step(&mut self, now: Time, input: In<Self>, out: &mut Out<Self>) {

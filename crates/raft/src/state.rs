@@ -15,7 +15,7 @@ use crate::replay::{Replayed, replay};
 use crate::step::{Out, Timer};
 use alloc::vec::Vec;
 use consensus_core::{
-    Boot, Bytes, Epoch, Members, NodeId, Offence, Refusal, Role as Part, Slot, Status, Time, Verdict,
+    Boot, Bytes, Epoch, Members, NodeId, Refusal, RestoreError, Role as Part, Slot, Status, Time, Verdict,
     WriteSeq,
 };
 use core::time::Duration;
@@ -55,8 +55,6 @@ pub(crate) struct Core {
     pub(crate) boot: u64,
     /// Rounds of reads that were forwarded since this boot.
     pub(crate) read_round: u64,
-    /// The records do not fit together: this node must not vote, for it does not know what it promised.
-    pub(crate) is_damaged: bool,
     rng: ChaCha8Rng,
 }
 
@@ -92,15 +90,9 @@ impl Raft {
     }
 
     /// Rebuilds the state from what the disk holds; an empty disk is a first boot. [R25]
-    pub(crate) fn recover(boot: Boot<Self>, out: &mut Out) -> Self {
+    pub(crate) fn recover(boot: Boot<Self>, out: &mut Out) -> Result<Self, RestoreError> {
         let Boot { id, members, config, seed, now, snapshot, records } = boot;
-        let (replayed, is_damaged) = match replay(members.clone(), snapshot, records) {
-            Ok(replayed) => (replayed, false),
-            Err(damage) => {
-                out.accuse(id, Offence::Malformed(damage));
-                (Replayed::empty(members), true)
-            }
-        };
+        let replayed = replay(members, snapshot, records).map_err(RestoreError)?;
         let Replayed { term, vote, log, snapshot, members } = replayed;
         // Nodes that are given the same seed must not time out together.
         let mut rng = ChaCha8Rng::seed_from_u64(seed ^ id.0.wrapping_mul(0x9e37_79b9_7f4a_7c15));
@@ -122,12 +114,11 @@ impl Raft {
             election_span: Duration::ZERO,
             boot,
             read_round: 0,
-            is_damaged,
             rng,
         };
         core.arm_first_election(now, out);
         let follower = Follower::new(None, core.commit);
-        Self { core, role: Role::Follower(follower) }
+        Ok(Self { core, role: Role::Follower(follower) })
     }
 
     /// Follows, in this or a later term. Whatever the old role had promised to answer is answered. [R3] [R18] [R21]

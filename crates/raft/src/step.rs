@@ -6,7 +6,7 @@ use crate::record::Record;
 use crate::state::{Raft, Role};
 use consensus_core::{
     Boot, ConfigError, ConsensusAlgorithm, Effects, Faults, Guarantees, Input, Members, Membership, NodeId,
-    Offence, Problem, Reads, Refusal, Resilience, Status, Termination, Time, Timing, WriteSeq,
+    Offence, Problem, Reads, Refusal, Resilience, RestoreError, Status, Termination, Time, Timing, WriteSeq,
 };
 
 /// The effect buffer.
@@ -41,14 +41,11 @@ impl ConsensusAlgorithm for Raft {
         config.validate(members)
     }
 
-    fn restore(boot: Boot<Self>, out: &mut Out) -> Self {
+    fn restore(boot: Boot<Self>, out: &mut Out) -> Result<Self, RestoreError> {
         Self::recover(boot, out)
     }
 
     fn step(&mut self, now: Time, input: Input<Message, Timer>, out: &mut Out) {
-        if self.core.is_damaged {
-            return Self::decline(input, out);
-        }
         match input {
             Input::Message { from, message } => self.on_message(now, from, message, out),
             Input::Timer(Timer::Election) => self.on_election_timeout(now, out),
@@ -117,24 +114,6 @@ impl Raft {
             Role::Follower(_) | Role::PreCandidate(_) => {}
             Role::Candidate(_) => self.count_own_vote(now, out),
             Role::Leader(leader) => leader.on_own_progress(),
-        }
-    }
-
-    /// [R25] A node that does not know what it promised takes no part.
-    fn decline(input: Input<Message, Timer>, out: &mut Out) {
-        match input {
-            Input::Propose { id, .. } | Input::Reconfigure { id, .. } => {
-                out.refuse(id, Refusal::NotLeader { hint: None });
-            }
-            Input::Read(id) => out.refuse_read(id, Refusal::NotLeader { hint: None }),
-            Input::Message { .. }
-            | Input::Timer(_)
-            | Input::Durable(_)
-            | Input::Transfer { .. }
-            | Input::Priority(_)
-            | Input::Judged { .. }
-            | Input::Suspect { .. }
-            | Input::Compact { .. } => {}
         }
     }
 }

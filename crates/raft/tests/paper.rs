@@ -3,11 +3,15 @@
 
 mod common;
 
-use common::{Cluster, Envelope, n, proposal};
-use consensus_core::{Bytes, Change, Epoch, Event, Members, NodeId, Offence, Refusal, Role, Slot};
+use common::{Cluster, Diary, Envelope, n, proposal};
+use consensus_core::memory::{MemoryStorage, Outbox};
+use consensus_core::{
+    Bytes, Change, Epoch, Event, Members, Node, NodeConfig, NodeError, NodeId, Offence, Refusal, Role, Slot,
+    Storage, Time, WriteSeq,
+};
 use raft::{
     Append, AppendReply, Ballot, BallotReply, Chunk, Config, Content, Entries, Entry, Message, Mode, Outcome,
-    Position,
+    Position, Raft, Record,
 };
 use std::time::Duration;
 
@@ -710,4 +714,20 @@ fn a_single_node_serves_alone() {
     cluster.sync(n(1));
     assert_eq!(cluster.diary(n(1)).len(), 1);
     assert_eq!(cluster.reads_ready(n(1)).len(), 1);
+}
+
+// tests [R25]
+#[test]
+fn records_that_contradict_each_other_keep_a_node_from_starting() {
+    let vote = |term| Record::Vote { term: Epoch(term), vote: None };
+    let gap = Record::Entries { first: Slot(7), entries: entries(&[1]) };
+    for records in [vec![vote(2), vote(1)], vec![vote(2), gap]] {
+        let mut storage = MemoryStorage::default();
+        for (seq, record) in (1..).map(WriteSeq).zip(&records) {
+            storage.append(seq, record);
+        }
+        let config = NodeConfig::<Raft>::new(n(1), Members::of([n(1)]), 1);
+        let opened = Node::open(config, Time::ZERO, Outbox::default(), storage.crash(), Diary::default());
+        assert!(matches!(opened.map(|_| ()), Err(NodeError::Restore(_))));
+    }
 }

@@ -6,8 +6,8 @@
 use bytes::Bytes;
 use consensus_core::{
     Boot, ConfigError, ConsensusAlgorithm, Epoch, Faults, Guarantees, In, Input, Members, Membership, NodeId,
-    Out, Problem, ProposalId, Reads, Refusal, Resilience, Role, Slot, Status, Termination, Time, Timing,
-    Verdict, WriteSeq, quorum,
+    Out, Problem, ProposalId, Reads, Refusal, Resilience, RestoreError, Role, Slot, Status, Termination,
+    Time, Timing, Verdict, WriteSeq, quorum,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -97,11 +97,11 @@ impl ConsensusAlgorithm for Toy {
         Err(ConfigError::new("members", "node 1 must be among them, since it leads"))
     }
 
-    fn restore(boot: Boot<Self>, out: &mut Out<Self>) -> Self {
+    fn restore(boot: Boot<Self>, out: &mut Out<Self>) -> Result<Self, RestoreError> {
         out.set_timer(Timer::Retransmit, boot.now + RETRANSMIT);
         let broken = boot.config.flaw == Flaw::BrokenInvariant;
         let durable = boot.records.len() as u64 + u64::from(broken);
-        Self {
+        Ok(Self {
             id: boot.id,
             members: boot.members,
             flaw: boot.config.flaw,
@@ -111,7 +111,7 @@ impl ConsensusAlgorithm for Toy {
             decided: 0,
             have: BTreeMap::new(),
             dirty: true,
-        }
+        })
     }
 
     fn step(&mut self, now: Time, input: In<Self>, out: &mut Out<Self>) {

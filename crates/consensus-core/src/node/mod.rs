@@ -10,7 +10,9 @@ mod apply;
 mod gate;
 mod timers;
 
-use crate::algorithm::{Boot, ConfigError, ConsensusAlgorithm, Input, Offence, Out, Refusal, Status};
+use crate::algorithm::{
+    Boot, ConfigError, ConsensusAlgorithm, Input, Offence, Out, Refusal, RestoreError, Status,
+};
 use crate::effects::Effect;
 use crate::guarantees::{Membership, Problem};
 use crate::hand_off::{Network, Storage, StorageError};
@@ -176,6 +178,9 @@ pub enum NodeError {
     /// The disk cannot be used (any more).
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// The records on the disk do not fit together.
+    #[error("the records on the disk contradict each other: {0}")]
+    Restore(#[from] RestoreError),
     /// A snapshot cannot be taken over.
     #[error(transparent)]
     Install(#[from] InstallError),
@@ -268,7 +273,7 @@ where
             records: recovered.records,
         };
         let config = algorithm;
-        let algorithm = A::restore(boot, &mut out);
+        let algorithm = A::restore(boot, &mut out)?;
         let mut node = Self {
             id,
             config,

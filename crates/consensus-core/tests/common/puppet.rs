@@ -3,8 +3,8 @@
 use consensus_core::{
     Boot, Bytes, ConfigError, ConsensusAlgorithm, Decision, Epoch, Event, Faults, Guarantees, In, Input,
     InstallError, Members, Membership, Network, Node, NodeConfig, NodeError, NodeId, Offence, Out, Problem,
-    ProposalId, ReadId, Reads, Recovered, Resilience, Role, Slot, StateMachine, Status, Storage,
-    StorageError, Termination, Time, Timing, Verdict, WriteSeq,
+    ProposalId, ReadId, Reads, Recovered, Resilience, RestoreError, Role, Slot, StateMachine, Status,
+    Storage, StorageError, Termination, Time, Timing, Verdict, WriteSeq,
 };
 use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
@@ -116,8 +116,8 @@ impl ConsensusAlgorithm for Puppet {
         Ok(())
     }
 
-    fn restore(boot: Boot<Self>, _out: &mut Out<Self>) -> Self {
-        Self { members: boot.members, ..Self::default() }
+    fn restore(boot: Boot<Self>, _out: &mut Out<Self>) -> Result<Self, RestoreError> {
+        Ok(Self { members: boot.members, ..Self::default() })
     }
 
     fn step(&mut self, now: Time, input: In<Self>, out: &mut Out<Self>) {

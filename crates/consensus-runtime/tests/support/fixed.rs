@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use consensus_core::{
     Boot, ConfigError, ConsensusAlgorithm, Epoch, Faults, Guarantees, In, Input, Members, Membership, NodeId,
-    Out, Problem, ProposalId, ReadId, Reads, Refusal, Resilience, Role, Slot, Status, Termination, Timing,
-    Verdict,
+    Out, Problem, ProposalId, ReadId, Reads, Refusal, Resilience, RestoreError, Role, Slot, Status,
+    Termination, Timing, Verdict,
 };
 use serde::{Deserialize, Serialize};
 
@@ -107,12 +107,12 @@ impl ConsensusAlgorithm for Fixed {
         Ok(())
     }
 
-    fn restore(boot: Boot<Self>, out: &mut Out<Self>) -> Self {
+    fn restore(boot: Boot<Self>, out: &mut Out<Self>) -> Result<Self, RestoreError> {
         for (slot, entry) in (1..).map(Slot).zip(&boot.records) {
             out.decide(slot, Some(entry.id), Verdict::Commit, entry.payload.clone());
         }
         let Boot { id, members, config, records: log, .. } = boot;
-        Self { id, members, config, log, reads_seen: 0 }
+        Ok(Self { id, members, config, log, reads_seen: 0 })
     }
 
     fn step(&mut self, _now: consensus_core::Time, input: In<Self>, out: &mut Out<Self>) {
