@@ -15,6 +15,11 @@ use std::sync::Arc;
 /// What a request may take beside two elections, in milliseconds.
 const REQUEST_MS: u64 = 5_000;
 
+/// The largest quota of a store, in bytes. It is looked at before a write, so a store may exceed it by what is under way.
+pub const MAX_QUOTA_BYTES: u64 = 3 << 30;
+/// A snapshot of the largest store must reach a follower, or it could never catch up.
+const MAX_SNAPSHOT_BYTES: u64 = MAX_QUOTA_BYTES + (1 << 30);
+
 /// What clients are promised, in the terms of the CAP theorem: what gives way while the network is cut in two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Profile {
@@ -101,6 +106,7 @@ pub async fn start(
             let algorithm = raft::Config {
                 election_timeout_ms: options.election_timeout_ms,
                 heartbeat_interval_ms: options.heartbeat_interval_ms,
+                max_snapshot_bytes: MAX_SNAPSHOT_BYTES,
                 ..raft::Config::default()
             };
             Ok(run::<Raft>(algorithm, options, machine).await?)

@@ -59,6 +59,10 @@ fn flags_are_checked_before_anything_is_touched() {
     refuses(&mut with(&["--id", "1", "--peers", "1=127.0.0.1:0"]), &["port 0"]);
     refuses(&mut with(&["--id", "1", "--peers", peers, "--cluster-id", "0"]), &["--cluster-id"]);
     refuses(
+        &mut with(&["--id", "1", "--peers", peers, "--quota-bytes", "9999999999999"]),
+        &["--quota-bytes"],
+    );
+    refuses(
         &mut with(&["--id", "1", "--peers", peers, "--peer-clients", "9=http://h:1"]),
         &["names member 9"],
     );

@@ -5,6 +5,7 @@ mod dev;
 mod serve;
 
 use clap::{Args, Parser, Subcommand};
+use kvstore::profile::MAX_QUOTA_BYTES;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -69,7 +70,7 @@ struct MemberFlags {
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     cluster_id: u64,
     /// The size of the store beyond which writes are refused until something is deleted and compacted
-    #[arg(long, value_name = "BYTES", default_value_t = 2 << 30, value_parser = clap::value_parser!(u64).range(1 << 20..))]
+    #[arg(long, value_name = "BYTES", default_value_t = 2 << 30, value_parser = clap::value_parser!(u64).range(1 << 20..=MAX_QUOTA_BYTES))]
     quota_bytes: u64,
 }
 
