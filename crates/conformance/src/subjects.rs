@@ -20,7 +20,8 @@ pub fn raft(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
         max_append_entries: pick(draw, &[1, 4, 64, 1_024]),
         max_in_flight_appends: pick(draw, &[1, 2, 16]),
         max_in_flight_bytes: pick(draw, &[100, 4_000, 1 << 20]),
-        max_uncommitted_entries: pick(draw, &[2, 16, 1_024]),
+        // A backlog of commands whose clients are long gone must be worked off within the patience.
+        max_uncommitted_entries: pick(draw, &[2, 16, 64]),
         max_pending_reads: pick(draw, &[1, 16, 1_024]),
         snapshot_chunk_bytes: pick(draw, &[500, 4_096, 256 << 10]),
         retained_entries: pick(draw, &[0, 3, 100]),

@@ -10,6 +10,8 @@ use core::time::Duration;
 /// How long a client waits before it tries again, if it has no hint.
 const RETRY_PAUSE: Duration = Duration::from_millis(5);
 
+/// How long a client waits at least once the faults are over.
+const CALM_TIMEOUT: Duration = Duration::from_secs(1);
 /// How many times its first patience a client has at most.
 const MAX_BACK_OFF: u64 = 8;
 
@@ -111,7 +113,12 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
         // Without a back-off, clients that are impatient and many keep a slow group busy with retries for ever.
         let patience = u32::try_from(ticket.attempt.clamp(1, MAX_BACK_OFF)).unwrap_or(1);
-        self.plan_in(self.plan.workload.timeout * patience, Happening::ClientTimeout { ticket });
+        let mut timeout = self.plan.workload.timeout * patience;
+        if !self.stormy {
+            // Clients that give up before a full queue is worked off would never be served.
+            timeout = timeout.max(CALM_TIMEOUT);
+        }
+        self.plan_in(timeout, Happening::ClientTimeout { ticket });
     }
 
     /// How long a message between client and node takes; `None` if it is lost. Partitions do not cut clients off.
