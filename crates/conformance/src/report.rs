@@ -77,7 +77,7 @@ impl SuiteReport {
         self.runs - self.failed()
     }
 
-    fn marks(&self) -> [(&'static str, u64); 14] {
+    fn marks(&self) -> [(&'static str, u64); 15] {
         let counts = &self.counts;
         [
             ("messages delivered", counts.delivered),
@@ -88,6 +88,7 @@ impl SuiteReport {
             ("power losses", counts.power_losses),
             ("restarts", counts.restarts),
             ("transfers asked for", counts.transfers),
+            ("suspicions", counts.suspicions),
             ("snapshots installed", counts.installs),
             ("leaderships", counts.leaderships),
             ("disk syncs", counts.syncs),

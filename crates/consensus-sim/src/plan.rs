@@ -25,6 +25,8 @@ pub struct Plan {
     pub at_leaders_ppm: u64,
     /// Leadership transfers asked for by an operator.
     pub transfers: Option<Rhythm>,
+    /// Opinions of failure detectors, mostly wrong.
+    pub suspicions: Option<Rhythm>,
     /// How many nodes never come back after the fault phase. Never more than the algorithm tolerates.
     pub lost_for_good: usize,
     /// Whether the whole cluster loses power once more at the very end, and must come back with everything.
@@ -121,6 +123,8 @@ impl Plan {
             power_losses: rhythm(draw, 300_000, (700, 3_000), (1, 300)),
             at_leaders_ppm: MILLION / 2,
             transfers: rhythm(draw, 200_000, (200, 1_000), (1, 1)),
+            // A stream of its own: what a seed meant before stays what it means.
+            suspicions: rhythm(&mut Stream::derive(seed, "suspicions"), 300_000, (20, 1_000), (1, 1)),
             lost_for_good: draw.index(nodes),
             final_power_loss: draw.chance(MILLION / 4),
             disk: DiskPlan::draw(draw),
@@ -159,6 +163,7 @@ impl Plan {
             power_losses: None,
             at_leaders_ppm: MILLION / 2,
             transfers: None,
+            suspicions: None,
             lost_for_good: 0,
             final_power_loss: false,
             disk: DiskPlan {

@@ -3,6 +3,7 @@
 use super::{Happening, World};
 use crate::network::Cut;
 use crate::plan::Rhythm;
+use crate::random::MILLION;
 use consensus_core::{ConsensusAlgorithm, Event, Role};
 
 impl<A: ConsensusAlgorithm> World<A> {
@@ -12,6 +13,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.plan_fault(self.plan.crashes, Happening::Crash);
         self.plan_fault(self.plan.power_losses, Happening::PowerLoss);
         self.plan_fault(self.plan.transfers, Happening::Transfer);
+        self.plan_fault(self.plan.suspicions, Happening::Suspicion);
     }
 
     fn plan_fault(&mut self, rhythm: Option<Rhythm>, happening: Happening) {
@@ -113,5 +115,22 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.trace.say(self.now, || format!("n{} is asked to hand over to {to:?}", from + 1));
         self.tell(from, Event::Transfer { to });
         self.plan_fault(self.plan.transfers, Happening::Transfer);
+    }
+
+    /// A failure detector that knows nothing: its opinions may cost time, and nothing else.
+    pub(super) fn on_suspicion(&mut self) {
+        if self.plan.suspicions.is_none() || !self.stormy {
+            return;
+        }
+        let choices = &mut self.streams.faults;
+        let (observer, suspected) = (choices.index(self.hosts.len()), choices.chance(3 * MILLION / 4));
+        let peer = self.victim();
+        self.counts.suspicions += 1;
+        self.trace.event(self.now, 13, ((observer as u64) << 32) | peer as u64);
+        self.trace.say(self.now, || format!("n{} suspects n{}: {suspected}", observer + 1, peer + 1));
+        if let Some(peer) = self.hosts.get(peer).map(|host| host.id).filter(|_| peer != observer) {
+            self.tell(observer, Event::Suspect { peer, suspected });
+        }
+        self.plan_fault(self.plan.suspicions, Happening::Suspicion);
     }
 }

@@ -50,6 +50,8 @@ pub struct Counts {
     pub power_losses: u64,
     pub restarts: u64,
     pub transfers: u64,
+    /// Opinions of failure detectors, right or wrong.
+    pub suspicions: u64,
     pub installs: u64,
     pub leaderships: u64,
     pub decisions: u64,
@@ -69,6 +71,7 @@ impl Counts {
         self.power_losses += other.power_losses;
         self.restarts += other.restarts;
         self.transfers += other.transfers;
+        self.suspicions += other.suspicions;
         self.installs += other.installs;
         self.leaderships += other.leaderships;
         self.decisions += other.decisions;
@@ -116,6 +119,7 @@ enum Happening {
     Crash,
     PowerLoss,
     Transfer,
+    Suspicion,
     ClientNext { client: u32 },
     ClientTimeout { ticket: Ticket },
     ClientRetry { ticket: Ticket },
@@ -332,6 +336,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             Happening::Crash => self.on_crash(),
             Happening::PowerLoss => self.on_power_loss(),
             Happening::Transfer => self.on_transfer(),
+            Happening::Suspicion => self.on_suspicion(),
             Happening::ClientNext { client } => self.on_client_next(client),
             Happening::ClientTimeout { ticket } => self.on_client_timeout(ticket),
             Happening::ClientRetry { ticket } => self.on_client_retry(ticket),
