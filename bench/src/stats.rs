@@ -39,12 +39,8 @@ impl Spread {
 
 /// The median of the quotients of paired rounds: what the machine did to both sides in one round cancels out.
 pub(crate) fn ratio(ours: &[f64], peers: &[f64]) -> Option<f64> {
-    let quotients: Vec<f64> = ours
-        .iter()
-        .zip(peers)
-        .filter(|&(_, &peer)| peer > 0.0)
-        .map(|(our, peer)| our / peer)
-        .collect();
+    let quotients: Vec<f64> =
+        ours.iter().zip(peers).filter(|&(_, &peer)| peer > 0.0).map(|(our, peer)| our / peer).collect();
     (!quotients.is_empty()).then(|| Spread::of(&quotients).median)
 }
 

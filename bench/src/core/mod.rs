@@ -126,7 +126,8 @@ pub(crate) fn run(rounds: &Rounds) -> Result<serde_json::Value> {
                 order.reverse();
             }
             for place in order {
-                let (Some((name, build)), Some(slot)) = (CONTESTANTS.get(place), samples.get_mut(place)) else {
+                let (Some((name, build)), Some(slot)) = (CONTESTANTS.get(place), samples.get_mut(place))
+                else {
                     continue;
                 };
                 slot.push(measure(*build, shape, length).with_context(|| format!("{name}, {shape:?}"))?);
@@ -200,7 +201,9 @@ fn summarise(shape: Shape, samples: &[Vec<Sample>]) -> Result<Vec<Line>> {
 }
 
 fn print(lines: &[Line], rounds: &Rounds) {
-    println!("\nProtocol cores: n = 3 in one thread, network and storage in memory (nothing is durable), all three apply.");
+    println!(
+        "\nProtocol cores: n = 3 in one thread, network and storage in memory (nothing is durable), all three apply."
+    );
     println!(
         "{} rounds of {} s each, contestants alternating; median (min–max). Wire: all messages of a burst, encoded, per entry and follower.",
         rounds.rounds, rounds.seconds
