@@ -6,7 +6,7 @@
 
 mod bare;
 mod omni;
-//mod ours;
+mod ours;
 mod raft_rs;
 
 use crate::Rounds;

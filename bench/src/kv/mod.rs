@@ -1,6 +1,7 @@
 //! Whole servers: three processes each, every acknowledged write synced on a majority, all on one disk.
 
 mod cluster;
+mod disk;
 mod gap;
 mod grpc;
 mod load;
@@ -75,6 +76,7 @@ pub(crate) fn run(rounds: &Rounds, options: &Options) -> Result<serde_json::Valu
         Some(directory) => directory.clone(),
         None => servers::target_directory()?.join("bench-data"),
     };
+    let appends_per_s = disk::durable_appends_per_s(&root, options.value as usize)?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let measured = LocalSet::new().block_on(&runtime, async {
         let mut terminate = signal(SignalKind::terminate())?;
@@ -84,9 +86,10 @@ pub(crate) fn run(rounds: &Rounds, options: &Options) -> Result<serde_json::Valu
             _ = terminate.recv() => bail!("terminated"),
         }
     })?;
-    print_loads(&measured, rounds, options, &root);
+    print_heading(rounds, options, &root, appends_per_s);
+    print_loads(&measured);
     print_rest(&measured, options);
-    Ok(serde_json::to_value(&measured)?)
+    Ok(serde_json::json!({ "disk_durable_appends_per_s": appends_per_s, "servers": measured }))
 }
 
 async fn all(servers: &[Server], root: &Path, rounds: &Rounds, options: &Options) -> Result<Vec<Measured>> {
@@ -162,7 +165,7 @@ fn median(line: &LoadRounds, value: fn(&Sample) -> f64) -> f64 {
     Spread::of(&line.rounds.iter().map(value).collect::<Vec<f64>>()).median
 }
 
-fn print_loads(measured: &[Measured], rounds: &Rounds, options: &Options, root: &Path) {
+fn print_heading(rounds: &Rounds, options: &Options, root: &Path, appends_per_s: f64) {
     println!(
         "\nServers: n = 3 processes on this machine, fsync on a majority before each acknowledgement, {} B values, 10,000 keys,",
         options.value
@@ -177,6 +180,17 @@ fn print_loads(measured: &[Measured], rounds: &Rounds, options: &Options, root: 
         rounds.seconds,
         root.display()
     );
+    println!(
+        "The disk alone: {} durable appends of {} B per s, one after the other.",
+        number(appends_per_s, 0),
+        options.value
+    );
+    if let Some(doubt) = disk::doubt(appends_per_s) {
+        println!("{doubt}");
+    }
+}
+
+fn print_loads(measured: &[Measured]) {
     let mut rows = table::Table::new(&[
         "operation",
         "clients",
