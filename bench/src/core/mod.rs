@@ -5,6 +5,7 @@
 //! the same tally, and the tallies are compared at the end of each round: who loses or reorders does not get a figure.
 
 mod bare;
+mod gated;
 mod omni;
 mod ours;
 mod raft_rs;
@@ -27,10 +28,11 @@ const SHAPES: [Shape; 4] = [
     Shape { in_flight: 256, payload: 16 },
     Shape { in_flight: 256, payload: 256 },
 ];
-const CONTESTANTS: [(&str, Build); 3] = [
-    //(OURS, |shape| Ok(Box::new(ours::Ours::build(shape)?))),
+const CONTESTANTS: [(&str, Build); 4] = [
+    // (OURS, |shape| Ok(Box::new(ours::Ours::build(shape)?))),
     ("raft-rs 0.7", |_| Ok(Box::new(raft_rs::RaftRs::build()?))),
     ("omnipaxos 0.2", |_| Ok(Box::new(omni::Omni::build()?))),
+    ("append behind the gate", |shape| Ok(Box::new(ours::Ours::<gated::Gated>::build(shape)?))),
     ("bare append", |_| Ok(Box::new(bare::Bare::default()))),
 ];
 const OURS: &str = "ours (raft)";
