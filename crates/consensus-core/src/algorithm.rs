@@ -3,6 +3,7 @@
 use crate::effects::Effects;
 use crate::guarantees::Guarantees;
 use crate::id::{Epoch, NodeId, ProposalId, ReadId, Slot, WriteSeq};
+use crate::machine::Verdict;
 use crate::members::{Change, Members, Priority};
 use crate::time::Time;
 use alloc::string::String;
@@ -49,7 +50,8 @@ pub trait ConsensusAlgorithm: Sized {
     /// What an observer may know.
     fn status(&self) -> Status;
 
-    /// Stateless checks (signatures, shape) that a driver may run on another core before `step`, which may rely on them.
+    /// Stateless checks (signatures, shape) that `step` may rely on. The node runs them on each [`crate::Event::Message`]; a
+    /// driver may run them on another core and hand the message in as [`crate::Event::Screened`].
     ///
     /// # Errors
     /// The offence that the sender is to be accused of.
@@ -212,13 +214,21 @@ pub enum Refusal {
     /// A change of members is already under way, or this one makes no sense; nothing was done.
     #[error("the change of members was refused: {0}")]
     BadChange(String),
+    /// A retry of a proposal that was settled long ago, by a protocol that decides each proposal once and keeps no reply
+    /// (atomic commitment). This attempt did nothing; what the first one came to is told here.
+    #[error("the proposal was settled before: {verdict:?}")]
+    Settled {
+        /// What was decided then.
+        verdict: Verdict,
+    },
 }
 
 impl Refusal {
-    /// Whether it is certain that the proposal has not taken and will not take effect through this attempt.
+    /// Whether it is certain that the proposal has not taken and will not take effect, neither now nor through an earlier
+    /// attempt that this answer tells of.
     #[must_use]
     pub const fn is_definite(&self) -> bool {
-        !matches!(self, Self::Interrupted)
+        !matches!(self, Self::Interrupted | Self::Settled { verdict: Verdict::Commit })
     }
 }
 

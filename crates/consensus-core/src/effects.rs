@@ -91,12 +91,15 @@ pub enum Effect<M, R, T> {
         /// Why.
         reason: Refusal,
     },
-    /// A peer sent us a snapshot: the state machine takes it. Persist it first ([`Effects::checkpoint`]).
+    /// A peer sent us a snapshot: the state machine takes it, in its place among the decisions. Persist it first
+    /// ([`Effects::checkpoint`]).
     Install {
         /// The last slot that it contains.
         through: Slot,
         /// The snapshot.
         snapshot: Bytes,
+        /// The write it depends on; zero if none.
+        after: WriteSeq,
     },
     /// The members, from now on.
     Members(Members),
@@ -208,9 +211,11 @@ impl<M, R, T> Effects<M, R, T> {
         self.queue.push(Effect::RefuseRead { id, reason });
     }
 
-    /// Hands a peer's snapshot to the state machine.
+    /// Hands a peer's snapshot to the state machine once everything persisted so far is durable, and after every decision
+    /// emitted before.
     pub fn install(&mut self, through: Slot, snapshot: Bytes) {
-        self.queue.push(Effect::Install { through, snapshot });
+        let after = self.written;
+        self.queue.push(Effect::Install { through, snapshot, after });
     }
 
     /// Announces the members.
@@ -238,6 +243,24 @@ impl<M, R, T> Effects<M, R, T> {
     /// Takes everything written down so far, in order; the numbering goes on.
     pub fn drain(&mut self) -> vec::Drain<'_, Effect<M, R, T>> {
         self.queue.drain(..)
+    }
+
+    /// Takes the settings (`Some`) and cancellations (`None`) of timers out of what was written down, in order.
+    pub(crate) fn take_timers(&mut self, mut each: impl FnMut(T, Option<Time>))
+    where
+        T: Copy,
+    {
+        self.queue.retain(|effect| {
+            if let Effect::SetTimer { timer, at } = effect {
+                each(*timer, Some(*at));
+                return false;
+            }
+            if let Effect::CancelTimer(timer) = effect {
+                each(*timer, None);
+                return false;
+            }
+            true
+        });
     }
 
     fn next_write(&mut self) -> WriteSeq {

@@ -13,10 +13,11 @@ macro_rules! counter {
             /// The smallest value.
             pub const ZERO: Self = Self(0);
 
-            /// The value that follows this one.
+            /// The value that follows this one. The largest is followed by itself: a peer that names it must neither stop us
+            /// nor turn us back to zero.
             #[must_use]
             pub const fn next(self) -> Self {
-                Self(self.0 + 1)
+                Self(self.0.saturating_add(1))
             }
         }
 

@@ -4,8 +4,15 @@ use crate::id::NodeId;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
-/// The members of a group. Every list is sorted and without repetition.
+/// The most members of a group, all lists together. A frame or a file that names more is refused.
+pub const MAX_MEMBERS: usize = 1024;
+
+/// The members of a group.
+///
+/// Invariants, also of a value that was decoded: every list is sorted and without repetition, node zero is in none of them,
+/// a learner has no vote, and a witness is a voter.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Lists")]
 pub struct Members {
     /// Those whose votes count.
     voters: Vec<NodeId>,
@@ -13,20 +20,93 @@ pub struct Members {
     outgoing: Vec<NodeId>,
     /// Those who follow the decisions without a vote.
     learners: Vec<NodeId>,
-    /// Voters (they are in `voters` too) that keep metadata but no application state.
+    /// Voters (they are in `voters` or `outgoing` too) that keep metadata but no application state.
     witnesses: Vec<NodeId>,
 }
 
+/// What arrives: lists that nobody has checked yet.
+#[derive(Deserialize)]
+struct Lists {
+    voters: Vec<NodeId>,
+    outgoing: Vec<NodeId>,
+    learners: Vec<NodeId>,
+    witnesses: Vec<NodeId>,
+}
+
+impl TryFrom<Lists> for Members {
+    type Error = MembersError;
+
+    fn try_from(lists: Lists) -> Result<Self, MembersError> {
+        let Lists { voters, outgoing, learners, witnesses } = lists;
+        let all = [&voters, &outgoing, &learners, &witnesses];
+        if all.iter().map(|list| list.len()).sum::<usize>() > MAX_MEMBERS {
+            return Err(MembersError::TooMany);
+        }
+        if !all.iter().all(|list| list.is_sorted_by(|a, b| a < b)) {
+            return Err(MembersError::Unsorted);
+        }
+        if all.iter().any(|list| list.first() == Some(&NodeId::ZERO)) {
+            return Err(MembersError::NodeZero);
+        }
+        let members = Self { voters, outgoing, learners, witnesses };
+        if members.learners.iter().any(|&node| members.is_voter(node)) {
+            return Err(MembersError::LearnerVotes);
+        }
+        if !members.witnesses.iter().all(|&node| members.is_voter(node)) {
+            return Err(MembersError::WitnessWithoutVote);
+        }
+        Ok(members)
+    }
+}
+
+/// Lists that are not the members of any group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MembersError {
+    /// More than [`MAX_MEMBERS`].
+    #[error("more than {MAX_MEMBERS} members")]
+    TooMany,
+    /// A list that is not in ascending order, or that repeats a node.
+    #[error("a list of members is not sorted, or repeats a node")]
+    Unsorted,
+    /// Zero is not a node.
+    #[error("node zero cannot be a member")]
+    NodeZero,
+    /// A node that both votes and only follows.
+    #[error("a learner is also a voter")]
+    LearnerVotes,
+    /// A witness that is no voter.
+    #[error("a witness is not a voter")]
+    WitnessWithoutVote,
+}
+
 impl Members {
-    /// A configuration of plain voters.
+    /// A configuration of plain voters. Node zero is left out: it is nobody.
     pub fn of(voters: impl IntoIterator<Item = NodeId>) -> Self {
         Self { voters: sorted(voters), ..Self::default() }
     }
 
-    /// The same members with these learners beside them.
+    /// The same members with these learners beside them; those who vote are left out.
     #[must_use]
     pub fn with_learners(mut self, learners: impl IntoIterator<Item = NodeId>) -> Self {
-        self.learners = sorted(learners);
+        self.learners = sorted(learners.into_iter().filter(|&node| !self.is_voter(node)));
+        self
+    }
+
+    /// The same members on their way from the voters `outgoing`. Learners among these still vote, so they stop being
+    /// listed as learners; witnesses that lose their last vote stop being listed as witnesses.
+    #[must_use]
+    pub fn with_outgoing(mut self, outgoing: impl IntoIterator<Item = NodeId>) -> Self {
+        self.outgoing = sorted(outgoing);
+        let learners = core::mem::take(&mut self.learners);
+        let witnesses = core::mem::take(&mut self.witnesses);
+        self.with_learners(learners).with_witnesses(witnesses)
+    }
+
+    /// The same members, of whom these voters keep no application state; those without a vote are left out.
+    #[must_use]
+    pub fn with_witnesses(mut self, witnesses: impl IntoIterator<Item = NodeId>) -> Self {
+        self.witnesses = sorted(witnesses.into_iter().filter(|&node| self.is_voter(node)));
         self
     }
 
@@ -68,8 +148,18 @@ impl Members {
 
     /// Every member once, in order.
     pub fn iter(&self) -> impl Iterator<Item = NodeId> + '_ {
-        let all = self.voters.iter().chain(&self.outgoing).chain(&self.learners);
-        sorted(all.copied()).into_iter()
+        let mut lists = [self.voters.as_slice(), &self.outgoing, &self.learners];
+        core::iter::from_fn(move || {
+            let next = lists.iter().filter_map(|list| list.first()).min().copied()?;
+            for list in &mut lists {
+                if let [first, rest @ ..] = list
+                    && *first == next
+                {
+                    *list = rest;
+                }
+            }
+            Some(next)
+        })
     }
 
     /// Every member but `node`, in order.
@@ -85,7 +175,7 @@ impl Members {
 }
 
 fn sorted(nodes: impl IntoIterator<Item = NodeId>) -> Vec<NodeId> {
-    let mut nodes: Vec<NodeId> = nodes.into_iter().collect();
+    let mut nodes: Vec<NodeId> = nodes.into_iter().filter(|&node| node != NodeId::ZERO).collect();
     nodes.sort_unstable();
     nodes.dedup();
     nodes

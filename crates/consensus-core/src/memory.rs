@@ -90,6 +90,9 @@ impl<R: Clone> MemoryStorage<R> {
 
 impl<R: Clone> Storage<R> for MemoryStorage<R> {
     fn recover(&mut self) -> Result<Recovered<R>, StorageError> {
+        // A new boot counts its writes from 1 again, and finds nothing that was not durable.
+        self.queued.clear();
+        self.durable = WriteSeq::ZERO;
         Ok(self.disk.clone())
     }
 

@@ -3,6 +3,8 @@
 //! The table is part of the replicated state. It changes only by decisions, its bounds are constants, and it travels inside
 //! every snapshot, so that all replicas admit and refuse alike. A session's identity is the slot that opened it, which never
 //! comes again: a repeated `open` makes a second, unused session and harms nobody.
+//!
+//! A client counts its commands from 1 and may have as many in flight as replies are kept; they may be decided in any order.
 
 use crate::id::{ClientId, ProposalId, Slot};
 use alloc::collections::BTreeMap;
@@ -13,13 +15,19 @@ use serde::{Deserialize, Serialize};
 pub const MAX_SESSIONS: usize = 4096;
 /// The most replies that are kept for one session: the most commands that one client may have in flight.
 pub const MAX_REPLIES: usize = 1024;
-/// The most bytes of replies that are kept for one session. The newest reply is always kept.
+/// The most bytes of replies that are kept for one session. The reply of the highest sequence is always kept.
 pub const MAX_REPLY_BYTES: usize = 1 << 20;
+/// The most bytes of replies that are kept for all sessions together; one more ends the sessions that were idle for longest.
+pub const MAX_TABLE_BYTES: usize = 64 << 20;
 
 /// The sessions of a group.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Table")]
 pub struct Sessions {
     table: BTreeMap<ClientId, Session>,
+    /// Bytes of replies in all sessions.
+    #[serde(skip)]
+    held: usize,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,7 +38,38 @@ struct Session {
     floor: u64,
     replies: BTreeMap<u64, Bytes>,
     /// Bytes in `replies`.
+    #[serde(skip)]
     held: usize,
+}
+
+/// What arrives in a snapshot: a table that nobody has checked yet.
+#[derive(Deserialize)]
+struct Table {
+    table: BTreeMap<ClientId, Session>,
+}
+
+/// A table that no replica produces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the session table exceeds its bounds, or names a client without a session")]
+struct Impossible;
+
+impl TryFrom<Table> for Sessions {
+    type Error = Impossible;
+
+    fn try_from(Table { mut table }: Table) -> Result<Self, Impossible> {
+        let mut held = 0;
+        for (client, session) in &mut table {
+            session.held = session.replies.values().map(Bytes::len).sum();
+            if !client.is_session() || session.is_over_full() {
+                return Err(Impossible);
+            }
+            held += session.held;
+        }
+        if table.len() > MAX_SESSIONS || (held > MAX_TABLE_BYTES && table.len() > 1) {
+            return Err(Impossible);
+        }
+        Ok(Self { table, held })
+    }
 }
 
 /// What is to be done with a decided command.
@@ -68,11 +107,7 @@ impl Sessions {
     /// Opens the session that the decision at `slot` asks for.
     pub fn open(&mut self, slot: Slot) -> ClientId {
         if self.table.len() >= MAX_SESSIONS {
-            let idlest =
-                self.table.iter().min_by_key(|(_, session)| session.last_used).map(|(&client, _)| client);
-            if let Some(client) = idlest {
-                self.table.remove(&client);
-            }
+            self.end_idlest();
         }
         let client = ClientId::session(slot);
         self.table.insert(client, Session { last_used: slot, ..Session::default() });
@@ -96,15 +131,38 @@ impl Sessions {
     /// Keeps the reply to a fresh command. Does nothing for anonymous clients.
     pub fn record(&mut self, id: ProposalId, reply: &Bytes) {
         let Some(session) = self.table.get_mut(&id.client) else { return };
-        // A reply that is a slice of something larger would keep all of it alive.
-        session.held += reply.len();
-        session.replies.insert(id.sequence, Bytes::copy_from_slice(reply));
-        while session.replies.len() > 1
-            && (session.replies.len() > MAX_REPLIES || session.held > MAX_REPLY_BYTES)
-        {
-            let Some((sequence, dropped)) = session.replies.pop_first() else { break };
-            session.floor = session.floor.max(sequence);
-            session.held -= dropped.len();
+        self.held -= session.held;
+        session.record(id.sequence, reply);
+        self.held += session.held;
+        while self.held > MAX_TABLE_BYTES && self.table.len() > 1 {
+            self.end_idlest();
         }
+    }
+
+    fn end_idlest(&mut self) {
+        let idlest =
+            self.table.iter().min_by_key(|(_, session)| session.last_used).map(|(&client, _)| client);
+        if let Some(session) = idlest.and_then(|client| self.table.remove(&client)) {
+            self.held -= session.held;
+        }
+    }
+}
+
+impl Session {
+    fn record(&mut self, sequence: u64, reply: &Bytes) {
+        self.held += reply.len();
+        // A reply that is a slice of something larger would keep all of it alive.
+        if let Some(before) = self.replies.insert(sequence, Bytes::copy_from_slice(reply)) {
+            self.held -= before.len();
+        }
+        while self.is_over_full() {
+            let Some((sequence, dropped)) = self.replies.pop_first() else { break };
+            self.floor = self.floor.max(sequence);
+            self.held -= dropped.len();
+        }
+    }
+
+    fn is_over_full(&self) -> bool {
+        self.replies.len() > 1 && (self.replies.len() > MAX_REPLIES || self.held > MAX_REPLY_BYTES)
     }
 }

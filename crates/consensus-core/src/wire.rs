@@ -1,8 +1,10 @@
 //! The codec: serde in postcard, with bounds. Bytes from a peer or a disk are hostile until they are decoded.
 
 use alloc::vec::Vec;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use core::fmt;
+use core::marker::PhantomData;
+use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// The version that every frame and file starts with. It rises when an old program could not read a new frame.
 pub const FORMAT_VERSION: u8 = 1;
@@ -46,6 +48,42 @@ pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     let mut buffer = Vec::new();
     encode_into(value, &mut buffer);
     buffer
+}
+
+/// For `#[serde(deserialize_with = "wire::at_most::<MAX, _, _>")]`: a vector that is refused as soon as it is longer than
+/// `MAX`. A bound on a frame's bytes is none on its entries: where an entry takes one byte on the wire and a hundred in
+/// memory, a frame at its limit would fill nearly a gigabyte.
+///
+/// # Errors
+/// If an element is malformed or there are more than `MAX`.
+pub fn at_most<'de, const MAX: usize, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    struct AtMost<T, const MAX: usize>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for AtMost<T, MAX> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "at most {MAX} elements")
+        }
+
+        fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Vec<T>, S::Error> {
+            // The length is only claimed, so it reserves little.
+            let mut elements = Vec::with_capacity(seq.size_hint().unwrap_or(0).min(MAX).min(64));
+            while let Some(element) = seq.next_element()? {
+                if elements.len() == MAX {
+                    return Err(S::Error::invalid_length(MAX + 1, &self));
+                }
+                elements.push(element);
+            }
+            Ok(elements)
+        }
+    }
+
+    deserializer.deserialize_seq(AtMost::<T, MAX>(PhantomData))
 }
 
 /// Decodes exactly one value of at most `limit` bytes.

@@ -1,8 +1,8 @@
 //! From decisions to the state machine: sessions, replies, reads, snapshots.
 
-use super::gate::Decided;
+use super::gate::{Decided, Handover};
 use super::{Node, NodeError, Outcome, Reply};
-use crate::algorithm::ConsensusAlgorithm;
+use crate::algorithm::{ConsensusAlgorithm, Refusal};
 use crate::hand_off::{Network, Storage};
 use crate::id::{ProposalId, ReadId, Slot};
 use crate::machine::{Decision, StateMachine, Verdict};
@@ -12,6 +12,8 @@ use bytes::Bytes;
 
 /// What one decision costs beyond its payload, when it is judged whether a snapshot is due.
 const DECISION_BYTES: u64 = 32;
+/// The most reads that wait for the state machine; more are refused as [`Refusal::Busy`].
+const MAX_PARKED_READS: usize = 1 << 16;
 
 impl<A, N, S, M> Node<A, N, S, M>
 where
@@ -20,7 +22,14 @@ where
     S: Storage<A::Record>,
     M: StateMachine,
 {
-    pub(super) fn apply(&mut self, decided: Decided) -> Result<(), NodeError> {
+    pub(super) fn take_over(&mut self, handover: Handover) -> Result<(), NodeError> {
+        match handover {
+            Handover::Decide(decided) => self.apply(decided),
+            Handover::Install { through, snapshot } => self.install(through, &snapshot),
+        }
+    }
+
+    fn apply(&mut self, decided: Decided) -> Result<(), NodeError> {
         let Decided { slot, id, verdict, payload } = decided;
         if Self::ordered() && slot != self.applied.next() {
             return Err(NodeError::OutOfOrder { slot, applied: self.applied });
@@ -44,7 +53,12 @@ where
     }
 
     fn apply_once(&mut self, slot: Slot, id: ProposalId, payload: &Bytes) -> Outcome {
-        if Self::ordered() && id.opens_session() {
+        if !Self::ordered() {
+            // Without one order for all, replicas would keep different tables: the algorithm itself decides a proposal once.
+            let decision = Decision { slot, id: Some(id), verdict: Verdict::Commit, payload };
+            return Outcome::Applied(self.machine.apply(decision));
+        }
+        if id.opens_session() {
             return Outcome::Opened(self.sessions.open(slot));
         }
         match self.sessions.admit(slot, id) {
@@ -60,7 +74,10 @@ where
         }
     }
 
-    pub(super) fn install(&mut self, through: Slot, bytes: &Bytes) -> Result<(), NodeError> {
+    fn install(&mut self, through: Slot, bytes: &Bytes) -> Result<(), NodeError> {
+        if Self::ordered() && through < self.applied {
+            return Err(NodeError::OutOfOrder { slot: through, applied: self.applied });
+        }
         let (sessions, state) = snapshot::open(bytes)?;
         self.machine.install(through, state)?;
         self.sessions = sessions;
@@ -73,8 +90,10 @@ where
     pub(super) fn park_read(&mut self, id: ReadId, at: Slot) {
         if at <= self.applied {
             self.replies.push(Reply::ReadReady { id, at });
-        } else {
+        } else if self.parked_reads.len() < MAX_PARKED_READS {
             self.parked_reads.push((at, id));
+        } else {
+            self.replies.push(Reply::ReadRefused { id, reason: Refusal::Busy });
         }
     }
 

@@ -6,7 +6,17 @@ use crate::machine::Verdict;
 use alloc::collections::VecDeque;
 use bytes::Bytes;
 
-/// A decision on its way to the state machine.
+/// The most messages that wait for the disk. Beyond it new ones are dropped, as a network may: peers that repeat their
+/// questions to a node with a stuck disk must not fill its memory.
+pub(super) const MAX_HELD_SENDS: usize = 1 << 16;
+
+/// Something on its way to the state machine.
+#[derive(Debug)]
+pub(super) enum Handover {
+    Decide(Decided),
+    Install { through: Slot, snapshot: Bytes },
+}
+
 #[derive(Debug)]
 pub(super) struct Decided {
     pub(super) slot: Slot,
@@ -15,23 +25,23 @@ pub(super) struct Decided {
     pub(super) payload: Bytes,
 }
 
-/// First in, first out: what was emitted later never overtakes what waits, except for early sends.
+/// First in, first out: what was emitted later never overtakes what waits, except for sends that wait for nothing.
 #[derive(Debug)]
 pub(super) struct Gate<M> {
     held: VecDeque<(WriteSeq, Held<M>)>,
-    held_decisions: usize,
+    held_handovers: usize,
     durable: WriteSeq,
 }
 
 #[derive(Debug)]
 enum Held<M> {
     Send { to: NodeId, message: M },
-    Decide(Decided),
+    Handover(Handover),
 }
 
 impl<M> Default for Gate<M> {
     fn default() -> Self {
-        Self { held: VecDeque::new(), held_decisions: 0, durable: WriteSeq::ZERO }
+        Self { held: VecDeque::new(), held_handovers: 0, durable: WriteSeq::ZERO }
     }
 }
 
@@ -43,18 +53,18 @@ impl<M> Gate<M> {
     pub(super) fn send(&mut self, network: &mut impl Network<M>, to: NodeId, message: M, after: WriteSeq) {
         if after <= self.durable {
             network.send(to, message);
-        } else {
+        } else if self.held.len() - self.held_handovers < MAX_HELD_SENDS {
             self.held.push_back((after, Held::Send { to, message }));
         }
     }
 
-    /// Gives the decision back if it may be applied now.
-    pub(super) fn decide(&mut self, decided: Decided, after: WriteSeq) -> Option<Decided> {
-        if after <= self.durable && self.held_decisions == 0 {
-            return Some(decided);
+    /// Gives it back if the state machine may take it now.
+    pub(super) fn hand_over(&mut self, handover: Handover, after: WriteSeq) -> Option<Handover> {
+        if after <= self.durable && self.held_handovers == 0 {
+            return Some(handover);
         }
-        self.held.push_back((after, Held::Decide(decided)));
-        self.held_decisions += 1;
+        self.held.push_back((after, Held::Handover(handover)));
+        self.held_handovers += 1;
         None
     }
 
@@ -65,14 +75,14 @@ impl<M> Gate<M> {
         news
     }
 
-    /// Lets out what waits for nothing any more: sends go to the network, the next decision is returned.
-    pub(super) fn release(&mut self, network: &mut impl Network<M>) -> Option<Decided> {
+    /// Lets out what waits for nothing any more: sends go to the network, what the state machine takes next is returned.
+    pub(super) fn release(&mut self, network: &mut impl Network<M>) -> Option<Handover> {
         while let Some((_, held)) = self.held.pop_front_if(|(after, _)| *after <= self.durable) {
             match held {
                 Held::Send { to, message } => network.send(to, message),
-                Held::Decide(decided) => {
-                    self.held_decisions -= 1;
-                    return Some(decided);
+                Held::Handover(handover) => {
+                    self.held_handovers -= 1;
+                    return Some(handover);
                 }
             }
         }

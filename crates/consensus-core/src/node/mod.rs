@@ -8,10 +8,11 @@
 
 mod apply;
 mod gate;
+mod timers;
 
 use crate::algorithm::{Boot, ConfigError, ConsensusAlgorithm, Input, Offence, Out, Refusal, Status};
 use crate::effects::Effect;
-use crate::guarantees::Problem;
+use crate::guarantees::{Membership, Problem};
 use crate::hand_off::{Network, Storage, StorageError};
 use crate::id::{ClientId, NodeId, ProposalId, ReadId, Slot, WriteSeq};
 use crate::machine::{InstallError, StateMachine};
@@ -19,10 +20,13 @@ use crate::members::{Change, Members, Priority};
 use crate::session::Sessions;
 use crate::snapshot;
 use crate::time::Time;
-use alloc::collections::BTreeMap;
 use alloc::vec::{Drain, Vec};
 use bytes::Bytes;
-use gate::Gate;
+use gate::{Decided, Gate, Handover};
+use timers::Timers;
+
+/// The most accusations that wait for the driver; more are dropped, since a liar must not fill our memory.
+const MAX_ACCUSATIONS: usize = 1024;
 
 /// What a node is made from.
 #[derive(Clone, Debug)]
@@ -60,8 +64,15 @@ impl<A: ConsensusAlgorithm> NodeConfig<A> {
 /// What a driver tells a node.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event<M> {
-    /// A decoded message from an authenticated peer.
+    /// A decoded message from an authenticated peer. It is screened here ([`ConsensusAlgorithm::screen`]).
     Message {
+        /// The sender.
+        from: NodeId,
+        /// What it says.
+        message: M,
+    },
+    /// A message that the driver has screened already, on another core.
+    Screened {
         /// The sender.
         from: NodeId,
         /// What it says.
@@ -181,13 +192,15 @@ pub enum NodeError {
 /// One member of a group: an algorithm, its outbox, its journal and its state machine.
 pub struct Node<A: ConsensusAlgorithm, N, S, M> {
     id: NodeId,
+    config: A::Config,
     algorithm: A,
     network: N,
     storage: S,
     machine: M,
     out: Out<A>,
     gate: Gate<A::Message>,
-    timers: BTreeMap<A::Timer, Time>,
+    timers: Timers<A::Timer>,
+    members: Option<Members>,
     sessions: Sessions,
     applied: Slot,
     parked_reads: Vec<(Slot, ReadId)>,
@@ -199,6 +212,8 @@ pub struct Node<A: ConsensusAlgorithm, N, S, M> {
     stopped: Option<NodeError>,
     /// Reused between bursts.
     scratch: Vec<Effect<A::Message, A::Record, A::Timer>>,
+    /// Reused between ticks.
+    due: Vec<(Time, A::Timer)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -227,7 +242,11 @@ where
         mut machine: M,
     ) -> Result<Self, NodeError> {
         let NodeConfig { id, members, algorithm, seed, compact_after_bytes, check_invariants } = config;
-        if !members.contains(id) {
+        if id == NodeId::ZERO {
+            return Err(ConfigError::new("id", "zero is not a valid member").into());
+        }
+        // Where members may join, a newcomer was not there at the group's birth.
+        if matches!(A::GUARANTEES.membership, Membership::Static) && !members.contains(id) {
             return Err(ConfigError::new("id", alloc::format!("{id} is not among the members")).into());
         }
         A::validate(&algorithm, &members)?;
@@ -242,22 +261,25 @@ where
         let boot = Boot {
             id,
             members,
-            config: algorithm,
+            config: algorithm.clone(),
             seed,
             now,
             snapshot: recovered.snapshot,
             records: recovered.records,
         };
+        let config = algorithm;
         let algorithm = A::restore(boot, &mut out);
         let mut node = Self {
             id,
+            config,
             algorithm,
             network,
             storage,
             machine,
             out,
             gate: Gate::default(),
-            timers: BTreeMap::new(),
+            timers: Timers::new(),
+            members: None,
             sessions,
             applied,
             parked_reads: Vec::new(),
@@ -268,6 +290,7 @@ where
             check_invariants,
             stopped: None,
             scratch: Vec::new(),
+            due: Vec::new(),
         };
         node.flush(now)?;
         Ok(node)
@@ -291,7 +314,14 @@ where
             return Err(error.clone());
         }
         let input = match event {
-            Event::Message { from, message } => Input::Message { from, message },
+            Event::Message { from, message } => {
+                if let Err(offence) = A::screen(&self.config, from, &message) {
+                    self.accuse(from, offence);
+                    return Ok(());
+                }
+                Input::Message { from, message }
+            }
+            Event::Screened { from, message } => Input::Message { from, message },
             Event::Propose { id, payload } => Input::Propose { id, payload },
             Event::Read(id) => Input::Read(id),
             Event::Reconfigure { id, change } => Input::Reconfigure { id, change },
@@ -327,7 +357,7 @@ where
     /// When the node wants to be woken by [`Event::Tick`], if nothing else happens before.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        self.timers.values().min().copied()
+        self.timers.deadline()
     }
 
     /// What clients are to be told, oldest first.
@@ -338,6 +368,11 @@ where
     /// Who broke the protocol, and how.
     pub fn accusations(&mut self) -> Drain<'_, (NodeId, Offence)> {
         self.accusations.drain(..)
+    }
+
+    /// The members, if they were announced anew since this was last asked ([`Effect::Members`]).
+    pub const fn take_members(&mut self) -> Option<Members> {
+        self.members.take()
     }
 
     /// Who we are.
@@ -399,12 +434,32 @@ where
     }
 
     fn fire_timers(&mut self, now: Time) {
+        // What was cancelled or set anew earlier in this burst must not fire, though nothing else is carried out before its
+        // end: a heartbeat and the tick that it came too late for may sit in one burst.
+        self.settle_timers();
+        let mut due = core::mem::take(&mut self.due);
+        self.timers.due(now, &mut due);
         // Each timer that is due fires once; what it sets anew for the past waits for the next tick.
-        let due: Vec<A::Timer> =
-            self.timers.iter().filter(|&(_, &at)| at <= now).map(|(&timer, _)| timer).collect();
-        for timer in due {
-            self.timers.remove(&timer);
-            self.step(now, Input::Timer(timer));
+        for (at, timer) in due.drain(..) {
+            if self.timers.expire(timer, at) {
+                self.step(now, Input::Timer(timer));
+                self.settle_timers();
+            }
+        }
+        self.due = due;
+    }
+
+    fn settle_timers(&mut self) {
+        let timers = &mut self.timers;
+        self.out.take_timers(|timer, at| match at {
+            Some(at) => timers.set(timer, at),
+            None => timers.cancel(timer),
+        });
+    }
+
+    fn accuse(&mut self, peer: NodeId, offence: Offence) {
+        if self.accusations.len() < MAX_ACCUSATIONS {
+            self.accusations.push((peer, offence));
         }
     }
 
@@ -417,8 +472,8 @@ where
             }
             let durable = self.storage.durable()?;
             if self.gate.advance(durable) {
-                while let Some(decision) = self.gate.release(&mut self.network) {
-                    self.apply(decision)?;
+                while let Some(handover) = self.gate.release(&mut self.network) {
+                    self.take_over(handover)?;
                 }
                 self.step(now, Input::Durable(durable));
                 continue;
@@ -465,16 +520,12 @@ where
                 self.gate.send(&mut self.network, to, message, after);
             }
             Effect::SetTimer { timer, at } => {
-                self.timers.insert(timer, at);
+                self.timers.set(timer, at);
             }
-            Effect::CancelTimer(timer) => {
-                self.timers.remove(&timer);
-            }
+            Effect::CancelTimer(timer) => self.timers.cancel(timer),
             Effect::Decide { slot, id, verdict, payload, after } => {
-                let decided = gate::Decided { slot, id, verdict, payload };
-                if let Some(decided) = self.gate.decide(decided, after) {
-                    self.apply(decided)?;
-                }
+                let decided = Decided { slot, id, verdict, payload };
+                self.hand_over(Handover::Decide(decided), after)?;
             }
             Effect::ReadReady { id, at } => self.park_read(id, at),
             Effect::Judge { id, payload } => {
@@ -483,12 +534,20 @@ where
             }
             Effect::Refuse { id, reason } => self.replies.push(Reply::Refused { id, reason }),
             Effect::RefuseRead { id, reason } => self.replies.push(Reply::ReadRefused { id, reason }),
-            Effect::Install { through, snapshot } => self.install(through, &snapshot)?,
-            // The algorithm is the one to know its members; drivers read them from the status.
-            Effect::Members(_) => {}
-            Effect::Accuse { peer, offence } => self.accusations.push((peer, offence)),
+            Effect::Install { through, snapshot, after } => {
+                self.hand_over(Handover::Install { through, snapshot }, after)?;
+            }
+            Effect::Members(members) => self.members = Some(members),
+            Effect::Accuse { peer, offence } => self.accuse(peer, offence),
         }
         Ok(())
+    }
+
+    fn hand_over(&mut self, handover: Handover, after: WriteSeq) -> Result<(), NodeError> {
+        match self.gate.hand_over(handover, after) {
+            Some(handover) => self.take_over(handover),
+            None => Ok(()),
+        }
     }
 
     const fn ordered() -> bool {
