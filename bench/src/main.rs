@@ -30,6 +30,8 @@ struct Cli {
     #[command(flatten)]
     rounds: Rounds,
     #[command(flatten)]
+    core: core::Options,
+    #[command(flatten)]
     kv: kv::Options,
     /// Also write everything that was measured into this file.
     #[arg(long, global = true, value_name = "FILE")]
@@ -74,7 +76,7 @@ fn main() -> Result<()> {
     let what = cli.what.unwrap_or(What::All);
     let mut measured = serde_json::Map::new();
     if matches!(what, What::Core | What::All) {
-        measured.insert("core".into(), core::run(&cli.rounds.or_quick(0.3))?);
+        measured.insert("core".into(), core::run(&cli.rounds.or_quick(0.3), &cli.core)?);
     }
     if matches!(what, What::Kv | What::All) {
         measured.insert("kv".into(), kv::run(&cli.rounds.or_quick(1.0), &cli.kv)?);

@@ -15,6 +15,8 @@ use crate::alloc;
 use crate::stats::{Spread, number, ratio};
 use crate::table;
 use anyhow::{Context, Result, ensure};
+use clap::Args;
+use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
@@ -22,20 +24,38 @@ use std::time::{Duration, Instant};
 const KEEP_ENTRIES: usize = 16_384;
 /// How often messages may be delivered without any node applying anything before a burst counts as stuck.
 const PATIENCE: usize = 10_000;
-const SHAPES: [Shape; 4] = [
-    Shape { in_flight: 1, payload: 16 },
-    Shape { in_flight: 1, payload: 256 },
-    Shape { in_flight: 256, payload: 16 },
-    Shape { in_flight: 256, payload: 256 },
-];
-const CONTESTANTS: [(&str, Build); 4] = [
-    // (OURS, |shape| Ok(Box::new(ours::Ours::build(shape)?))),
-    ("raft-rs 0.7", |_| Ok(Box::new(raft_rs::RaftRs::build()?))),
-    ("omnipaxos 0.2", |_| Ok(Box::new(omni::Omni::build()?))),
-    ("append behind the gate", |shape| Ok(Box::new(ours::Ours::<gated::Gated>::build(shape)?))),
-    ("bare append", |_| Ok(Box::new(bare::Bare::default()))),
+const CONTESTANTS: &[Named] = &[
+    // Named { name: OURS, build: |shape| Ok(Box::new(ours::Ours::<raft::Raft>::build(shape)?)) },
+    Named { name: "raft-rs 0.7", build: |_| Ok(Box::new(raft_rs::RaftRs::build()?)) },
+    Named { name: "omnipaxos 0.2", build: |_| Ok(Box::new(omni::Omni::build()?)) },
+    Named {
+        name: "append behind the gate",
+        build: |shape| Ok(Box::new(ours::Ours::<gated::Gated>::build(shape)?)),
+    },
+    Named { name: "bare append", build: |_| Ok(Box::new(bare::Bare::default())) },
 ];
 const OURS: &str = "ours (raft)";
+
+/// What `core` measures.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Options of core")]
+pub(crate) struct Options {
+    /// Only contestants whose names contain one of these.
+    #[arg(long, global = true, value_delimiter = ',', value_name = "TEXT,…")]
+    contestants: Vec<String>,
+    /// Proposals per burst.
+    #[arg(long, global = true, value_delimiter = ',', default_value = "1,256", value_name = "N,…")]
+    in_flight: Vec<usize>,
+    /// Bytes per proposal, at least 8.
+    #[arg(long, global = true, value_delimiter = ',', default_value = "16,256", value_name = "BYTES,…")]
+    payload: Vec<usize>,
+}
+
+#[derive(Clone, Copy)]
+struct Named {
+    name: &'static str,
+    build: Build,
+}
 
 type Build = fn(Shape) -> Result<Box<dyn Contestant>>;
 
@@ -98,7 +118,7 @@ impl Payloads {
 
 #[derive(Clone, Copy, Debug, Serialize)]
 struct Sample {
-    commits_per_s: f64,
+    commits_per_cpu_s: f64,
     allocations_per_commit: f64,
     allocated_bytes_per_commit: f64,
 }
@@ -107,7 +127,7 @@ struct Sample {
 struct Line {
     shape: Shape,
     contestant: &'static str,
-    commits_per_s: Spread,
+    commits_per_cpu_s: Spread,
     /// Ours divided by this one: above 1, we are faster.
     ours_to_this: Option<f64>,
     allocations_per_commit: f64,
@@ -116,29 +136,53 @@ struct Line {
 }
 
 /// Runs all rounds and prints the table.
-pub(crate) fn run(rounds: &Rounds) -> Result<serde_json::Value> {
+pub(crate) fn run(rounds: &Rounds, options: &Options) -> Result<serde_json::Value> {
+    let wanted = |name: &str| {
+        options.contestants.is_empty() || options.contestants.iter().any(|part| name.contains(part))
+    };
+    let mut contestants: Vec<Measured> = Vec::new();
+    for &named in CONTESTANTS.iter().filter(|named| wanted(named.name)) {
+        contestants.push(Measured { named, samples: Vec::new() });
+    }
+    ensure!(!contestants.is_empty(), "no contestant has such a name");
     let length = Duration::from_secs_f64(rounds.seconds);
     let mut lines = Vec::new();
-    for shape in SHAPES {
-        let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); CONTESTANTS.len()];
-        for round in 0..rounds.rounds {
-            // Every other round runs backwards: no contestant always follows the same one.
-            let mut order: Vec<usize> = (0..CONTESTANTS.len()).collect();
-            if round % 2 == 1 {
-                order.reverse();
-            }
-            for place in order {
-                let (Some((name, build)), Some(slot)) = (CONTESTANTS.get(place), samples.get_mut(place))
-                else {
-                    continue;
-                };
-                slot.push(measure(*build, shape, length).with_context(|| format!("{name}, {shape:?}"))?);
-            }
+    for &in_flight in &options.in_flight {
+        for &payload in &options.payload {
+            ensure!(in_flight > 0 && payload >= 8, "at least 1 in flight and 8 bytes are needed");
+            let shape = Shape { in_flight, payload };
+            all_rounds(&mut contestants, shape, length, rounds.rounds)?;
+            lines.extend(summarise(shape, &contestants)?);
         }
-        lines.extend(summarise(shape, &samples)?);
     }
     print(&lines, rounds);
     Ok(serde_json::to_value(&lines)?)
+}
+
+struct Measured {
+    named: Named,
+    samples: Vec<Sample>,
+}
+
+fn all_rounds(contestants: &mut [Measured], shape: Shape, length: Duration, rounds: u32) -> Result<()> {
+    for contestant in contestants.iter_mut() {
+        contestant.samples.clear();
+    }
+    for round in 0..rounds {
+        for Measured { named, samples } in contestants.iter_mut() {
+            let sample = measure(named.build, shape, length);
+            samples.push(sample.with_context(|| format!("{}, {shape:?}", named.name))?);
+        }
+        // Every other round runs backwards: no contestant always follows the same one.
+        if round + 1 < rounds {
+            contestants.reverse();
+        }
+    }
+    // An even number of turns restores the order of the table.
+    if rounds.is_multiple_of(2) {
+        contestants.reverse();
+    }
+    Ok(())
 }
 
 fn measure(build: Build, shape: Shape, length: Duration) -> Result<Sample> {
@@ -148,14 +192,14 @@ fn measure(build: Build, shape: Shape, length: Duration) -> Result<Sample> {
     while warm_up.elapsed() < length / 5 {
         contestant.burst(&mut payloads, shape.in_flight)?;
     }
-    let (before, allocated, start) = (payloads.expected.count, alloc::so_far(), Instant::now());
+    let (before, allocated) = (payloads.expected.count, alloc::so_far());
+    let (start, cpu) = (Instant::now(), cpu_time());
     let elapsed = loop {
         for _ in 0..16 {
             contestant.burst(&mut payloads, shape.in_flight)?;
         }
-        let elapsed = start.elapsed();
-        if elapsed >= length {
-            break elapsed;
+        if start.elapsed() >= length {
+            break cpu_time().saturating_sub(cpu);
         }
     };
     let after = alloc::so_far();
@@ -168,34 +212,42 @@ fn measure(build: Build, shape: Shape, length: Duration) -> Result<Sample> {
     }
     let commits = (payloads.expected.count - before) as f64;
     Ok(Sample {
-        commits_per_s: commits / elapsed.as_secs_f64(),
+        commits_per_cpu_s: commits / elapsed.as_secs_f64(),
         allocations_per_commit: (after.count - allocated.count) as f64 / commits,
         allocated_bytes_per_commit: (after.bytes - allocated.bytes) as f64 / commits,
     })
 }
 
-fn summarise(shape: Shape, samples: &[Vec<Sample>]) -> Result<Vec<Line>> {
-    let rates: Vec<Vec<f64>> =
-        samples.iter().map(|rounds| rounds.iter().map(|s| s.commits_per_s).collect()).collect();
-    let ours = rates.first().cloned().unwrap_or_default();
-    let median = |rounds: &[Sample], value: fn(&Sample) -> f64| {
-        Spread::of(&rounds.iter().map(value).collect::<Vec<f64>>()).median
-    };
+/// CPU time of this thread: what other programs do meanwhile is not counted.
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+fn summarise(shape: Shape, contestants: &[Measured]) -> Result<Vec<Line>> {
+    let rates =
+        |measured: &Measured| measured.samples.iter().map(|s| s.commits_per_cpu_s).collect::<Vec<f64>>();
+    let ours = contestants.iter().find(|measured| measured.named.name == OURS).map(rates);
     let mut lines = Vec::new();
-    for (((contestant, build), rates), rounds) in CONTESTANTS.iter().zip(&rates).zip(samples) {
+    for measured in contestants {
+        let Named { name, build } = measured.named;
         let mut payloads = Payloads::new(shape.payload);
         let mut fresh = build(shape)?;
         fresh.burst(&mut payloads, shape.in_flight)?;
         let wire = fresh.wire_bytes(&mut payloads, shape.in_flight)?;
         // Each entry travels to two followers.
         let beyond = wire.map(|bytes| bytes as f64 / (2 * shape.in_flight) as f64 - shape.payload as f64);
+        let median = |value: fn(&Sample) -> f64| {
+            Spread::of(&measured.samples.iter().map(value).collect::<Vec<f64>>()).median
+        };
+        let peer = ours.as_ref().filter(|_| name != OURS);
         lines.push(Line {
             shape,
-            contestant,
-            commits_per_s: Spread::of(rates),
-            ours_to_this: (*contestant != OURS).then(|| ratio(&ours, rates)).flatten(),
-            allocations_per_commit: median(rounds, |s| s.allocations_per_commit),
-            allocated_bytes_per_commit: median(rounds, |s| s.allocated_bytes_per_commit),
+            contestant: name,
+            commits_per_cpu_s: Spread::of(&rates(measured)),
+            ours_to_this: peer.and_then(|ours| ratio(ours, &rates(measured))),
+            allocations_per_commit: median(|s| s.allocations_per_commit),
+            allocated_bytes_per_commit: median(|s| s.allocated_bytes_per_commit),
             wire_bytes_per_entry_beyond_payload: beyond,
         });
     }
@@ -214,7 +266,7 @@ fn print(lines: &[Line], rounds: &Rounds) {
         "in flight",
         "payload B",
         "contestant",
-        "commits/s",
+        "commits / CPU s",
         "ours / this",
         "allocations / commit",
         "B allocated / commit",
@@ -225,7 +277,7 @@ fn print(lines: &[Line], rounds: &Rounds) {
             line.shape.in_flight.to_string(),
             line.shape.payload.to_string(),
             line.contestant.to_owned(),
-            line.commits_per_s.show(0),
+            line.commits_per_cpu_s.show(0),
             table::optional(line.ours_to_this, |ratio| format!("{ratio:.2}×")),
             number(line.allocations_per_commit, 2),
             number(line.allocated_bytes_per_commit, 0),
