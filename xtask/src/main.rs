@@ -1,2 +1,69 @@
-//! The workspace's own commands.
-fn main() {}
+//! `cargo xtask`: the workspace's own commands.
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use xtask::{ci, run, tidy};
+
+/// The workspace's own commands.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Run an algorithm through simulated faults and check everything it claims.
+    ///
+    /// Try: cargo xtask conformance --algorithm raft --seeds 2000
+    #[command(disable_help_flag = true)]
+    Conformance(Words),
+    /// Replay one simulated run.
+    ///
+    /// Try: cargo xtask sim --algorithm raft --seed 7 --trace run.txt
+    #[command(disable_help_flag = true)]
+    Sim(Words),
+    /// Plant known bugs one by one and require that the suite finds each of them.
+    #[command(disable_help_flag = true)]
+    Mutants(Words),
+    /// Measure ours and the peers in the same run (release build, minutes).
+    ///
+    /// Try: cargo xtask bench core --quick
+    #[command(disable_help_flag = true)]
+    Bench(Words),
+    /// Check the rules of the repository: arrows between crates, sizes, clauses, links.
+    Tidy,
+    /// What continuous integration runs beside `cargo test --workspace`.
+    Ci,
+}
+
+#[derive(clap::Args)]
+struct Words {
+    /// Passed on.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    words: Vec<String>,
+}
+
+impl Words {
+    fn after<'a>(&'a self, first: Option<&'a str>) -> Vec<&'a str> {
+        first.into_iter().chain(self.words.iter().map(String::as_str)).collect()
+    }
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().command {
+        Task::Conformance(words) => ci::conformance(&words.after(Some("run"))),
+        Task::Sim(words) => ci::conformance(&words.after(Some("sim"))),
+        Task::Mutants(words) => ci::mutants(&words.after(None)),
+        Task::Bench(words) => bench(&words.after(None)),
+        Task::Tidy => tidy::run(),
+        Task::Ci => ci::run(),
+    }
+}
+
+fn bench(words: &[&str]) -> Result<()> {
+    run::succeed(run::cargo()?.args(["build", "--release", "--package", "kvstore"]))?;
+    let build = ["run", "--release", "--quiet", "--manifest-path", "bench/Cargo.toml", "--"];
+    run::succeed(run::cargo()?.args(build).args(words))
+}

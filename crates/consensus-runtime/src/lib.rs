@@ -1,5 +1,44 @@
-//! Runs any algorithm of the workspace on tokio.
+//! Runs any algorithm of the workspace on tokio: real sockets, real disks, real time.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this crate is where time, threads and randomness enter; its maps are looked up, and no order of theirs decides anything"
+)]
 
+mod clock;
+mod config;
+mod dial;
+mod driver;
+mod frame;
+mod handle;
+mod handshake;
+mod journal;
+mod listen;
+mod metrics;
+mod peers;
+mod proposals;
+mod reads;
+mod replica;
 mod replicated;
+mod request;
+mod shared;
 
+pub use config::{Limits, ReplicaConfig, StartError};
+pub use handle::Handle;
+pub use metrics::{Metrics, MetricsReading};
+pub use replica::Replica;
 pub use replicated::{Applied, Replicated, RequestError};
+pub use shared::{StopReason, View};
+
+use consensus_core::ConsensusAlgorithm;
+
+/// An algorithm that may move between threads: every one that is made of plain data. Nobody implements this by hand.
+pub trait Runnable:
+    ConsensusAlgorithm<Config: Send + Sync, Message: Send, Record: Send, Timer: Send> + Send + 'static
+{
+}
+
+impl<A> Runnable for A where
+    A: ConsensusAlgorithm<Config: Send + Sync, Message: Send, Record: Send, Timer: Send> + Send + 'static
+{
+}

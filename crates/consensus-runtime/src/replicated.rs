@@ -29,6 +29,17 @@ pub enum RequestError {
     /// It took longer than the configured limit: it may or may not have taken effect.
     #[error("the request timed out; it may or may not have taken effect")]
     TimedOut,
+    /// It was decided not to carry it out (atomic commitment), for everybody and for good.
+    #[error("the request was aborted at {slot}")]
+    Aborted {
+        /// Its place in the sequence of decisions.
+        slot: Slot,
+        /// The state machine's reply.
+        reply: Bytes,
+    },
+    /// It was carried out so long ago that the reply is gone.
+    #[error("the reply to the request is no longer kept")]
+    Forgotten,
     /// The node has stopped: on purpose, or for good because of its disk.
     #[error("the node has stopped: {0}")]
     Stopped(String),

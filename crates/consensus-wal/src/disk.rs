@@ -1,5 +1,9 @@
 //! What the journal needs of a disk: one flat directory of files. A simulated disk implements the same two traits, so that
 //! the simulator runs the journal's own code.
+//!
+//! What the journal relies on after a crash: a synced write is there; of an unsynced one, each sector of 512 bytes holds
+//! either what was there before or what was written, in any mixture, and at most one sector holds a beginning of what was
+//! written; bytes beyond the end of a file that later grows are zeros.
 
 use std::io;
 
@@ -20,6 +24,10 @@ pub trait Disk {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Makes creations, renames and removals durable.
     fn sync_directory(&self) -> io::Result<()>;
+    /// How an error message names this file; a whole path where there is one.
+    fn describe(&self, name: &str) -> String {
+        name.into()
+    }
 }
 
 /// One file.

@@ -1,0 +1,124 @@
+//! One task per peer: dials, greets, hands the connection to the [`Link`], drains its queue, and dials again.
+
+use crate::handshake::{self, HandshakeError, Hello};
+use crate::metrics::add;
+use crate::peers::Link;
+use crate::request::Inbound;
+use crate::shared::Shared;
+use rand::TryRng;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// A connection that held for this long makes the next attempt a fresh start.
+const HELD: Duration = Duration::from_secs(1);
+/// A connection whose bytes are not acknowledged for this long is given up: the network between may have come back in the
+/// meantime, while TCP would wait for its next, ever later, attempt.
+const UNACKNOWLEDGED_MS: u32 = 2_000;
+
+/// Everything that the task needs.
+pub(crate) struct Dialler<M> {
+    pub(crate) link: Arc<Link>,
+    pub(crate) hello: Hello,
+    pub(crate) inbox: mpsc::Sender<Inbound<M>>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl<M> Dialler<M> {
+    /// Runs until it is aborted, or nobody listens any more.
+    pub(crate) async fn run(self) {
+        let Self { link, hello, inbox, shared } = self;
+        let mut pause = SHORTEST_PAUSE;
+        let mut complained = String::new();
+        loop {
+            match connect(&link, hello).await {
+                Ok(stream) => {
+                    let began = Instant::now();
+                    add(&shared.metrics.connections_made, 1);
+                    tracing::info!(peer = %link.peer, address = %link.address, "connected to a peer");
+                    link.connect(Arc::clone(&stream));
+                    if inbox.send(Inbound::LinkUp(link.peer)).await.is_err() {
+                        return;
+                    }
+                    let cause = carry(&link, &stream, &shared).await;
+                    link.disconnect();
+                    add(&shared.metrics.connections_lost, 1);
+                    tracing::warn!(peer = %link.peer, %cause, "lost the connection to a peer; dialling again");
+                    if inbox.send(Inbound::LinkLost(link.peer)).await.is_err() {
+                        return;
+                    }
+                    complained.clear();
+                    if began.elapsed() >= HELD {
+                        pause = SHORTEST_PAUSE;
+                    }
+                }
+                Err(error) => {
+                    // Once per cause: a peer that is down for a day is one line.
+                    let text = error.to_string();
+                    if text != complained {
+                        tracing::warn!(peer = %link.peer, address = %link.address, error = %text, "cannot connect to a peer; trying again");
+                        complained = text;
+                    }
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(jittered(pause)) => pause = (pause * 2).min(LONGEST_PAUSE),
+                () = link.seen.notified() => {}
+            }
+        }
+    }
+}
+
+async fn connect(link: &Link, hello: Hello) -> Result<Arc<TcpStream>, HandshakeError> {
+    let dialled = tokio::time::timeout(handshake::PATIENCE, TcpStream::connect(link.address)).await;
+    let mut stream = dialled.map_err(|_| HandshakeError::Silence)??;
+    prepare(&stream)?;
+    handshake::greet(&mut stream, hello).await?;
+    Ok(Arc::new(stream))
+}
+
+/// The socket options that every connection between peers has.
+pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    rustix::net::sockopt::set_tcp_user_timeout(stream, UNACKNOWLEDGED_MS)?;
+    rustix::net::sockopt::set_socket_keepalive(stream, true)?;
+    Ok(())
+}
+
+/// Serves one connection until it breaks; returns why.
+async fn carry(link: &Link, stream: &TcpStream, shared: &Shared) -> io::Error {
+    loop {
+        tokio::select! {
+            () = link.backlog.notified() => loop {
+                match link.drain(shared) {
+                    Ok(true) => break,
+                    Ok(false) => {
+                        if let Err(error) = stream.writable().await {
+                            return error;
+                        }
+                    }
+                    Err(error) => return error,
+                }
+            },
+            // The other side never sends anything: to be readable is to be closed, or to be somebody else.
+            ready = stream.readable() => match ready.and_then(|()| stream.try_read(&mut [0; 1])) {
+                Ok(0) => return io::Error::new(io::ErrorKind::UnexpectedEof, "the peer closed the connection"),
+                Ok(_) => return io::Error::new(io::ErrorKind::InvalidData, "the peer sent bytes where it must not"),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return error,
+            },
+        }
+    }
+}
+
+/// Between half of `pause` and all of it, so that nodes that failed together do not try again together.
+fn jittered(pause: Duration) -> Duration {
+    let random = rand::rngs::SysRng.try_next_u32().unwrap_or(u32::MAX / 2);
+    pause / 2 + (pause / 2).mul_f64(f64::from(random) / f64::from(u32::MAX))
+}

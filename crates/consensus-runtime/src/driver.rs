@@ -1,0 +1,416 @@
+//! The core loop: one task that owns the node, takes what has arrived in one burst, lets the node carry it out, and routes
+//! what comes of it.
+//!
+//! Invariants:
+//! - The node is touched by this task alone, between two awaits: no cancelled future can leave it half-stepped.
+//! - A request is handed on again only if nobody has it for certain (a definite refusal, or a frame that never left).
+//! - Every request is answered by its deadline, or with the end of the replica.
+
+use crate::clock::Clock;
+use crate::frame::{Forward, ForwardReply, Kind, Settled};
+use crate::journal::WalStorage;
+use crate::metrics::add;
+use crate::peers::PeerNetwork;
+use crate::proposals::{Adopted, Proposals, Stage};
+use crate::reads::Reads;
+use crate::replicated::RequestError;
+use crate::request::{Ask, FromPeer, Inbound, Read};
+use crate::shared::{Shared, StopReason, View};
+use crate::{ReplicaConfig, Runnable};
+use consensus_core::{
+    ClientId, Event, Node, NodeError, NodeId, ProposalId, Refusal, Reply, Slot, StateMachine, Time,
+};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Release;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// The most events that are taken at once.
+const BURST: usize = 4096;
+/// How often what was put aside is tried again.
+const RETRY: Duration = Duration::from_millis(25);
+/// How often deadlines of requests are looked at.
+const SWEEP: Duration = Duration::from_millis(100);
+
+pub(crate) type LiveNode<A, M> =
+    Node<A, PeerNetwork, WalStorage<<A as consensus_core::ConsensusAlgorithm>::Record>, M>;
+
+/// The state of the core loop.
+pub(crate) struct Driver<A: Runnable, M> {
+    node: LiveNode<A, M>,
+    me: NodeId,
+    clock: Clock,
+    shared: Arc<Shared>,
+    proposals: Proposals,
+    adopted: Adopted,
+    reads: Reads,
+    leader: Option<NodeId>,
+    request_timeout: Duration,
+    sweep_at: Option<Time>,
+    /// Something was pushed into the node since its last flush.
+    dirty: bool,
+    /// Reused between bursts.
+    replies: Vec<Reply>,
+}
+
+impl<A: Runnable, M: StateMachine> Driver<A, M> {
+    pub(crate) fn new(
+        config: &ReplicaConfig<A>,
+        node: LiveNode<A, M>,
+        client: ClientId,
+        clock: Clock,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self {
+            me: config.node,
+            leader: node.status().leader,
+            node,
+            clock,
+            shared,
+            proposals: Proposals::new(client),
+            adopted: Adopted::new(config.limits.forwarded),
+            reads: Reads::new(config.read_retry()),
+            request_timeout: config.request_timeout(),
+            sweep_at: None,
+            dirty: true,
+            replies: Vec::new(),
+        }
+    }
+
+    /// Runs until it is asked to stop or cannot go on; returns why.
+    pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<Inbound<A::Message>>) -> StopReason {
+        let mut wishes = self.shared.stop_wishes();
+        let mut burst = Vec::with_capacity(BURST);
+        let mut alarm_at = self.clock.now();
+        let alarm = tokio::time::sleep_until(self.clock.instant(alarm_at));
+        tokio::pin!(alarm);
+        loop {
+            // Most deadlines move on before they are reached: an alarm that rings too early costs less than one that is set
+            // anew with every heartbeat.
+            let wanted = self.next_wake().unwrap_or(Time::MAX);
+            if wanted < alarm_at || alarm.is_elapsed() {
+                alarm_at = wanted;
+                alarm.as_mut().reset(self.clock.instant(alarm_at));
+            }
+            tokio::select! {
+                biased;
+                wish = wishes.wait_for(Option::is_some) => {
+                    let reason = wish.ok().and_then(|wish| wish.clone());
+                    return reason.unwrap_or(StopReason::Shutdown);
+                }
+                _ = inbox.recv_many(&mut burst, BURST) => {}
+                () = &mut alarm => {}
+            }
+            if let Err(error) = self.turn(&mut burst) {
+                let reason = StopReason::Failed(error.to_string());
+                tracing::error!(node = %self.me, %error, "the replica stops: it cannot go on safely");
+                self.shared.ask_to_stop(reason.clone());
+                return reason;
+            }
+        }
+    }
+
+    fn next_wake(&self) -> Option<Time> {
+        [self.node.deadline(), self.sweep_at].into_iter().flatten().min()
+    }
+
+    /// One burst, from events to replies.
+    fn turn(&mut self, burst: &mut Vec<Inbound<A::Message>>) -> Result<(), NodeError> {
+        let now = self.clock.now();
+        add(&self.shared.metrics.bursts, 1);
+        add(&self.shared.metrics.events, burst.len());
+        for inbound in burst.drain(..) {
+            self.on_inbound(now, inbound)?;
+        }
+        if self.node.deadline().is_some_and(|deadline| deadline <= now) {
+            self.push(now, Event::Tick)?;
+        }
+        if self.sweep_at.is_some_and(|at| at <= now) {
+            self.sweep(now)?;
+        }
+        while self.dirty {
+            if let Some(id) = self.reads.begin_round(now) {
+                add(&self.shared.metrics.read_rounds, 1);
+                self.node.push(now, Event::Read(id))?;
+            }
+            self.dirty = false;
+            self.node.flush(now)?;
+            self.route_replies(now);
+            self.publish(now)?;
+        }
+        self.proposals.finish_settled(self.node.applied());
+        self.node.network().transmit();
+        self.plan_sweep(now);
+        Ok(())
+    }
+
+    fn push(&mut self, now: Time, event: Event<A::Message>) -> Result<(), NodeError> {
+        self.dirty = true;
+        self.node.push(now, event)
+    }
+
+    fn on_inbound(&mut self, now: Time, inbound: Inbound<A::Message>) -> Result<(), NodeError> {
+        match inbound {
+            Inbound::Peer { from, frames, permit } => {
+                for frame in frames {
+                    self.on_frame(now, from, frame)?;
+                }
+                drop(permit);
+            }
+            Inbound::LinkUp(peer) => {
+                if self.leader == Some(peer) {
+                    self.try_again(now)?;
+                }
+            }
+            Inbound::LinkLost(peer) => self.on_link_lost(peer),
+            // The storage is asked at the end of every burst.
+            Inbound::Written => self.dirty = true,
+            Inbound::Propose { ask, answer } => {
+                add(&self.shared.metrics.proposals, 1);
+                let number = self.proposals.add(ask, answer, now + self.request_timeout);
+                self.route(now, number)?;
+            }
+            Inbound::Read(read) => {
+                add(&self.shared.metrics.reads, 1);
+                self.reads.add(read, now + self.request_timeout);
+                self.dirty = true;
+            }
+            Inbound::Query { request, answer } => answer.give(Ok(self.node.machine().query(&request))),
+            Inbound::Transfer { to } => self.on_transfer(now, to)?,
+        }
+        Ok(())
+    }
+
+    fn on_frame(&mut self, now: Time, from: NodeId, frame: FromPeer<A::Message>) -> Result<(), NodeError> {
+        match frame {
+            FromPeer::Message(message) => self.push(now, Event::Message { from, message }),
+            FromPeer::Forward(forward) => self.on_forward(now, from, forward),
+            FromPeer::ForwardReply(reply) => self.on_forward_reply(now, from, reply),
+        }
+    }
+
+    /// A peer's client wants something decided, and the peer takes us for the leader. The algorithm knows whether we are.
+    fn on_forward(&mut self, now: Time, from: NodeId, forward: Forward) -> Result<(), NodeError> {
+        let Forward { attempt, id, ask } = forward;
+        let event = match ask {
+            Ask::Propose(payload) => Event::Propose { id, payload },
+            Ask::Reconfigure(change) => Event::Reconfigure { id, change },
+            Ask::Transfer(to) => return self.push(now, Event::Transfer { to }),
+        };
+        add(&self.shared.metrics.proposals_adopted, 1);
+        if self.adopted.add(id, from, attempt, now + self.request_timeout) {
+            return self.push(now, event);
+        }
+        let reply = ForwardReply { attempt, id, result: Err(Refusal::Busy) };
+        self.node.network().post(from, Kind::ForwardReply, &reply);
+        Ok(())
+    }
+
+    fn on_forward_reply(&mut self, now: Time, from: NodeId, reply: ForwardReply) -> Result<(), NodeError> {
+        let ForwardReply { attempt, id, result } = reply;
+        let Some(number) = self.proposals.own(id) else { return Ok(()) };
+        if !self.proposals.awaits(number, from, attempt) {
+            return Ok(());
+        }
+        match result {
+            Ok(Settled { slot, outcome }) if slot <= self.node.applied() => {
+                self.proposals.finish(number, slot, outcome);
+                Ok(())
+            }
+            Ok(Settled { slot, outcome }) => {
+                self.proposals.settle(number, slot, outcome);
+                Ok(())
+            }
+            Err(Refusal::NotLeader { hint: Some(hint) }) if hint != from && hint != self.me => {
+                self.forward(now, number, hint);
+                Ok(())
+            }
+            Err(reason) => {
+                self.on_refused(now, number, reason);
+                Ok(())
+            }
+        }
+    }
+
+    fn on_link_lost(&mut self, peer: NodeId) {
+        self.proposals.lose(|to| to == peer);
+        self.adopted.lose(peer);
+    }
+
+    fn on_transfer(&mut self, now: Time, to: Option<NodeId>) -> Result<(), NodeError> {
+        match self.leader {
+            Some(leader) if leader != self.me => {
+                // It is a wish: whoever made it watches the leadership, and nothing waits for an answer.
+                let (attempt, id) = (0, ProposalId::default());
+                self.node.network().post(
+                    leader,
+                    Kind::Forward,
+                    &Forward { attempt, id, ask: Ask::Transfer(to) },
+                );
+                Ok(())
+            }
+            Some(_) | None => self.push(now, Event::Transfer { to }),
+        }
+    }
+
+    /// Hands a proposal that nobody has to whoever can have it decided.
+    fn route(&mut self, now: Time, number: u64) -> Result<(), NodeError> {
+        if let Some(leader) = self.leader.filter(|&leader| leader != self.me) {
+            self.forward(now, number, leader);
+            return Ok(());
+        }
+        let id = self.proposals.id(number);
+        let Some(proposal) = self.proposals.get_mut(number) else { return Ok(()) };
+        proposal.stage = Stage::Local;
+        let event = match &proposal.ask {
+            Ask::Propose(payload) => Event::Propose { id, payload: payload.clone() },
+            Ask::Reconfigure(change) => Event::Reconfigure { id, change: change.clone() },
+            Ask::Transfer(to) => Event::Transfer { to: *to },
+        };
+        self.push(now, event)
+    }
+
+    fn forward(&mut self, now: Time, number: u64, to: NodeId) {
+        let (id, attempt) = (self.proposals.id(number), self.proposals.next_attempt());
+        let Some(proposal) = self.proposals.get_mut(number) else { return };
+        let network = self.node.network();
+        if !network.is_up(to) {
+            self.proposals.park(number);
+            return self.expect_sweep(now);
+        }
+        let forward = Forward { attempt, id, ask: proposal.ask.clone() };
+        if network.post(to, Kind::Forward, &forward) {
+            proposal.stage = Stage::Forwarded { to, attempt };
+            add(&self.shared.metrics.proposals_forwarded, 1);
+        } else {
+            // The queue is full: the leader is behind, and more would not help.
+            self.proposals.fail(number, RequestError::Refused(Refusal::Busy));
+        }
+    }
+
+    fn on_refused(&mut self, now: Time, number: u64, reason: Refusal) {
+        match reason {
+            Refusal::NotLeader { .. } => {
+                self.proposals.park(number);
+                self.expect_sweep(now);
+            }
+            Refusal::Interrupted => self.proposals.fail(number, RequestError::LeaderLost),
+            // A definite answer that another attempt would not change.
+            reason => self.proposals.fail(number, RequestError::Refused(reason)),
+        }
+    }
+
+    fn route_replies(&mut self, now: Time) {
+        let mut replies = std::mem::take(&mut self.replies);
+        replies.extend(self.node.replies());
+        for reply in replies.drain(..) {
+            match reply {
+                Reply::Done { id, slot, outcome } => {
+                    if let Some(number) = self.proposals.own(id) {
+                        self.proposals.finish(number, slot, outcome);
+                    } else {
+                        let settled = || Ok(Settled { slot, outcome: outcome.into() });
+                        self.answer_adopted(id, settled);
+                    }
+                }
+                Reply::Refused { id, reason } => {
+                    if let Some(number) = self.proposals.own(id) {
+                        self.on_refused(now, number, reason);
+                    } else {
+                        self.answer_adopted(id, || Err(reason));
+                    }
+                }
+                Reply::ReadReady { id, at } => self.serve(id, at),
+                Reply::ReadRefused { id, reason } => {
+                    self.reads.refuse(id, &reason);
+                    self.expect_sweep(now);
+                }
+            }
+        }
+        self.replies = replies;
+        for (peer, offence) in self.node.accusations() {
+            add(&self.shared.metrics.accusations, 1);
+            tracing::warn!(%peer, ?offence, "a peer broke the protocol");
+        }
+    }
+
+    fn answer_adopted(&mut self, id: ProposalId, result: impl FnOnce() -> Result<Settled, Refusal>) {
+        if let Some(origin) = self.adopted.take(id) {
+            let reply = ForwardReply { attempt: origin.attempt, id, result: result() };
+            self.node.network().post(origin.peer, Kind::ForwardReply, &reply);
+        }
+    }
+
+    fn serve(&mut self, id: consensus_core::ReadId, at: Slot) {
+        for read in self.reads.finish(id) {
+            match read {
+                Read::Barrier(answer) => answer.give(Ok(at)),
+                Read::Query { request, answer } => answer.give(Ok(self.node.machine().query(&request))),
+            }
+        }
+    }
+
+    /// Shows what has changed, and follows a change of leader.
+    fn publish(&mut self, now: Time) -> Result<(), NodeError> {
+        let (status, applied) = (self.node.status(), self.node.applied());
+        self.shared.applied.store(applied.0, Release);
+        let (leader, epoch) = (status.leader, status.epoch);
+        let view = View { status, applied };
+        self.shared.view.send_if_modified(|shown| {
+            let news = *shown != view;
+            if news {
+                *shown = view;
+            }
+            news
+        });
+        if leader == self.leader {
+            return Ok(());
+        }
+        let before = std::mem::replace(&mut self.leader, leader);
+        add(&self.shared.metrics.leader_changes, 1);
+        tracing::info!(node = %self.me, ?before, ?leader, %epoch, "the leader changed");
+        self.proposals.lose(|to| Some(to) != leader);
+        if leader.is_some() { self.try_again(now) } else { Ok(()) }
+    }
+
+    /// There is a (new) way to a leader: what was put aside goes there, and reads are asked for again.
+    fn try_again(&mut self, now: Time) -> Result<(), NodeError> {
+        for number in self.proposals.unpark() {
+            self.route(now, number)?;
+        }
+        if !self.reads.is_empty() {
+            self.reads.restart();
+            self.dirty = true;
+        }
+        Ok(())
+    }
+
+    fn sweep(&mut self, now: Time) -> Result<(), NodeError> {
+        self.sweep_at = None;
+        self.proposals.sweep(now);
+        self.adopted.sweep(now);
+        for number in self.proposals.unpark() {
+            self.route(now, number)?;
+        }
+        self.reads.sweep(now);
+        self.dirty = true;
+        Ok(())
+    }
+
+    /// Something was put aside: look at it soon.
+    fn expect_sweep(&mut self, now: Time) {
+        let soon = now + RETRY;
+        self.sweep_at = Some(self.sweep_at.map_or(soon, |at| at.min(soon)));
+    }
+
+    /// Wakes up for deadlines only while there are requests.
+    fn plan_sweep(&mut self, now: Time) {
+        let quiet = self.proposals.is_empty() && self.reads.is_empty() && self.adopted.is_empty();
+        if quiet {
+            self.sweep_at = None;
+        } else if self.sweep_at.is_none() {
+            let put_aside = self.proposals.has_parked() || self.reads.has_parked();
+            self.sweep_at = Some(now + if put_aside { RETRY } else { SWEEP });
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The door through which an application uses its replica.
+
+use crate::metrics::{MetricsReading, add};
+use crate::replicated::{Applied, Replicated, RequestError};
+use crate::request::{Answer, Ask, Charge, Gauge, Inbound, Read};
+use crate::shared::{Shared, View};
+use crate::{Runnable, StopReason};
+use async_trait::async_trait;
+use bytes::Bytes;
+use consensus_core::{Change, NodeId, Refusal, Slot, Status};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Acquire;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// A running replica. Clones stand for the same replica; when the last one is dropped, the replica shuts down.
+pub struct Handle<A: Runnable> {
+    inbox: mpsc::Sender<Inbound<A::Message>>,
+    shared: Arc<Shared>,
+    gauge: Arc<Gauge>,
+    request_timeout: Duration,
+    _lifeline: Arc<Lifeline>,
+}
+
+/// Ends the replica when the last handle goes.
+struct Lifeline(Arc<Shared>);
+
+impl Drop for Lifeline {
+    fn drop(&mut self) {
+        self.0.ask_to_stop(StopReason::Shutdown);
+    }
+}
+
+impl<A: Runnable> Clone for Handle<A> {
+    fn clone(&self) -> Self {
+        Self {
+            inbox: self.inbox.clone(),
+            shared: Arc::clone(&self.shared),
+            gauge: Arc::clone(&self.gauge),
+            request_timeout: self.request_timeout,
+            _lifeline: Arc::clone(&self._lifeline),
+        }
+    }
+}
+
+impl<A: Runnable> std::fmt::Debug for Handle<A> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handle").field("node", &self.shared.node).finish_non_exhaustive()
+    }
+}
+
+impl<A: Runnable> Handle<A> {
+    pub(crate) fn new(
+        inbox: mpsc::Sender<Inbound<A::Message>>,
+        shared: Arc<Shared>,
+        gauge: Arc<Gauge>,
+        request_timeout: Duration,
+    ) -> Self {
+        let _lifeline = Arc::new(Lifeline(Arc::clone(&shared)));
+        Self { inbox, shared, gauge, request_timeout, _lifeline }
+    }
+
+    /// Who we are.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.shared.node
+    }
+
+    /// What the state machine says now, without asking anybody: it may lag behind the group.
+    ///
+    /// # Errors
+    /// Too much is under way, or the node has stopped.
+    pub async fn query(&self, request: Bytes) -> Result<Bytes, RequestError> {
+        let (answer, reply) = Answer::new(self.charge(request.len())?);
+        self.ask(Inbound::Query { request, answer }, reply).await
+    }
+
+    /// A view that follows the replica: status and the last applied slot, after each burst that changed them.
+    #[must_use]
+    pub fn watch_status(&self) -> watch::Receiver<View> {
+        self.shared.view.subscribe()
+    }
+
+    /// Every counter.
+    #[must_use]
+    pub fn metrics(&self) -> MetricsReading {
+        self.shared.metrics.read()
+    }
+
+    /// Stops gracefully: requests under way are told, everything written is made durable, the threads and sockets are gone
+    /// when it returns. Returns the reason for which the replica really stopped.
+    pub async fn shutdown(&self) -> StopReason {
+        self.shared.ask_to_stop(StopReason::Shutdown);
+        self.stopped().await
+    }
+
+    /// Stops as a crash would: at once, without a last flush. What was not yet durable may be lost, and nothing else.
+    pub async fn kill(&self) -> StopReason {
+        self.shared.ask_to_stop(StopReason::Killed);
+        self.stopped().await
+    }
+
+    /// Waits until the replica has stopped, and says why.
+    pub async fn stopped(&self) -> StopReason {
+        self.shared.stopped().await
+    }
+
+    fn charge(&self, bytes: usize) -> Result<Charge, RequestError> {
+        self.gauge.charge(bytes).ok_or_else(|| {
+            add(&self.shared.metrics.requests_failed, 1);
+            RequestError::Refused(Refusal::Busy)
+        })
+    }
+
+    async fn ask<T>(
+        &self,
+        inbound: Inbound<A::Message>,
+        reply: oneshot::Receiver<Result<T, RequestError>>,
+    ) -> Result<T, RequestError> {
+        if self.inbox.send(inbound).await.is_err() {
+            return Err(self.why_stopped());
+        }
+        let result = reply.await.unwrap_or_else(|_| Err(self.why_stopped()));
+        if result.is_err() {
+            add(&self.shared.metrics.requests_failed, 1);
+        }
+        result
+    }
+
+    fn why_stopped(&self) -> RequestError {
+        RequestError::Stopped(self.shared.reason_so_far().to_string())
+    }
+
+    async fn decide(&self, ask: Ask) -> Result<Applied, RequestError> {
+        let (answer, reply) = Answer::new(self.charge(ask.size())?);
+        self.ask(Inbound::Propose { ask, answer }, reply).await
+    }
+}
+
+#[async_trait]
+impl<A: Runnable> Replicated for Handle<A> {
+    async fn propose(&self, payload: Bytes) -> Result<Applied, RequestError> {
+        self.decide(Ask::Propose(payload)).await
+    }
+
+    async fn barrier(&self) -> Result<Slot, RequestError> {
+        let (answer, reply) = Answer::new(self.charge(0)?);
+        self.ask(Inbound::Read(Read::Barrier(answer)), reply).await
+    }
+
+    async fn read(&self, request: Bytes) -> Result<Bytes, RequestError> {
+        let (answer, reply) = Answer::new(self.charge(request.len())?);
+        self.ask(Inbound::Read(Read::Query { request, answer }), reply).await
+    }
+
+    fn status(&self) -> Status {
+        self.shared.view.borrow().status.clone()
+    }
+
+    fn applied(&self) -> Slot {
+        Slot(self.shared.applied.load(Acquire))
+    }
+
+    async fn reconfigure(&self, change: Change) -> Result<Applied, RequestError> {
+        self.decide(Ask::Reconfigure(change)).await
+    }
+
+    async fn transfer(&self, to: Option<NodeId>) -> Result<(), RequestError> {
+        let mut view = self.watch_status();
+        let old = view.borrow_and_update().status.leader;
+        if to.is_some() && to == old {
+            return Ok(());
+        }
+        if self.inbox.send(Inbound::Transfer { to }).await.is_err() {
+            return Err(self.why_stopped());
+        }
+        let arrived = view.wait_for(|view| match (view.status.leader, to) {
+            (Some(leader), Some(wished)) => leader == wished,
+            (Some(leader), None) => Some(leader) != old,
+            (None, _) => false,
+        });
+        match tokio::time::timeout(self.request_timeout, arrived).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(self.why_stopped()),
+            Err(_) => Err(RequestError::TimedOut),
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Proposals under way: those of our own clients, and those that other nodes forwarded to us.
+
+use crate::frame::WireOutcome;
+use crate::replicated::{Applied, RequestError};
+use crate::request::{Answer, Ask};
+use bytes::Bytes;
+use consensus_core::{ClientId, NodeId, ProposalId, Slot, Time};
+use rustc_hash::FxHashMap;
+use std::collections::{BTreeMap, HashMap};
+
+/// A proposal of our own client.
+#[derive(Debug)]
+pub(crate) struct Proposal {
+    pub(crate) ask: Ask,
+    pub(crate) answer: Answer<Applied>,
+    pub(crate) deadline: Time,
+    pub(crate) stage: Stage,
+}
+
+/// Where a proposal is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Nobody has it: it certainly has no effect yet.
+    Waiting,
+    /// Our own algorithm has it.
+    Local,
+    /// It is under way to that node, or there.
+    Forwarded { to: NodeId, attempt: u64 },
+    /// The leader has applied it; it is answered once we have too, so that our client can read its own write here.
+    Settled { slot: Slot, outcome: WireOutcome },
+}
+
+/// The proposals of our own clients. Their names are a number drawn at boot and a count from 1.
+#[derive(Debug)]
+pub(crate) struct Proposals {
+    client: ClientId,
+    last: u64,
+    attempts: u64,
+    open: FxHashMap<u64, Proposal>,
+    /// In stage `Waiting`, perhaps together with some that no longer are.
+    waiting: Vec<u64>,
+    /// In stage `Settled`, perhaps together with some that no longer are.
+    settled: Vec<u64>,
+}
+
+impl Proposals {
+    pub(crate) fn new(client: ClientId) -> Self {
+        let open = FxHashMap::default();
+        Self { client, last: 0, attempts: 0, open, waiting: Vec::new(), settled: Vec::new() }
+    }
+
+    pub(crate) fn add(&mut self, ask: Ask, answer: Answer<Applied>, deadline: Time) -> u64 {
+        self.last += 1;
+        self.open.insert(self.last, Proposal { ask, answer, deadline, stage: Stage::Waiting });
+        self.last
+    }
+
+    pub(crate) const fn id(&self, number: u64) -> ProposalId {
+        ProposalId::new(self.client, number)
+    }
+
+    /// The number of a proposal that is ours and of this boot.
+    pub(crate) fn own(&self, id: ProposalId) -> Option<u64> {
+        (id.client == self.client).then_some(id.sequence)
+    }
+
+    pub(crate) fn get_mut(&mut self, number: u64) -> Option<&mut Proposal> {
+        self.open.get_mut(&number)
+    }
+
+    pub(crate) const fn next_attempt(&mut self) -> u64 {
+        self.attempts += 1;
+        self.attempts
+    }
+
+    /// Puts a proposal aside until somebody leads. Only for one that certainly has no effect.
+    pub(crate) fn park(&mut self, number: u64) {
+        if let Some(proposal) = self.open.get_mut(&number) {
+            proposal.stage = Stage::Waiting;
+            self.waiting.push(number);
+        }
+    }
+
+    /// Those that were put aside.
+    pub(crate) fn unpark(&mut self) -> Vec<u64> {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting
+            .retain(|number| self.open.get(number).is_some_and(|proposal| proposal.stage == Stage::Waiting));
+        waiting
+    }
+
+    pub(crate) const fn has_parked(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// It was decided, and applied here.
+    pub(crate) fn finish(&mut self, number: u64, slot: Slot, outcome: impl Into<WireOutcome>) {
+        if let Some(proposal) = self.open.remove(&number) {
+            proposal.answer.give(answer_of(slot, outcome.into()));
+        }
+    }
+
+    pub(crate) fn fail(&mut self, number: u64, error: RequestError) {
+        if let Some(proposal) = self.open.remove(&number) {
+            proposal.answer.give(Err(error));
+        }
+    }
+
+    /// Whether this is the attempt that the proposal waits for.
+    pub(crate) fn awaits(&self, number: u64, from: NodeId, attempt: u64) -> bool {
+        self.open.get(&number).is_some_and(|open| open.stage == Stage::Forwarded { to: from, attempt })
+    }
+
+    /// It was decided, and applied at the leader.
+    pub(crate) fn settle(&mut self, number: u64, slot: Slot, outcome: WireOutcome) {
+        if let Some(proposal) = self.open.get_mut(&number) {
+            proposal.stage = Stage::Settled { slot, outcome };
+            self.settled.push(number);
+        }
+    }
+
+    /// Answers what is settled and has been applied here too (normally [`Proposals::finish`] did; a snapshot from the leader
+    /// brings the state without the single decisions).
+    pub(crate) fn finish_settled(&mut self, applied: Slot) {
+        if self.settled.is_empty() {
+            return;
+        }
+        let open = &mut self.open;
+        self.settled.retain(|number| match open.get(number).map(|open| &open.stage) {
+            Some(Stage::Settled { slot, .. }) if *slot <= applied => {
+                if let Some(Proposal { stage: Stage::Settled { slot, outcome }, answer, .. }) =
+                    open.remove(number)
+                {
+                    answer.give(answer_of(slot, outcome));
+                }
+                false
+            }
+            Some(Stage::Settled { .. }) => true,
+            Some(Stage::Waiting | Stage::Local | Stage::Forwarded { .. }) | None => false,
+        });
+    }
+
+    /// Fails what was forwarded to a node for which `lost` holds.
+    pub(crate) fn lose(&mut self, lost: impl Fn(NodeId) -> bool) {
+        for (_, proposal) in
+            self.open.extract_if(|_, open| matches!(open.stage, Stage::Forwarded { to, .. } if lost(to)))
+        {
+            proposal.answer.give(Err(RequestError::LeaderLost));
+        }
+    }
+
+    /// Gives up what is too late, and what nobody wants any more and nobody has.
+    pub(crate) fn sweep(&mut self, now: Time) {
+        let over = |open: &Proposal| {
+            open.deadline <= now || (open.stage == Stage::Waiting && open.answer.is_cancelled())
+        };
+        for (_, proposal) in self.open.extract_if(|_, open| over(open)) {
+            proposal.answer.give(match proposal.stage {
+                Stage::Waiting => Err(RequestError::NoLeader),
+                Stage::Local | Stage::Forwarded { .. } => Err(RequestError::TimedOut),
+                Stage::Settled { slot, outcome } => answer_of(slot, outcome),
+            });
+        }
+    }
+}
+
+fn answer_of(slot: Slot, outcome: WireOutcome) -> Result<Applied, RequestError> {
+    match outcome {
+        WireOutcome::Applied(reply) => Ok(Applied { slot, reply }),
+        WireOutcome::Aborted(reply) => Err(RequestError::Aborted { slot, reply }),
+        WireOutcome::Opened(client) => {
+            Ok(Applied { slot, reply: Bytes::copy_from_slice(&client.to_le_bytes()) })
+        }
+        WireOutcome::Noop => Ok(Applied { slot, reply: Bytes::new() }),
+        // Our proposals are anonymous, and only sessions forget.
+        WireOutcome::Stale | WireOutcome::Expired => Err(RequestError::Forgotten),
+    }
+}
+
+/// Proposals of other nodes' clients that we brought before the algorithm.
+#[derive(Debug)]
+pub(crate) struct Adopted {
+    /// Peers choose the keys, so they are hashed with a secret; the order of iteration decides nothing.
+    open: HashMap<ProposalId, Origin>,
+    per_peer: BTreeMap<NodeId, usize>,
+    most_per_peer: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub(crate) peer: NodeId,
+    pub(crate) attempt: u64,
+    deadline: Time,
+}
+
+impl Adopted {
+    pub(crate) fn new(most_per_peer: usize) -> Self {
+        Self { open: HashMap::new(), per_peer: BTreeMap::new(), most_per_peer }
+    }
+
+    /// False if the peer has too many under way.
+    pub(crate) fn add(&mut self, id: ProposalId, peer: NodeId, attempt: u64, deadline: Time) -> bool {
+        let count = self.per_peer.entry(peer).or_default();
+        if *count >= self.most_per_peer {
+            return false;
+        }
+        *count += 1;
+        if let Some(before) = self.open.insert(id, Origin { peer, attempt, deadline }) {
+            self.uncount(before.peer);
+        }
+        true
+    }
+
+    pub(crate) fn take(&mut self, id: ProposalId) -> Option<Origin> {
+        if self.open.is_empty() {
+            return None;
+        }
+        let origin = self.open.remove(&id)?;
+        self.uncount(origin.peer);
+        Some(origin)
+    }
+
+    /// Forgets what is too late.
+    pub(crate) fn sweep(&mut self, now: Time) {
+        self.forget(|origin| origin.deadline <= now);
+    }
+
+    /// Forgets those of a peer that has lost its way to us, and gave them up itself.
+    pub(crate) fn lose(&mut self, peer: NodeId) {
+        self.forget(|origin| origin.peer == peer);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    fn forget(&mut self, over: impl Fn(&Origin) -> bool) {
+        let gone: Vec<Origin> =
+            self.open.extract_if(|_, origin| over(origin)).map(|(_, origin)| origin).collect();
+        for origin in gone {
+            self.uncount(origin.peer);
+        }
+    }
+
+    fn uncount(&mut self, peer: NodeId) {
+        if let Some(count) = self.per_peer.get_mut(&peer) {
+            *count = count.saturating_sub(1);
+        }
+    }
+}

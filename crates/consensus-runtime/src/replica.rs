@@ -1,0 +1,248 @@
+//! Starting a replica, and taking it down in order.
+
+use crate::Runnable;
+use crate::clock::Clock;
+use crate::config::{ReplicaConfig, StartError};
+use crate::dial::Dialler;
+use crate::driver::{Driver, LiveNode};
+use crate::handle::Handle;
+use crate::handshake::Hello;
+use crate::journal::{Closing, JournalThread, Wake};
+use crate::listen::Reception;
+use crate::peers::{Link, PeerNetwork};
+use crate::request::{Gauge, Inbound};
+use crate::shared::{Shared, StopReason, View};
+use consensus_core::{
+    ClientId, Epoch, GroupId, Members, Node, NodeConfig, NodeId, Role, Slot, StateMachine, Status,
+    StorageError,
+};
+use consensus_wal::{Disk, FileDisk, Identity, Journal, JournalConfig, RecoveredRaw};
+use rand::TryRng;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
+
+/// Room for what has arrived and is not yet handled; the bytes of it are bounded by [`crate::Limits`].
+const INBOX: usize = 16 << 10;
+
+/// One member of one group, on real sockets and a real disk.
+#[derive(Debug)]
+pub struct Replica;
+
+impl Replica {
+    /// Opens the journal, listens for peers, and runs `machine` under `A` until it is told to stop or cannot go on. Call it
+    /// within a tokio runtime that has its I/O and its timers enabled.
+    ///
+    /// # Errors
+    /// The configuration cannot work, the address is taken, or the data directory is damaged, locked or somebody else's.
+    pub async fn start<A, M>(config: ReplicaConfig<A>, machine: M) -> Result<Handle<A>, StartError>
+    where
+        A: Runnable,
+        M: StateMachine + Send + 'static,
+    {
+        config.validate()?;
+        let listener = listen(&config).await?;
+        let data_dir = config.data_dir.clone();
+        let disk = blocking(move || FileDisk::open_dir(&data_dir)).await?;
+        Self::assemble(config, disk, listener, machine).await
+    }
+
+    /// [`Replica::start`] on a disk of the caller's own, for tests of what a failing disk does.
+    ///
+    /// # Errors
+    /// As [`Replica::start`].
+    pub async fn start_on<A, D, M>(
+        config: ReplicaConfig<A>,
+        disk: D,
+        machine: M,
+    ) -> Result<Handle<A>, StartError>
+    where
+        A: Runnable,
+        D: Disk + Send + 'static,
+        D::File: Send,
+        M: StateMachine + Send + 'static,
+    {
+        config.validate()?;
+        let listener = listen(&config).await?;
+        Self::assemble(config, disk, listener, machine).await
+    }
+
+    async fn assemble<A, D, M>(
+        config: ReplicaConfig<A>,
+        disk: D,
+        listener: TcpListener,
+        machine: M,
+    ) -> Result<Handle<A>, StartError>
+    where
+        A: Runnable,
+        D: Disk + Send + 'static,
+        D::File: Send,
+        M: StateMachine + Send + 'static,
+    {
+        let clock = Clock::start();
+        let identity = Identity { cluster: config.cluster, node: config.node };
+        let journal_config = JournalConfig { salt: random()?, ..JournalConfig::default() };
+        let (journal, mut groups) = blocking(move || Journal::open(disk, journal_config, identity)).await?;
+        let recovered = groups.remove(&config.group).unwrap_or_default();
+        refuse_strays(&groups, &config)?;
+
+        let (inbox, arrivals) = mpsc::channel(INBOX);
+        let shared = Arc::new(Shared::new(config.node, unknown(config.birth_members())));
+        let thread = JournalThread::start(journal, Arc::clone(&shared))?;
+        let links = links(&config);
+        let opened = open_node(&config, clock, &thread, recovered, wake(&inbox), &links, &shared, machine);
+        let node = match opened {
+            Ok(node) => node,
+            Err(error) => {
+                // Nothing was promised yet: let go of the directory and say why.
+                drop(blocking(move || thread.close(Closing::Finish)).await);
+                return Err(error);
+            }
+        };
+        let client = ClientId::anonymous(random()?);
+        let driver = Driver::new(&config, node, client, clock, Arc::clone(&shared));
+        let gauge = Gauge::new(config.limits.requests, config.limits.request_bytes);
+        let handle = Handle::new(inbox.clone(), Arc::clone(&shared), gauge, config.request_timeout());
+        tracing::info!(node = %config.node, group = %config.group, listen = %config.listen, algorithm = A::NAME, "replica started");
+        let core = tokio::spawn(driver.run(arrivals));
+        let transport = start_transport(config, listener, links, inbox, &shared);
+        tokio::spawn(supervise(core, transport, thread, shared));
+        Ok(handle)
+    }
+}
+
+async fn listen<A: Runnable>(config: &ReplicaConfig<A>) -> Result<TcpListener, StartError> {
+    TcpListener::bind(config.listen).await.map_err(|cause| StartError::listen(config.listen, cause))
+}
+
+/// Runs what blocks on a thread for it.
+async fn blocking<T, F>(work: F) -> Result<T, StorageError>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Result<T, StorageError> + Send + 'static,
+{
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        let (operation, place) = ("opening", "the journal".into());
+        Err(StorageError::Io { operation, place, cause: error.to_string() })
+    })
+}
+
+fn random() -> Result<u64, StartError> {
+    rand::rngs::SysRng
+        .try_next_u64()
+        .map_err(|cause| StartError::System { operation: "draw randomness", cause: cause.to_string() })
+}
+
+/// A journal with groups that this program does not run: starting without them would be to forget them.
+fn refuse_strays<A: Runnable>(
+    groups: &BTreeMap<GroupId, RecoveredRaw>,
+    config: &ReplicaConfig<A>,
+) -> Result<(), StartError> {
+    match groups.keys().next() {
+        None => Ok(()),
+        Some(stray) => Err(StartError::Config {
+            field: "group",
+            problem: format!(
+                "{} holds group {stray}, and this replica is of group {}: start it with that group, or give this one its own directory",
+                config.data_dir.display(),
+                config.group
+            ),
+        }),
+    }
+}
+
+/// What can be said before the node is open.
+fn unknown(members: Members) -> View {
+    let (role, leader, epoch, decided) = (Role::Follower, None, Epoch::ZERO, Slot::ZERO);
+    let status = Status { role, leader, epoch, decided, members, blocked: Vec::new() };
+    View { status, applied: Slot::ZERO }
+}
+
+/// If the inbox is full, the core loop is about to look at the storage anyway.
+fn wake<M: Send + 'static>(inbox: &mpsc::Sender<Inbound<M>>) -> Wake {
+    let inbox = inbox.downgrade();
+    Box::new(move || {
+        if let Some(inbox) = inbox.upgrade() {
+            drop(inbox.try_send(Inbound::Written));
+        }
+    })
+}
+
+fn links<A: Runnable>(config: &ReplicaConfig<A>) -> BTreeMap<NodeId, Arc<Link>> {
+    let peers = config.members.iter().filter(|(node, _)| **node != config.node);
+    peers.map(|(&node, &address)| (node, Arc::new(Link::new(node, address)))).collect()
+}
+
+#[expect(clippy::too_many_arguments, reason = "the one place where all parts of a node meet")]
+fn open_node<A: Runnable, M: StateMachine>(
+    config: &ReplicaConfig<A>,
+    clock: Clock,
+    thread: &JournalThread,
+    recovered: RecoveredRaw,
+    wake: Wake,
+    links: &BTreeMap<NodeId, Arc<Link>>,
+    shared: &Arc<Shared>,
+    machine: M,
+) -> Result<LiveNode<A, M>, StartError> {
+    let node_config = NodeConfig {
+        id: config.node,
+        members: config.birth_members(),
+        algorithm: config.algorithm.clone(),
+        seed: random()?,
+        compact_after_bytes: config.compact_after_bytes,
+        check_invariants: config.check_invariants,
+    };
+    let storage = thread.attach(config.group, recovered, wake);
+    let outgoing_bytes = config.limits.outgoing_bytes;
+    let network = PeerNetwork::new(config.node, config.group, outgoing_bytes, links, Arc::clone(shared));
+    Ok(Node::open(node_config, clock.now(), network, storage, machine)?)
+}
+
+fn start_transport<A: Runnable>(
+    config: ReplicaConfig<A>,
+    listener: TcpListener,
+    links: BTreeMap<NodeId, Arc<Link>>,
+    inbox: mpsc::Sender<Inbound<A::Message>>,
+    shared: &Arc<Shared>,
+) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    for link in links.values() {
+        let hello = Hello { cluster: config.cluster, from: config.node, to: link.peer };
+        let (link, inbox, shared) = (Arc::clone(link), inbox.clone(), Arc::clone(shared));
+        tasks.spawn(Dialler { link, hello, inbox, shared }.run());
+    }
+    let reception = Reception::<A> {
+        cluster: config.cluster,
+        me: config.node,
+        group: config.group,
+        algorithm: config.algorithm,
+        incoming_bytes: config.limits.incoming_bytes,
+        links,
+        inbox,
+        shared: Arc::clone(shared),
+    };
+    tasks.spawn(reception.run(listener));
+    tasks
+}
+
+/// Waits for the end of the core loop, whatever its cause, and takes everything else down.
+async fn supervise(
+    core: JoinHandle<StopReason>,
+    mut transport: JoinSet<()>,
+    thread: JournalThread,
+    shared: Arc<Shared>,
+) {
+    let reason =
+        core.await.unwrap_or_else(|error| StopReason::Failed(format!("a defect of the program: {error}")));
+    transport.shutdown().await;
+    let how = if reason == StopReason::Shutdown { Closing::Finish } else { Closing::Abandon };
+    let closed = blocking(move || thread.close(how)).await;
+    let reason = match (reason, closed) {
+        (StopReason::Shutdown, Err(error)) => StopReason::Failed(error.to_string()),
+        (reason, Ok(()) | Err(_)) => reason,
+    };
+    tracing::info!(node = %shared.node, %reason, "replica stopped");
+    shared.note_stopped(reason);
+}

@@ -1,0 +1,145 @@
+//! From whatever is in the directory to what every group needs, or to a refusal.
+//!
+//! First everything is judged, and only then anything is changed: a refused directory is left as it was found.
+
+use crate::disk::Disk;
+use crate::identity;
+use crate::journal::{Active, Identity, Journal, JournalConfig, SegmentInfo};
+use crate::replay::{self, Replay};
+use crate::segment::{self, Owner};
+use crate::snapshot::{self, SnapshotPlate};
+use crate::volume::Volume;
+use bytes::Bytes;
+use consensus_core::{GroupId, Recovered, Slot, StorageError, wire};
+use serde::de::DeserializeOwned;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// A record as it was written, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawRecord {
+    /// The encoded record.
+    pub bytes: Bytes,
+    pub(crate) place: Arc<str>,
+    pub(crate) offset: u64,
+}
+
+/// What was on the disk for one group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecoveredRaw {
+    /// The newest snapshot.
+    pub snapshot: Option<(Slot, Bytes)>,
+    /// Every record after it, oldest first.
+    pub records: Vec<RawRecord>,
+}
+
+impl RecoveredRaw {
+    /// Decodes the records.
+    ///
+    /// # Errors
+    /// A record is intact but not of type `R`: another program, or another version of it, wrote it.
+    pub fn decode<R: DeserializeOwned>(self) -> Result<Recovered<R>, StorageError> {
+        let mut records = Vec::with_capacity(self.records.len());
+        for raw in self.records {
+            let record = wire::decode(&raw.bytes, raw.bytes.len()).map_err(|error| StorageError::Corrupt {
+                place: raw.place.as_ref().into(),
+                offset: raw.offset,
+                problem: format!(
+                    "a record in the frame there is intact, but this program cannot read it ({error}); start the \
+                     version of the program that wrote it"
+                ),
+            })?;
+            records.push(record);
+        }
+        Ok(Recovered { snapshot: self.snapshot, records })
+    }
+}
+
+/// An open journal and what it held.
+type Opened<D> = (Journal<D>, BTreeMap<GroupId, RecoveredRaw>);
+
+pub(crate) fn open<D: Disk>(
+    volume: Volume<D>,
+    config: JournalConfig,
+    identity: Identity,
+) -> Result<Opened<D>, StorageError> {
+    let mut names = volume.list()?;
+    let owner = match identity::read(&volume, &names, identity)? {
+        Some(owner) => owner,
+        None => {
+            let owner = Owner { identity, salt: config.salt };
+            identity::create(&volume, &names, &owner)?;
+            names = volume.list()?;
+            owner
+        }
+    };
+    let replay = replay::run(&volume, &owner, &names)?;
+    let recovered = read_groups(&volume, &owner, &replay)?;
+    tidy(&volume, &names, &replay)?;
+    let journal = assemble(volume, config, owner, replay)?;
+    Ok((journal, recovered))
+}
+
+/// Reads the snapshots that are still referred to.
+fn read_groups<D: Disk>(
+    volume: &Volume<D>,
+    owner: &Owner,
+    replay: &Replay,
+) -> Result<BTreeMap<GroupId, RecoveredRaw>, StorageError> {
+    let mut groups = BTreeMap::new();
+    for (&group, state) in &replay.states {
+        let snapshot = match state.snapshot {
+            Some((through, place)) => {
+                let bytes = snapshot::read(volume, owner.seed(), SnapshotPlate { group, through, place })?;
+                Some((through, bytes))
+            }
+            None => None,
+        };
+        let records = replay.records.get(&group).cloned().unwrap_or_default();
+        groups.insert(group, RecoveredRaw { snapshot, records });
+    }
+    Ok(groups)
+}
+
+/// Cuts the torn tail, removes what nobody needs, and makes sure that what was read is durable: after a crash of the process
+/// alone, it may so far stand only in the memory of the operating system.
+fn tidy<D: Disk>(volume: &Volume<D>, names: &[String], replay: &Replay) -> Result<(), StorageError> {
+    let handle = volume.open(&segment::name(replay.active.first))?;
+    handle.zero(replay.active.end, replay.active.torn_end)?;
+    handle.sync()?;
+    let referred: BTreeSet<_> =
+        replay.states.values().filter_map(|state| state.snapshot).map(|(_, place)| place).collect();
+    for name in names {
+        let segment = segment::parse_name(name).is_some_and(|first| !replay.is_retained(first));
+        let snapshot = snapshot::parse_name(name).is_some_and(|place| !referred.contains(&place));
+        if segment || snapshot || name == identity::DRAFT {
+            volume.remove(name)?;
+        }
+    }
+    volume.sync()
+}
+
+fn assemble<D: Disk>(
+    volume: Volume<D>,
+    config: JournalConfig,
+    owner: Owner,
+    replay: Replay,
+) -> Result<Journal<D>, StorageError> {
+    let end = replay.active;
+    let handle = volume.open(&segment::name(end.first))?;
+    let zeroed = handle.len()?.max(end.end);
+    let seed = owner.segment_seed(end.first);
+    let active = Active { handle, seed, position: end.end, zeroed, floor: end.floor };
+    let segments: VecDeque<SegmentInfo> = replay.segments.into();
+    Ok(Journal {
+        volume,
+        config,
+        owner,
+        active,
+        next: replay.next,
+        segments,
+        groups: replay.states,
+        failed: None,
+        superseded: Vec::new(),
+    })
+}

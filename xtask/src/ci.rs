@@ -1,0 +1,38 @@
+//! What continuous integration runs beside the tests.
+
+use crate::run::{cargo, succeed};
+use anyhow::Result;
+
+/// Seeds of the simulator that every change must pass.
+pub const CONFORMANCE_SEEDS: &str = "2000";
+
+/// Formatting, lints, documentation, a fixed budget of simulated runs, and the planted bugs.
+///
+/// # Errors
+/// The first check that fails.
+pub fn run() -> Result<()> {
+    succeed(cargo()?.args(["fmt", "--all", "--check"]))?;
+    succeed(cargo()?.args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
+    succeed(
+        cargo()?.args(["doc", "--workspace", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "-D warnings"),
+    )?;
+    mutants(&[])?;
+    conformance(&["run", "--algorithm", "raft", "--seeds", CONFORMANCE_SEEDS])
+}
+
+/// The conformance program with these words.
+///
+/// # Errors
+/// If a property is violated.
+pub fn conformance(words: &[&str]) -> Result<()> {
+    succeed(cargo()?.args(["run", "--quiet", "--package", "conformance", "--"]).args(words))
+}
+
+/// The conformance program, built so that it can plant bugs, hunting them.
+///
+/// # Errors
+/// If a planted bug survives.
+pub fn mutants(words: &[&str]) -> Result<()> {
+    let build = ["run", "--quiet", "--package", "conformance", "--features", "mutants", "--", "mutants"];
+    succeed(cargo()?.args(build).args(words))
+}

@@ -1,0 +1,5 @@
+//! The workspace's own commands. They start other programs; nothing here is linked into a product.
+
+pub mod ci;
+pub mod run;
+pub mod tidy;
