@@ -1,0 +1,177 @@
+//! Elections: how a term gets its leader, and at most one (paper §5.2, §5.4.1; dissertation §9.6).
+//!
+//! A node first asks whether it *would* be elected, without changing anything anywhere; only with a quorum of such answers does
+//! it raise its term and ask for votes. Votes are counted by distinct sender, the own one when it is durable.
+
+use crate::leader::Leader;
+use crate::message::{Ballot, BallotReply, Message};
+use crate::state::{Core, Raft, Role};
+use crate::step::{Out, Timer};
+use crate::votes;
+use consensus_core::quorum::Tally;
+use consensus_core::{NodeId, Time};
+
+/// Somebody who seeks election.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Candidate {
+    granted: Tally,
+}
+
+impl Raft {
+    /// [R5] A follower seeks election, a candidate tries again, a leader checks its quorum.
+    pub(crate) fn on_election_timeout(&mut self, now: Time, out: &mut Out) {
+        if let Role::Leader(_) = &self.role {
+            return self.check_quorum(now, out);
+        }
+        if now < self.core.election_due {
+            // A leader was heard since the timer was set.
+            return out.set_timer(Timer::Election, self.core.election_due);
+        }
+        if !self.core.members.is_voter(self.core.id) {
+            return self.core.arm_election(now, out);
+        }
+        if self.core.config.stable_leadership {
+            self.become_pre_candidate(now, out);
+        } else {
+            self.become_candidate(now, out);
+        }
+    }
+
+    fn become_pre_candidate(&mut self, now: Time, out: &mut Out) {
+        let (term, vote) = (self.core.term, self.core.vote);
+        // Gives up what a follower had promised to answer.
+        self.become_follower(now, term, vote, None, out);
+        let mut candidate = Candidate::default();
+        candidate.granted.add(self.core.id);
+        self.role = Role::PreCandidate(candidate);
+        self.core.arm_retry(now, out);
+        self.ask_for_votes(now, out);
+        self.count_pre_votes(now, out);
+    }
+
+    fn become_candidate(&mut self, now: Time, out: &mut Out) {
+        let (term, own) = (self.core.term.next(), self.core.id);
+        self.become_follower(now, term, Some(own), None, out); // [R1]
+        self.role = Role::Candidate(Candidate::default());
+        self.core.arm_retry(now, out);
+        self.ask_for_votes(now, out);
+        self.count_own_vote(now, out);
+    }
+
+    fn become_leader(&mut self, now: Time, out: &mut Out) {
+        self.role = Role::Leader(Leader::new(&self.core));
+        out.set_timer(Timer::Election, now + self.core.config.election_timeout());
+        out.set_timer(Timer::Heartbeat, now + self.core.config.heartbeat_interval());
+    }
+
+    /// Asks those who have not answered yet; repeated with every heartbeat interval.
+    pub(crate) fn ask_for_votes(&mut self, now: Time, out: &mut Out) {
+        let (core, last) = (&self.core, self.core.log.last());
+        match &self.role {
+            Role::PreCandidate(candidate) => {
+                let ballot = Ballot { term: core.term.next(), last };
+                candidate.ask(core, Message::PreVote(ballot), out);
+            }
+            Role::Candidate(candidate) => {
+                candidate.ask(core, Message::Vote(Ballot { term: core.term, last }), out);
+            }
+            Role::Follower(_) | Role::Leader(_) => return,
+        }
+        out.set_timer(Timer::Heartbeat, now + core.config.heartbeat_interval());
+    }
+
+    /// [R6] Would we vote for him? Answering changes neither term nor vote, nor any timer.
+    pub(crate) fn on_pre_vote(&mut self, now: Time, from: NodeId, ballot: Ballot, out: &mut Out) {
+        let granted = ballot.term > self.core.term
+            && ballot.last >= self.core.log.last() // [R2]
+            && !self.follows_or_leads(now);
+        let term = if granted { ballot.term } else { self.core.term };
+        let reply = Message::PreVoteReply(BallotReply { term, granted });
+        out.send_after(from, reply, self.core.vote_written);
+    }
+
+    pub(crate) fn on_pre_vote_reply(&mut self, now: Time, from: NodeId, reply: BallotReply, out: &mut Out) {
+        if !reply.granted {
+            // Others are further: their term is what we must exceed. [R3]
+            self.settle_term(now, reply.term, out);
+            return;
+        }
+        // An answer to an earlier question speaks of an earlier term. [R6]
+        if let Role::PreCandidate(candidate) = &mut self.role
+            && reply.term == self.core.term.next()
+        {
+            candidate.granted.add(from);
+            self.count_pre_votes(now, out);
+        }
+    }
+
+    /// [R1] [R2] One vote per term, for a log that is at least as up-to-date, durable before the answer leaves.
+    pub(crate) fn on_vote(&mut self, now: Time, from: NodeId, ballot: Ballot, out: &mut Out) {
+        // [R6] Not even the term is taken over while a leader is heard: a node that returns does not disturb.
+        if ballot.term > self.core.term && self.follows_or_leads(now) {
+            return;
+        }
+        let is_free = match self.core.vote {
+            _ if ballot.term > self.core.term => true,
+            Some(vote) => vote == from,
+            None => true,
+        };
+        let granted = ballot.term >= self.core.term && is_free && ballot.last >= self.core.log.last();
+        let is_news = ballot.term > self.core.term || (granted && self.core.vote.is_none());
+        if is_news {
+            self.become_follower(now, ballot.term, granted.then_some(from), None, out);
+        }
+        out.send(from, Message::VoteReply(BallotReply { term: self.core.term, granted }));
+    }
+
+    pub(crate) fn on_vote_reply(&mut self, now: Time, from: NodeId, reply: BallotReply, out: &mut Out) {
+        if !self.settle_term(now, reply.term, out) || !reply.granted {
+            return;
+        }
+        if let Role::Candidate(candidate) = &mut self.role {
+            candidate.granted.add(from);
+            self.count_votes(now, out);
+        }
+    }
+
+    /// [R1] Our own vote counts when it is on our disk.
+    pub(crate) fn count_own_vote(&mut self, now: Time, out: &mut Out) {
+        if let Role::Candidate(candidate) = &mut self.role
+            && self.core.vote_written <= self.core.durable
+        {
+            candidate.granted.add(self.core.id);
+            self.count_votes(now, out);
+        }
+    }
+
+    fn count_pre_votes(&mut self, now: Time, out: &mut Out) {
+        if let Role::PreCandidate(candidate) = &self.role
+            && votes::has_quorum(&self.core.members, &candidate.granted)
+        {
+            self.become_candidate(now, out);
+        }
+    }
+
+    fn count_votes(&mut self, now: Time, out: &mut Out) {
+        if let Role::Candidate(candidate) = &self.role
+            && votes::has_quorum(&self.core.members, &candidate.granted)
+        {
+            self.become_leader(now, out);
+        }
+    }
+
+    /// Whether an election would disturb a leadership that works.
+    fn follows_or_leads(&self, now: Time) -> bool {
+        let leads = matches!(self.role, Role::Leader(_)) && self.core.config.stable_leadership;
+        leads || self.core.leader_is_fresh(now)
+    }
+}
+
+impl Candidate {
+    fn ask(&self, core: &Core, message: Message, out: &mut Out) {
+        let voters = core.members.others(core.id).filter(|&node| core.members.is_voter(node));
+        for voter in voters.filter(|&node| !self.granted.contains(node)) {
+            out.send_after(voter, message.clone(), core.vote_written); // [R1]
+        }
+    }
+}

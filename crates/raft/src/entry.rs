@@ -1,0 +1,175 @@
+//! Entries, and batches of them that are shared between the log, the disk and every follower.
+//!
+//! A batch is allocated once, when a leader closes a burst of proposals or a message is decoded; everything after that counts
+//! references.
+
+use crate::config::MAX_BATCH_ENTRIES;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use consensus_core::{Bytes, Epoch, ProposalId, Slot};
+use core::fmt;
+use core::ops::Deref;
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// What one entry costs beyond its payload, when bytes are bounded.
+const ENTRY_OVERHEAD_BYTES: usize = 32;
+
+/// A place in a log: a slot, and the term of the entry there. Its order is the paper's "at least as up-to-date" (§5.4.1): the
+/// later term wins, and in one term the longer log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Position {
+    /// The term of the entry.
+    pub term: Epoch,
+    /// Its slot.
+    pub slot: Slot,
+}
+
+impl Position {
+    /// Before the first entry.
+    pub const ZERO: Self = Self { term: Epoch::ZERO, slot: Slot::ZERO };
+}
+
+/// One entry of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The term of the leader that appended it.
+    pub term: Epoch,
+    /// What it carries.
+    pub content: Content,
+}
+
+/// What an entry carries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Content {
+    /// Nothing: a new leader's first entry.
+    Noop,
+    /// A client's proposal.
+    Proposal {
+        /// Its name.
+        id: ProposalId,
+        /// Opaque to us.
+        payload: Bytes,
+    },
+}
+
+impl Entry {
+    /// What it counts for when bytes are bounded.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        ENTRY_OVERHEAD_BYTES
+            + match &self.content {
+                Content::Noop => 0,
+                Content::Proposal { payload, .. } => payload.len(),
+            }
+    }
+}
+
+/// Consecutive entries, shared. A clone costs a reference count.
+#[derive(Clone, Default)]
+pub struct Entries {
+    shared: Option<Arc<[Entry]>>,
+    from: usize,
+    to: usize,
+    size: usize,
+}
+
+impl Entries {
+    /// The first `count` of these, or all.
+    #[must_use]
+    pub fn take(&self, count: usize) -> Self {
+        self.range(0, count)
+    }
+
+    /// All but the first `count`.
+    #[must_use]
+    pub fn skip(&self, count: usize) -> Self {
+        self.range(count, self.len())
+    }
+
+    /// Those at `start..end`, cut to what is there.
+    #[must_use]
+    pub fn range(&self, start: usize, end: usize) -> Self {
+        let (start, end) = (start.min(self.len()), end.min(self.len()));
+        if start == 0 && end == self.len() {
+            return self.clone();
+        }
+        if start >= end {
+            return Self::default();
+        }
+        let (from, to) = (self.from + start, self.from + end);
+        let mut cut = Self { shared: self.shared.clone(), from, to, size: 0 };
+        cut.size = cut.iter().map(Entry::size).sum();
+        cut
+    }
+
+    /// What they count for when bytes are bounded.
+    #[must_use]
+    pub const fn size(&self) -> usize {
+        self.size
+    }
+}
+
+impl Deref for Entries {
+    type Target = [Entry];
+
+    fn deref(&self) -> &[Entry] {
+        self.shared.as_ref().and_then(|shared| shared.get(self.from..self.to)).unwrap_or_default()
+    }
+}
+
+impl FromIterator<Entry> for Entries {
+    fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Self {
+        let shared: Arc<[Entry]> = entries.into_iter().collect();
+        if shared.is_empty() {
+            return Self::default();
+        }
+        let size = shared.iter().map(Entry::size).sum();
+        Self { from: 0, to: shared.len(), size, shared: Some(shared) }
+    }
+}
+
+impl PartialEq for Entries {
+    fn eq(&self, other: &Self) -> bool {
+        self[..] == other[..]
+    }
+}
+
+impl fmt::Debug for Entries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl Serialize for Entries {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
+}
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bounded;
+        impl<'de> Visitor<'de> for Bounded {
+            type Value = Entries;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "at most {MAX_BATCH_ENTRIES} entries")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Entries, A::Error> {
+                // The claimed length is not believed: room grows with what really arrives.
+                let expected = entries.size_hint().unwrap_or(0).min(256);
+                let mut taken = Vec::with_capacity(expected);
+                while let Some(entry) = entries.next_element()? {
+                    if taken.len() == MAX_BATCH_ENTRIES {
+                        return Err(A::Error::invalid_length(taken.len() + 1, &self));
+                    }
+                    taken.push(entry);
+                }
+                Ok(taken.into_iter().collect())
+            }
+        }
+        deserializer.deserialize_seq(Bounded)
+    }
+}

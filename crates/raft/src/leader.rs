@@ -1,0 +1,375 @@
+//! Leading: ordering proposals, replicating them, and knowing when they are committed (paper §5.3, §5.4.2).
+//!
+//! A burst of proposals becomes one batch, one record and one append per follower, all sharing one allocation: proposals are
+//! collected in `step` and closed in `flush`. The leader's own disk write runs beside replication.
+
+use crate::entry::{Content, Entry, Position};
+use crate::message::{Append, AppendReply, Message, Outcome};
+use crate::mutant::Mutant;
+use crate::progress::{self, Progress};
+use crate::read::ReadQueue;
+use crate::state::{Core, Raft, Role};
+use crate::step::{Out, Timer};
+use crate::votes;
+use alloc::vec::Vec;
+use consensus_core::{Bytes, NodeId, Offence, ProposalId, Refusal, Slot, Time};
+
+/// How a leader feeds a follower, for inspection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It looks for the place where the logs agree.
+    Probe,
+    /// It pipelines appends.
+    Replicate,
+    /// It sends a snapshot.
+    Snapshot,
+}
+
+/// What a leader knows of a follower, for inspection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The follower.
+    pub id: NodeId,
+    /// Its log equals the leader's up to here, durably.
+    pub matched: Slot,
+    /// The next slot to send.
+    pub next: Slot,
+    /// How it is fed.
+    pub mode: Mode,
+    /// Appends in flight.
+    pub in_flight: usize,
+    /// Bytes of entries in flight.
+    pub in_flight_bytes: usize,
+}
+
+/// Somebody who leads a term.
+#[derive(Clone, Debug)]
+pub(crate) struct Leader {
+    /// Where this term begins: the leader's no-op.
+    pub(crate) term_start: Slot,
+    pub(crate) peers: Vec<Progress>,
+    /// Proposals of this burst.
+    pending: Vec<Entry>,
+    pending_size: usize,
+    /// What is pending or in the log but not committed counts for this many bytes.
+    uncommitted_size: usize,
+    /// Somebody holds more than before: the commit index may advance.
+    has_progress: bool,
+    pub(crate) reads: ReadQueue,
+}
+
+impl Leader {
+    /// [R8] A new leader begins with a no-op: nothing older commits before an entry of its own term does.
+    pub(crate) fn new(core: &Core) -> Self {
+        let last = core.log.last().slot;
+        let uncommitted = core.log.iter(core.commit.next(), last).map(|(_, entry)| entry.size());
+        let noop = Entry { term: core.term, content: Content::Noop };
+        let mut leader = Self {
+            term_start: last.next(),
+            peers: core.members.others(core.id).map(|id| Progress::new(id, last)).collect(),
+            pending: Vec::new(),
+            pending_size: 0,
+            uncommitted_size: uncommitted.sum(),
+            has_progress: false,
+            reads: ReadQueue::new(),
+        };
+        leader.push(noop);
+        leader
+    }
+
+    fn push(&mut self, entry: Entry) {
+        self.pending_size += entry.size();
+        self.uncommitted_size += entry.size();
+        self.pending.push(entry);
+    }
+
+    pub(crate) fn peer(&mut self, id: NodeId) -> Option<&mut Progress> {
+        self.peers.iter_mut().find(|peer| peer.id == id)
+    }
+
+    /// Our own disk is further.
+    pub(crate) const fn on_own_progress(&mut self) {
+        self.has_progress = true;
+    }
+
+    /// The end of a burst: close the batch, commit, probe for reads, feed the followers.
+    pub(crate) fn flush(&mut self, core: &mut Core, out: &mut Out) {
+        self.close_batch(core, out);
+        if core::mem::take(&mut self.has_progress) {
+            self.advance_commit(core, out);
+        }
+        let has_own_commit = core.commit >= self.term_start;
+        self.reads.start_round(core.commit, has_own_commit);
+        for peer in &mut self.peers {
+            feed(peer, core, self.reads.probe(), out);
+        }
+        self.confirm_reads(core, out);
+    }
+
+    fn close_batch(&mut self, core: &mut Core, out: &mut Out) {
+        if self.pending.is_empty() {
+            return;
+        }
+        self.pending_size = 0;
+        core.append(self.pending.drain(..).collect(), out);
+    }
+
+    /// [R11] What a quorum holds durably is committed, if it is of our own term; what is older is committed with it.
+    fn advance_commit(&mut self, core: &mut Core, out: &mut Out) {
+        // [R12] We count ourselves only for what is on our disk.
+        let own = core.durable_slot();
+        let matched = |node| if node == core.id { own.0 } else { self.matched(node).0 };
+        let reached = Slot(votes::reached_by_quorum(&core.members, matched));
+        let is_own_term = reached >= self.term_start || core.config.plants(Mutant::CommitOldTermByCounting);
+        if reached > core.commit && is_own_term {
+            self.uncommitted_size -= core.commit_through(reached, out);
+        }
+    }
+
+    fn matched(&self, node: NodeId) -> Slot {
+        self.peers.iter().find(|peer| peer.id == node).map_or(Slot::ZERO, |peer| peer.matched)
+    }
+
+    /// [R18] [R21] Leadership is lost: proposals of this term that are in the log may yet be decided by another leader; those
+    /// of this burst never left.
+    pub(crate) fn abdicate(mut self, core: &Core, hint: Option<NodeId>, out: &mut Out) {
+        let first = core.commit.next().max(self.term_start);
+        for (_, entry) in core.log.iter(first, core.log.last().slot) {
+            if let Content::Proposal { id, .. } = entry.content {
+                out.refuse(id, Refusal::Interrupted);
+            }
+        }
+        for entry in self.pending.drain(..) {
+            if let Content::Proposal { id, .. } = entry.content {
+                out.refuse(id, Refusal::NotLeader { hint });
+            }
+        }
+        self.reads.refuse_all(core, hint, out);
+    }
+
+    pub(crate) fn assert_invariants(&self, core: &Core) {
+        assert_eq!(core.vote, Some(core.id), "a leader votes for itself");
+        let last = core.log.last().slot;
+        for peer in &self.peers {
+            peer.assert_invariants(last);
+        }
+        let in_log: usize = core.log.iter(core.commit.next(), last).map(|(_, entry)| entry.size()).sum();
+        let pending: usize = self.pending.iter().map(Entry::size).sum();
+        assert_eq!(self.pending_size, pending, "the size of the pending batch is wrong");
+        assert_eq!(self.uncommitted_size, in_log + pending, "the size of what is uncommitted is wrong");
+        self.reads.assert_invariants(core.config.max_pending_reads);
+    }
+}
+
+impl Raft {
+    /// What a leader knows of its followers; nothing at others.
+    pub fn peers(&self) -> impl Iterator<Item = Peer> {
+        let peers = if let Role::Leader(leader) = &self.role { leader.peers.as_slice() } else { &[] };
+        peers.iter().map(|peer| Peer {
+            id: peer.id,
+            matched: peer.matched,
+            next: peer.next,
+            mode: match peer.mode {
+                progress::Mode::Probe { .. } => Mode::Probe,
+                progress::Mode::Replicate => Mode::Replicate,
+                progress::Mode::Snapshot(_) => Mode::Snapshot,
+            },
+            in_flight: peer.window.len(),
+            in_flight_bytes: peer.window.bytes(),
+        })
+    }
+
+    /// [R18] Only a leader takes proposals, and only as many as its bounds allow.
+    pub(crate) fn on_propose(&mut self, id: ProposalId, payload: Bytes, out: &mut Out) {
+        let hint = self.leader();
+        let Role::Leader(leader) = &mut self.role else {
+            return out.refuse(id, Refusal::NotLeader { hint });
+        };
+        let core = &mut self.core;
+        if payload.len() > core.config.max_payload_bytes {
+            return out.refuse(id, Refusal::TooLarge);
+        }
+        let entry = Entry { term: core.term, content: Content::Proposal { id, payload } };
+        let in_log = usize::try_from(core.log.last().slot.0 - core.commit.0).unwrap_or(usize::MAX);
+        let uncommitted = in_log.saturating_add(leader.pending.len());
+        let size = leader.uncommitted_size.saturating_add(entry.size());
+        // One proposal is always taken, however small the bound: a payload within its own limit must be able to pass.
+        let is_full = size > core.config.max_uncommitted_bytes && uncommitted > 0;
+        if uncommitted >= core.config.max_uncommitted_entries || is_full {
+            return out.refuse(id, Refusal::Busy);
+        }
+        let overflows = leader.pending_size + entry.size() > core.config.max_append_bytes
+            || leader.pending.len() >= core.config.max_append_entries;
+        if overflows {
+            leader.close_batch(core, out);
+        }
+        leader.push(entry);
+    }
+
+    pub(crate) fn on_append_reply(&mut self, now: Time, from: NodeId, reply: AppendReply, out: &mut Out) {
+        if !self.settle_term(now, reply.term, out) {
+            return;
+        }
+        let Role::Leader(leader) = &mut self.role else { return };
+        let core = &self.core;
+        let newest = leader.reads.probe();
+        let Some(peer) = leader.peers.iter_mut().find(|peer| peer.id == from) else { return };
+        let (base, last) = (core.log.base().slot, core.log.last().slot);
+        if reply.probe > newest {
+            return out.accuse(from, Offence::Impossible("it echoes a probe that was never sent"));
+        }
+        peer.is_active = true;
+        if reply.probe > peer.probe_echoed {
+            peer.probe_echoed = reply.probe;
+            leader.reads.on_echo();
+        }
+        match reply.outcome {
+            Outcome::Accepted { matched } if matched > last => {
+                out.accuse(from, Offence::Impossible("it acknowledges what was never sent"));
+            }
+            Outcome::Accepted { matched } => {
+                leader.has_progress |= matched > peer.matched;
+                peer.on_accepted(matched, base);
+            }
+            Outcome::Rejected { prev, hint } if peer.heeds_rejection(prev) => {
+                peer.become_probe(agreement(core, prev, hint).next());
+            }
+            Outcome::Rejected { .. } => {}
+        }
+    }
+
+    /// [R16] What may have been lost is said again.
+    pub(crate) fn on_heartbeat_timeout(&mut self, now: Time, out: &mut Out) {
+        match &mut self.role {
+            Role::Follower(follower) => follower.repeat_reads(now, &self.core, out),
+            Role::PreCandidate(_) | Role::Candidate(_) => self.ask_for_votes(now, out),
+            Role::Leader(leader) => {
+                let probe = leader.reads.probe();
+                for peer in &mut leader.peers {
+                    send_heartbeat(peer, &self.core, probe, out);
+                }
+                out.set_timer(Timer::Heartbeat, now + self.core.config.heartbeat_interval());
+            }
+        }
+    }
+
+    /// [R7] A leader that has not heard a quorum for an election timeout steps down: others may have elected another.
+    pub(crate) fn check_quorum(&mut self, now: Time, out: &mut Out) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let core = &self.core;
+        let active = |node| {
+            let is_heard = leader.peers.iter().any(|peer| peer.id == node && peer.is_active);
+            u64::from(node == core.id || is_heard)
+        };
+        let has_quorum = votes::reached_by_quorum(&core.members, active) > 0;
+        if has_quorum || !core.config.stable_leadership {
+            for peer in &mut leader.peers {
+                peer.is_active = false;
+            }
+            return out.set_timer(Timer::Election, now + core.config.election_timeout());
+        }
+        let (term, vote) = (core.term, core.vote);
+        self.become_follower(now, term, vote, None, out);
+    }
+}
+
+/// The last slot at which the logs can agree, after a refusal behind `prev`.
+fn agreement(core: &Core, prev: Slot, hint: Position) -> Slot {
+    // Strictly below `prev`: each refusal brings us further.
+    let slot = hint.slot.min(Slot(prev.0.saturating_sub(1)));
+    if slot < core.log.base().slot {
+        return slot;
+    }
+    core.log.last_at_most(slot, hint.term).slot
+}
+
+/// Sends what a follower lacks, as far as its window allows; tells an idle one of the commit index. [R15] [R27]
+fn feed(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) {
+    let last = core.log.last().slot;
+    let mut has_spoken = false;
+    loop {
+        let may_send = match &mut peer.mode {
+            progress::Mode::Probe { is_waiting } => !core::mem::replace(is_waiting, true),
+            progress::Mode::Replicate => peer.next <= last && peer.window.has_room(&core.config),
+            progress::Mode::Snapshot(transfer) => {
+                if core::mem::take(&mut transfer.is_due) {
+                    let chunk = transfer.chunk(core);
+                    // EARLY: a snapshot holds what is committed; forgetting that we sent it contradicts nothing.
+                    out.send_early(peer.id, Message::Snapshot(chunk));
+                }
+                false
+            }
+        };
+        if !may_send || !send_entries(peer, core, probe, out) {
+            break;
+        }
+        has_spoken = true;
+    }
+    if has_spoken || !matches!(peer.mode, progress::Mode::Replicate) {
+        return;
+    }
+    let is_idle = peer.window.is_empty();
+    let has_news = core.config.eager_commit && is_idle && peer.commit_sent < core.commit.min(peer.matched);
+    if has_news || peer.probe_sent < probe {
+        send_empty(peer, core, probe, out);
+    }
+}
+
+/// Sends the next append; if our log has forgotten what precedes it, turns to the snapshot and returns false.
+fn send_entries(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) -> bool {
+    let Some(prev) = core.log.position(Slot(peer.next.0 - 1)) else {
+        if let Some(snapshot) = &core.snapshot {
+            peer.become_snapshot(snapshot.through, snapshot.members.clone(), snapshot.bytes.clone());
+            feed(peer, core, probe, out);
+        }
+        return false;
+    };
+    let (max_entries, max_bytes) = (core.config.max_append_entries, core.config.max_append_bytes);
+    let entries = core.log.slice(peer.next, max_entries, max_bytes);
+    // What is sent on trial is not counted on: the answer tells where to go on.
+    let is_probing = matches!(peer.mode, progress::Mode::Probe { .. });
+    if !is_probing {
+        let last = Slot(prev.slot.0 + entries.len() as u64);
+        peer.window.sent(last, entries.size());
+        peer.next = last.next();
+    }
+    // A trial wants an answer even if there is nothing to append.
+    let probe = if is_probing || peer.probe_sent < probe { probe } else { 0 };
+    peer.probe_sent = peer.probe_sent.max(probe);
+    peer.commit_sent = core.commit;
+    let append = Append { term: core.term, prev, commit: core.commit, probe, entries };
+    // EARLY: only we append in our term, and we never lead it again after a crash; entries that we forget are ones that we
+    // did not count, so they contradict nothing that we say later.
+    out.send_early(peer.id, Message::Append(append));
+    true
+}
+
+fn send_empty(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) {
+    let echo = if peer.probe_sent < probe { probe } else { 0 };
+    send_empty_behind(peer, core, echo, out);
+}
+
+/// [R16] A heartbeat is an append behind everything that was sent: a follower that lacks some of it says so.
+fn send_heartbeat(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) {
+    if let progress::Mode::Snapshot(transfer) = &mut peer.mode {
+        // Nothing arrived for a whole interval: the piece or its answer was lost.
+        transfer.is_due |= !core::mem::take(&mut transfer.has_moved);
+    }
+    send_empty_behind(peer, core, probe, out);
+}
+
+fn send_empty_behind(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) {
+    // Whoever waits for a snapshot agrees with us nowhere that we still know: an append behind nothing fits always, and
+    // commits nothing.
+    let prev = match &peer.mode {
+        progress::Mode::Snapshot(_) => Position::ZERO,
+        progress::Mode::Probe { .. } | progress::Mode::Replicate => {
+            core.log.position(Slot(peer.next.0 - 1)).unwrap_or(Position::ZERO)
+        }
+    };
+    peer.probe_sent = peer.probe_sent.max(probe);
+    peer.commit_sent = core.commit;
+    let append = Append { term: core.term, prev, commit: core.commit, probe, entries: Default::default() };
+    // EARLY: it says nothing but our term, which is durable since our election, and what a quorum holds.
+    out.send_early(peer.id, Message::Append(append));
+}

@@ -1,0 +1,235 @@
+//! The log: shared batches of entries behind a base, and how far they are on our own disk.
+//!
+//! Invariants: slots are contiguous from `base + 1` to `last`; terms never fall; no batch is empty; `durable ≤ last`.
+
+use crate::entry::{Entries, Entry, Position};
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use consensus_core::{Epoch, Slot, WriteSeq};
+
+/// The uncompacted suffix of the log, in memory.
+#[derive(Clone, Debug)]
+pub(crate) struct Log {
+    base: Position,
+    last: Position,
+    batches: VecDeque<Batch>,
+    /// Everything up to here is on our disk.
+    durable: Slot,
+    /// Writes on their way to the disk, and the last slot that each brings.
+    unwritten: VecDeque<(WriteSeq, Slot)>,
+}
+
+#[derive(Clone, Debug)]
+struct Batch {
+    first: Slot,
+    entries: Entries,
+}
+
+impl Batch {
+    fn last(&self) -> Slot {
+        Slot(self.first.0 + self.entries.len() as u64 - 1)
+    }
+}
+
+impl Log {
+    /// An empty log behind `base`, which is durable.
+    pub(crate) const fn new(base: Position) -> Self {
+        Self { base, last: base, batches: VecDeque::new(), durable: base.slot, unwritten: VecDeque::new() }
+    }
+
+    pub(crate) const fn base(&self) -> Position {
+        self.base
+    }
+
+    pub(crate) const fn last(&self) -> Position {
+        self.last
+    }
+
+    pub(crate) const fn durable(&self) -> Slot {
+        self.durable
+    }
+
+    /// Appends entries that write `seq` brings to the disk.
+    pub(crate) fn append(&mut self, entries: Entries, seq: WriteSeq) {
+        let Some(newest) = entries.last() else { return };
+        let first = self.last.slot.next();
+        self.last = Position { term: newest.term, slot: Slot(self.last.slot.0 + entries.len() as u64) };
+        self.batches.push_back(Batch { first, entries });
+        self.unwritten.push_back((seq, self.last.slot));
+    }
+
+    /// Everything up to write `seq` is on disk.
+    pub(crate) fn on_durable(&mut self, seq: WriteSeq) {
+        while let Some((_, slot)) = self.unwritten.pop_front_if(|(written, _)| *written <= seq) {
+            self.durable = slot;
+        }
+    }
+
+    /// Everything there is, is on disk: the records were just read from it.
+    pub(crate) fn settle(&mut self) {
+        self.unwritten.clear();
+        self.durable = self.last.slot;
+    }
+
+    /// Cuts everything after `slot`, which lies in the log or at its base.
+    pub(crate) fn truncate_after(&mut self, slot: Slot) {
+        let slot = slot.max(self.base.slot);
+        while self.batches.pop_back_if(|batch| batch.first > slot).is_some() {}
+        if let Some(batch) = self.batches.back_mut() {
+            let keep = slot.0 + 1 - batch.first.0;
+            batch.entries = batch.entries.take(usize::try_from(keep).unwrap_or(usize::MAX));
+        }
+        self.last = match self.batches.back() {
+            Some(batch) => Position {
+                term: batch.entries.last().map_or(self.base.term, |entry| entry.term),
+                slot: batch.last(),
+            },
+            None => self.base,
+        };
+        // A write that is still on its way brings no more than what is left of it.
+        self.durable = self.durable.min(self.last.slot);
+        for (_, brings) in &mut self.unwritten {
+            *brings = (*brings).min(self.last.slot);
+        }
+    }
+
+    /// Forgets everything up to `slot`, which lies in the log.
+    pub(crate) fn forget_through(&mut self, slot: Slot) {
+        let Some(base) = self.position(slot) else { return };
+        while self.batches.pop_front_if(|batch| batch.last() <= slot).is_some() {}
+        if let Some(batch) = self.batches.front_mut()
+            && batch.first <= slot
+        {
+            let gone = usize::try_from(slot.0 + 1 - batch.first.0).unwrap_or(usize::MAX);
+            batch.entries = batch.entries.skip(gone);
+            batch.first = slot.next();
+        }
+        self.base = base;
+    }
+
+    /// Forgets everything, for a snapshot that ends at `base` and that write `seq` brings to the disk. `kept` is what our
+    /// disk holds of it whatever happens to that write.
+    pub(crate) fn replace(&mut self, base: Position, seq: WriteSeq, kept: Slot) {
+        let durable = self.durable.min(kept);
+        *self = Self { durable, ..Self::new(base) };
+        self.unwritten.push_back((seq, base.slot));
+    }
+
+    /// The term at `slot`; none if it is before the base or after the end.
+    pub(crate) fn term(&self, slot: Slot) -> Option<Epoch> {
+        if slot == self.last.slot {
+            return Some(self.last.term);
+        }
+        if slot == self.base.slot {
+            return Some(self.base.term);
+        }
+        self.entry(slot).map(|entry| entry.term)
+    }
+
+    pub(crate) fn position(&self, slot: Slot) -> Option<Position> {
+        self.term(slot).map(|term| Position { term, slot })
+    }
+
+    /// The last position at or before `slot` whose term is at most `term`: where two logs can agree at best.
+    pub(crate) fn last_at_most(&self, slot: Slot, term: Epoch) -> Position {
+        let mut slot = slot.min(self.last.slot);
+        loop {
+            match self.position(slot) {
+                Some(place) if place.term <= term => return place,
+                Some(_) if slot > self.base.slot => slot = self.start_of_term_before(slot),
+                Some(_) | None => return self.base,
+            }
+        }
+    }
+
+    /// The last slot before the run of equal terms that `slot` belongs to, within its batch.
+    fn start_of_term_before(&self, slot: Slot) -> Slot {
+        let Some((index, batch)) = self.find(slot) else { return self.base.slot };
+        let term = batch.entries.get(index).map(|entry| entry.term);
+        let earlier = batch.entries.iter().take(index).filter(|entry| Some(entry.term) < term).count();
+        Slot(batch.first.0 + earlier as u64 - 1)
+    }
+
+    fn entry(&self, slot: Slot) -> Option<&Entry> {
+        let (index, batch) = self.find(slot)?;
+        batch.entries.get(index)
+    }
+
+    fn find(&self, slot: Slot) -> Option<(usize, &Batch)> {
+        let batch = self.batches.get(self.batch_of(slot)?)?;
+        Some((usize::try_from(slot.0 - batch.first.0).ok()?, batch))
+    }
+
+    fn batch_of(&self, slot: Slot) -> Option<usize> {
+        if slot <= self.base.slot || slot > self.last.slot {
+            return None;
+        }
+        let newest = self.batches.len().checked_sub(1)?;
+        if self.batches.get(newest)?.first <= slot {
+            return Some(newest);
+        }
+        self.batches.partition_point(|batch| batch.first <= slot).checked_sub(1)
+    }
+
+    /// The entries from `from` to `to`, both included, with their slots.
+    pub(crate) fn iter(&self, from: Slot, to: Slot) -> impl Iterator<Item = (Slot, &Entry)> {
+        let start = self.batch_of(from).unwrap_or(self.batches.len());
+        let batches = self.batches.range(start..).take_while(move |batch| batch.first <= to);
+        batches.flat_map(move |batch| {
+            let skipped = usize::try_from(from.0.saturating_sub(batch.first.0)).unwrap_or(usize::MAX);
+            let left = usize::try_from((to.0 + 1).saturating_sub(batch.first.0)).unwrap_or(usize::MAX);
+            let left = left.min(batch.entries.len());
+            let wanted = batch.entries.get(skipped..left).unwrap_or_default();
+            let first = batch.first.0 + skipped as u64;
+            (first..).map(Slot).zip(wanted)
+        })
+    }
+
+    /// Entries from `from` on, at most so many and so many bytes, but at least one if there is any. They are shared with the
+    /// log if one batch holds them, and collected anew if they are scattered over several.
+    pub(crate) fn slice(&self, from: Slot, max_entries: usize, max_bytes: usize) -> Entries {
+        let Some(index) = self.batch_of(from) else { return Entries::default() };
+        let Some(batch) = self.batches.get(index) else { return Entries::default() };
+        let fits = batch.entries.size() <= max_bytes && batch.entries.len() <= max_entries;
+        let is_newest = index + 1 == self.batches.len();
+        let skipped = usize::try_from(from.0 - batch.first.0).unwrap_or(usize::MAX);
+        if fits
+            && (is_newest || 2 * batch.entries.len() >= max_entries || 2 * batch.entries.size() >= max_bytes)
+        {
+            return batch.entries.skip(skipped);
+        }
+        let mut size = 0;
+        let affordable = self.iter(from, self.last.slot).take(max_entries).take_while(|(_, entry)| {
+            let is_first = size == 0;
+            size += entry.size();
+            is_first || size <= max_bytes
+        });
+        let collected: Vec<Entry> = affordable.map(|(_, entry)| entry.clone()).collect();
+        collected.into_iter().collect()
+    }
+
+    /// The batches, oldest first: the records that bring the log back.
+    pub(crate) fn batches(&self) -> impl Iterator<Item = (Slot, &Entries)> {
+        self.batches.iter().map(|batch| (batch.first, &batch.entries))
+    }
+
+    pub(crate) fn assert_invariants(&self) {
+        let (mut slot, mut term) = (self.base.slot, self.base.term);
+        for batch in &self.batches {
+            assert_eq!(batch.first, slot.next(), "the log has a gap");
+            assert!(!batch.entries.is_empty(), "the log has an empty batch");
+            for entry in batch.entries.iter() {
+                assert!(entry.term >= term, "terms fall along the log");
+                term = entry.term;
+            }
+            slot = batch.last();
+        }
+        assert_eq!(self.last, Position { term, slot }, "the end of the log is not its last entry");
+        assert!(self.durable <= self.last.slot, "more is durable than there is");
+        assert!(
+            self.unwritten.iter().all(|(_, brings)| *brings <= self.last.slot),
+            "a write brings what was cut"
+        );
+        assert!(self.unwritten.iter().is_sorted_by_key(|(seq, _)| *seq), "writes are out of order");
+    }
+}

@@ -1,0 +1,199 @@
+//! What nodes say to each other.
+
+use crate::entry::{Entries, Position};
+use consensus_core::{Bytes, Epoch, Members, Offence, Slot};
+use serde::{Deserialize, Serialize};
+
+/// Terms and slots above this are lies: no group lives that long, and arithmetic below it cannot overflow.
+const MAX_COUNTER: u64 = 1 << 62;
+
+/// A message. Variants are only ever appended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Message {
+    /// "Would you vote for me?" Changes nothing at the receiver (dissertation §9.6).
+    PreVote(Ballot),
+    /// The answer to a pre-vote.
+    PreVoteReply(BallotReply),
+    /// "Vote for me" (paper §5.2).
+    Vote(Ballot),
+    /// The answer to a vote.
+    VoteReply(BallotReply),
+    /// Entries, a heartbeat, or news of the commit index (paper §5.3).
+    Append(Append),
+    /// The answer to an append.
+    AppendReply(AppendReply),
+    /// A piece of a snapshot (paper §7).
+    Snapshot(Chunk),
+    /// The answer to a piece.
+    SnapshotReply(ChunkReply),
+    /// A follower asks for the index that its reads must wait for (dissertation §6.4).
+    ReadIndex(ReadToken),
+    /// The answer.
+    ReadIndexReply {
+        /// The question.
+        token: ReadToken,
+        /// The answer.
+        answer: ReadAnswer,
+    },
+}
+
+/// A candidate's wish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ballot {
+    /// The term that the sender wants to lead.
+    pub term: Epoch,
+    /// The end of its log.
+    pub last: Position,
+}
+
+/// A voter's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BallotReply {
+    /// The term asked for, if granted; otherwise the voter's own.
+    pub term: Epoch,
+    /// Whether it is granted.
+    pub granted: bool,
+}
+
+/// A leader's append.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Append {
+    /// The leader's term.
+    pub term: Epoch,
+    /// What precedes the entries.
+    pub prev: Position,
+    /// What the leader knows to be committed.
+    pub commit: Slot,
+    /// The number of the leader's newest probe, to be echoed; zero if no answer is needed beyond that to the entries.
+    pub probe: u64,
+    /// The entries; none in a heartbeat.
+    pub entries: Entries,
+}
+
+/// A follower's answer to an append, or, with a higher term, anybody's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppendReply {
+    /// The sender's term.
+    pub term: Epoch,
+    /// The newest probe of this term that the sender has seen.
+    pub probe: u64,
+    /// What became of the append.
+    pub outcome: Outcome,
+}
+
+/// What became of an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The sender's log equals the leader's up to here, durably.
+    Accepted {
+        /// The last slot of which that is true.
+        matched: Slot,
+    },
+    /// The sender has no entry at `prev`, or one of another term.
+    Rejected {
+        /// The slot of `prev` in the append that is refused.
+        prev: Slot,
+        /// The last place of the sender's log that can match.
+        hint: Position,
+    },
+}
+
+/// A piece of a snapshot.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Chunk {
+    /// The leader's term.
+    pub term: Epoch,
+    /// The last entry that the snapshot contains.
+    pub through: Position,
+    /// The members at that place.
+    pub members: Members,
+    /// The length of the whole snapshot, in bytes.
+    pub total: u64,
+    /// Where in it this piece begins, in bytes.
+    pub offset: u64,
+    /// The piece.
+    pub data: Bytes,
+}
+
+/// How far a snapshot has arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChunkReply {
+    /// The sender's term.
+    pub term: Epoch,
+    /// The last slot of the snapshot.
+    pub through: Slot,
+    /// How many of its bytes the sender holds.
+    pub received: u64,
+}
+
+/// Names a round of forwarded reads. A node draws a new `boot` at each start, so that an answer to a question from before a
+/// crash never answers one after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadToken {
+    /// The asker's boot.
+    pub boot: u64,
+    /// The round, counted from 1 within the boot.
+    pub round: u64,
+}
+
+/// The answer to forwarded reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReadAnswer {
+    /// Serve them once everything up to this slot is applied.
+    At(Slot),
+    /// The asked node does not lead (any more).
+    NotLeader,
+    /// Too many reads wait.
+    Busy,
+}
+
+impl Message {
+    /// The checks that need no state.
+    ///
+    /// # Errors
+    /// What no correct node would say.
+    pub fn check(&self) -> Result<(), Offence> {
+        let fits = |counters: &[u64]| counters.iter().all(|&counter| counter <= MAX_COUNTER);
+        let position = |p: &Position| fits(&[p.term.0, p.slot.0]);
+        let sound = match self {
+            Self::PreVote(m) | Self::Vote(m) => {
+                fits(&[m.term.0]) && position(&m.last) && m.last.term < m.term
+            }
+            Self::PreVoteReply(m) | Self::VoteReply(m) => fits(&[m.term.0]),
+            Self::Append(m) => {
+                fits(&[m.term.0, m.commit.0, m.probe]) && position(&m.prev) && Self::terms_rise(m)
+            }
+            Self::AppendReply(m) => {
+                fits(&[m.term.0, m.probe])
+                    && match m.outcome {
+                        Outcome::Accepted { matched } => fits(&[matched.0]),
+                        Outcome::Rejected { prev, hint } => fits(&[prev.0]) && position(&hint),
+                    }
+            }
+            Self::Snapshot(m) => {
+                fits(&[m.term.0, m.total, m.offset])
+                    && position(&m.through)
+                    && m.through.term <= m.term
+                    && m.offset + m.data.len() as u64 <= m.total
+            }
+            Self::SnapshotReply(m) => fits(&[m.term.0, m.through.0, m.received]),
+            Self::ReadIndex(_) => true,
+            Self::ReadIndexReply { answer, .. } => match answer {
+                ReadAnswer::At(slot) => fits(&[slot.0]),
+                ReadAnswer::NotLeader | ReadAnswer::Busy => true,
+            },
+        };
+        if sound { Ok(()) } else { Err(Offence::Malformed("a term, slot or length is out of range")) }
+    }
+
+    /// Along a log terms never fall, and none exceeds its leader's.
+    fn terms_rise(append: &Append) -> bool {
+        let mut before = append.prev.term;
+        let rises = append.entries.iter().all(|entry| {
+            let rises = before <= entry.term;
+            before = entry.term;
+            rises
+        });
+        rises && before <= append.term && append.entries.first().is_none_or(|entry| entry.term > Epoch::ZERO)
+    }
+}

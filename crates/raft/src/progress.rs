@@ -1,0 +1,184 @@
+//! What a leader knows of one follower, and how it feeds it.
+//!
+//! A follower is *probed* until the place is found where the logs agree, one append at a time; then it is *replicated* to,
+//! with a window of appends in flight; one that needs what the log has forgotten is sent the *snapshot*.
+//!
+//! Invariants: `next > matched`; what is in flight lies in `matched+1 .. next`; the byte counter is the sum over the window.
+
+use crate::config::Config;
+use crate::entry::Position;
+use alloc::collections::VecDeque;
+use consensus_core::{Bytes, Members, NodeId, Slot};
+
+/// A leader's view of one follower.
+#[derive(Clone, Debug)]
+pub(crate) struct Progress {
+    pub(crate) id: NodeId,
+    /// The follower's log equals ours up to here, durably.
+    pub(crate) matched: Slot,
+    /// The next slot to send.
+    pub(crate) next: Slot,
+    pub(crate) mode: Mode,
+    pub(crate) window: Window,
+    /// The commit index that was last sent.
+    pub(crate) commit_sent: Slot,
+    /// The newest probe that was sent.
+    pub(crate) probe_sent: u64,
+    /// The newest probe that was echoed.
+    pub(crate) probe_echoed: u64,
+    /// Whether it was heard since the last check of the quorum.
+    pub(crate) is_active: bool,
+}
+
+/// How a follower is fed.
+#[derive(Clone, Debug)]
+pub(crate) enum Mode {
+    /// Looking for the place where the logs agree.
+    Probe {
+        /// An append is on its way; wait for the answer or the next heartbeat.
+        is_waiting: bool,
+    },
+    /// The place is known; appends are pipelined.
+    Replicate,
+    /// It needs a snapshot.
+    Snapshot(Transfer),
+}
+
+/// A snapshot on its way.
+#[derive(Clone, Debug)]
+pub(crate) struct Transfer {
+    pub(crate) through: Position,
+    pub(crate) members: Members,
+    pub(crate) bytes: Bytes,
+    /// How much of it has arrived.
+    pub(crate) received: usize,
+    /// Whether the piece at `received` is to be sent.
+    pub(crate) is_due: bool,
+    /// Whether something arrived since the last heartbeat.
+    pub(crate) has_moved: bool,
+}
+
+impl Progress {
+    pub(crate) const fn new(id: NodeId, last: Slot) -> Self {
+        Self {
+            id,
+            matched: Slot::ZERO,
+            next: last.next(),
+            mode: Mode::Probe { is_waiting: false },
+            window: Window::new(),
+            commit_sent: Slot::ZERO,
+            probe_sent: 0,
+            probe_echoed: 0,
+            is_active: true,
+        }
+    }
+
+    pub(crate) fn become_probe(&mut self, next: Slot) {
+        self.mode = Mode::Probe { is_waiting: false };
+        self.window.clear();
+        self.next = next.max(self.matched.next());
+    }
+
+    pub(crate) fn become_replicate(&mut self) {
+        self.mode = Mode::Replicate;
+        self.window.clear();
+        self.next = self.matched.next();
+    }
+
+    pub(crate) fn become_snapshot(&mut self, through: Position, members: Members, bytes: Bytes) {
+        self.window.clear();
+        self.next = self.matched.next();
+        self.mode =
+            Mode::Snapshot(Transfer { through, members, bytes, received: 0, is_due: true, has_moved: true });
+    }
+
+    /// The follower holds everything up to `matched`; `base` is where our log begins. [R14]
+    pub(crate) fn on_accepted(&mut self, matched: Slot, base: Slot) {
+        self.matched = self.matched.max(matched);
+        self.window.arrived(self.matched);
+        self.next = self.next.max(self.matched.next());
+        match self.mode {
+            Mode::Probe { .. } => self.become_replicate(),
+            Mode::Replicate => {}
+            // It has what it lacked, from us or from its own disk.
+            Mode::Snapshot(_) if self.matched >= base => self.become_replicate(),
+            Mode::Snapshot(_) => {}
+        }
+    }
+
+    /// Whether the refusal of an append behind `prev` tells something new. [R14]
+    pub(crate) fn heeds_rejection(&self, prev: Slot) -> bool {
+        match self.mode {
+            Mode::Probe { .. } => prev.next() == self.next,
+            Mode::Replicate => prev > self.matched,
+            Mode::Snapshot(_) => false,
+        }
+    }
+
+    pub(crate) fn assert_invariants(&self, last: Slot) {
+        assert!(self.matched <= last, "a follower holds more than its leader");
+        assert!(self.next > self.matched, "what a follower holds is sent again");
+        self.window.assert_invariants(self.matched, self.next);
+    }
+}
+
+/// The appends in flight to one follower, bounded by count and bytes. [R15]
+#[derive(Clone, Debug)]
+pub(crate) struct Window {
+    appends: VecDeque<InFlight>,
+    bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct InFlight {
+    last: Slot,
+    bytes: usize,
+}
+
+impl Window {
+    const fn new() -> Self {
+        Self { appends: VecDeque::new(), bytes: 0 }
+    }
+
+    pub(crate) fn has_room(&self, config: &Config) -> bool {
+        self.appends.len() < config.max_in_flight_appends && self.bytes < config.max_in_flight_bytes
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.appends.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.appends.len()
+    }
+
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn sent(&mut self, last: Slot, bytes: usize) {
+        self.appends.push_back(InFlight { last, bytes });
+        self.bytes += bytes;
+    }
+
+    fn arrived(&mut self, matched: Slot) {
+        while let Some(append) = self.appends.pop_front_if(|append| append.last <= matched) {
+            self.bytes -= append.bytes;
+        }
+    }
+
+    fn clear(&mut self) {
+        self.appends.clear();
+        self.bytes = 0;
+    }
+
+    fn assert_invariants(&self, matched: Slot, next: Slot) {
+        let sum: usize = self.appends.iter().map(|append| append.bytes).sum();
+        assert_eq!(self.bytes, sum, "the byte counter of the window leaks");
+        assert!(
+            self.appends.iter().all(|append| matched < append.last && append.last < next),
+            "the window holds what has arrived, or what was not sent"
+        );
+        assert!(self.appends.iter().is_sorted_by(|a, b| a.last < b.last), "the window is out of order");
+    }
+}

@@ -1,0 +1,305 @@
+//! The state of a node: what every role needs ([`Core`]), the role, and the transitions between roles.
+//!
+//! The durable part (term, vote, log, snapshot) is exactly what the records say when they are read in order; everything else
+//! is rebuilt after a crash by talking to the others.
+
+use crate::candidate::Candidate;
+use crate::config::Config;
+use crate::entry::{Content, Entries, Position};
+use crate::follower::Follower;
+use crate::leader::Leader;
+use crate::log::Log;
+use crate::mutant::Mutant;
+use crate::record::Record;
+use crate::replay::{Replayed, replay};
+use crate::step::{Out, Timer};
+use alloc::vec::Vec;
+use consensus_core::{
+    Boot, Bytes, Epoch, Members, NodeId, Offence, Refusal, Role as Part, Slot, Status, Time, Verdict,
+    WriteSeq,
+};
+use core::time::Duration;
+use rand::rngs::ChaCha8Rng;
+use rand::{Rng, SeedableRng};
+
+/// One node of a Raft group.
+#[derive(Debug)]
+pub struct Raft {
+    pub(crate) core: Core,
+    pub(crate) role: Role,
+}
+
+/// What every role needs.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) id: NodeId,
+    pub(crate) config: Config,
+    pub(crate) members: Members,
+    pub(crate) term: Epoch,
+    pub(crate) vote: Option<NodeId>,
+    /// The write that made `term` and `vote` durable.
+    pub(crate) vote_written: WriteSeq,
+    pub(crate) log: Log,
+    pub(crate) commit: Slot,
+    pub(crate) snapshot: Option<Snapshot>,
+    /// Everything up to here is on our disk.
+    pub(crate) durable: WriteSeq,
+    /// When a leader was last heard.
+    pub(crate) heard: Option<Time>,
+    /// When to seek election if no leader is heard until then. Hearing one moves this, not the timer: the timer looks here
+    /// when it fires.
+    pub(crate) election_due: Time,
+    /// The timeout that was drawn last.
+    election_span: Duration,
+    /// Names this boot in forwarded reads.
+    pub(crate) boot: u64,
+    /// Rounds of reads that were forwarded since this boot.
+    pub(crate) read_round: u64,
+    /// The records do not fit together: this node must not vote, for it does not know what it promised.
+    pub(crate) is_damaged: bool,
+    rng: ChaCha8Rng,
+}
+
+/// The newest snapshot.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) through: Position,
+    pub(crate) members: Members,
+    pub(crate) bytes: Bytes,
+}
+
+/// The part that a node plays.
+#[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it, and it changes once per election")]
+pub(crate) enum Role {
+    Follower(Follower),
+    /// Asks whether it would be elected.
+    PreCandidate(Candidate),
+    Candidate(Candidate),
+    Leader(Leader),
+}
+
+impl Raft {
+    /// Rebuilds the state from what the disk holds; an empty disk is a first boot. [R25]
+    pub(crate) fn recover(boot: Boot<Self>, out: &mut Out) -> Self {
+        let Boot { id, members, config, seed, now, snapshot, records } = boot;
+        let (replayed, is_damaged) = match replay(members.clone(), snapshot, records) {
+            Ok(replayed) => (replayed, false),
+            Err(damage) => {
+                out.accuse(id, Offence::Malformed(damage));
+                (Replayed::empty(members), true)
+            }
+        };
+        let Replayed { term, vote, log, snapshot, members } = replayed;
+        // Nodes that are given the same seed must not time out together.
+        let mut rng = ChaCha8Rng::seed_from_u64(seed ^ id.0.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let boot = rng.next_u64();
+        let commit = snapshot.as_ref().map_or(Slot::ZERO, |snapshot| snapshot.through.slot);
+        let mut core = Core {
+            id,
+            config,
+            members,
+            term,
+            vote,
+            vote_written: WriteSeq::ZERO,
+            log,
+            commit,
+            snapshot,
+            durable: WriteSeq::ZERO,
+            heard: None,
+            election_due: Time::ZERO,
+            election_span: Duration::ZERO,
+            boot,
+            read_round: 0,
+            is_damaged,
+            rng,
+        };
+        core.arm_first_election(now, out);
+        let follower = Follower::new(None, core.commit);
+        Self { core, role: Role::Follower(follower) }
+    }
+
+    /// Follows, in this or a later term. Whatever the old role had promised to answer is answered. [R3] [R18] [R21]
+    pub(crate) fn become_follower(
+        &mut self,
+        now: Time,
+        term: Epoch,
+        vote: Option<NodeId>,
+        leader: Option<NodeId>,
+        out: &mut Out,
+    ) {
+        self.core.set_vote(term, vote, out);
+        let follower = Follower::new(leader, self.core.commit);
+        let led = match core::mem::replace(&mut self.role, Role::Follower(follower)) {
+            Role::Follower(mut old) => {
+                old.refuse_reads(&Refusal::NotLeader { hint: leader }, out);
+                false
+            }
+            Role::PreCandidate(_) | Role::Candidate(_) => false,
+            Role::Leader(old) => {
+                old.abdicate(&self.core, leader, out);
+                true
+            }
+        };
+        out.cancel_timer(Timer::Heartbeat);
+        // A higher term alone does not postpone our election: a candidate that nobody can elect must not silence the others.
+        if led || leader.is_some() || vote.is_some() {
+            self.core.arm_election(now, out);
+        }
+    }
+
+    /// Takes note of a term that a peer speaks of; true if it is ours (now or already). [R3]
+    pub(crate) fn settle_term(&mut self, now: Time, term: Epoch, out: &mut Out) -> bool {
+        if term > self.core.term {
+            self.become_follower(now, term, None, None, out);
+        }
+        term == self.core.term
+    }
+
+    /// The leader, as far as known.
+    pub(crate) const fn leader(&self) -> Option<NodeId> {
+        match &self.role {
+            Role::Follower(follower) => follower.leader,
+            Role::PreCandidate(_) | Role::Candidate(_) => None,
+            Role::Leader(_) => Some(self.core.id),
+        }
+    }
+
+    pub(crate) fn observe(&self) -> Status {
+        let role = match &self.role {
+            Role::Follower(_) if !self.core.members.is_voter(self.core.id) => Part::Learner,
+            Role::Follower(_) => Part::Follower,
+            Role::PreCandidate(_) | Role::Candidate(_) => Part::Candidate,
+            Role::Leader(_) => Part::Leader,
+        };
+        Status {
+            role,
+            leader: self.leader(),
+            epoch: self.core.term,
+            decided: self.core.commit,
+            members: self.core.members.clone(),
+            blocked: Vec::new(),
+        }
+    }
+
+    /// Every invariant of the state.
+    pub(crate) fn check_invariants(&self) {
+        let core = &self.core;
+        core.log.assert_invariants();
+        assert!(core.commit <= core.log.last().slot, "more is committed than there is");
+        assert!(core.log.base().slot <= core.commit, "the log forgot what is not committed");
+        assert!(core.log.last().term <= core.term, "the log is of a later term than ours");
+        if let Some(snapshot) = &core.snapshot {
+            let (base, through) = (core.log.base(), snapshot.through);
+            assert!(base.slot <= through.slot, "there is a hole between the snapshot and the log");
+            assert!(through.slot <= core.commit, "the snapshot holds what is not committed");
+            assert_eq!(core.log.position(through.slot), Some(through), "snapshot and log disagree");
+        } else {
+            assert_eq!(core.log.base(), Position::ZERO, "the log forgot what no snapshot holds");
+        }
+        match &self.role {
+            Role::Follower(follower) => follower.assert_invariants(core),
+            Role::PreCandidate(_) => {}
+            // The planted bug is found by its consequences, not by this.
+            Role::Candidate(_) => assert_eq!(core.vote, Some(core.id), "a candidate votes for itself"),
+            Role::Leader(leader) => leader.assert_invariants(core),
+        }
+    }
+}
+
+impl Core {
+    /// Writes term and vote down, in one record, if they change. [R1]
+    pub(crate) fn set_vote(&mut self, term: Epoch, vote: Option<NodeId>, out: &mut Out) {
+        debug_assert!(term >= self.term, "terms never fall");
+        // In one term a vote is given once and never taken back. [R4]
+        let vote = if term == self.term { vote.or(self.vote) } else { vote };
+        if (term, vote) == (self.term, self.vote) {
+            return;
+        }
+        (self.term, self.vote) = (term, vote);
+        let forgets = self.config.plants(Mutant::VoteNotPersisted);
+        self.vote_written = out.persist(Record::Vote { term, vote: vote.filter(|_| !forgets) });
+    }
+
+    /// Appends to the log and to the disk.
+    pub(crate) fn append(&mut self, entries: Entries, out: &mut Out) {
+        if entries.is_empty() {
+            return;
+        }
+        let first = self.log.last().slot.next();
+        let seq = out.persist(Record::Entries { first, entries: entries.clone() });
+        self.log.append(entries, seq);
+    }
+
+    /// Everything up to here may be claimed to be on our disk. [R12]
+    pub(crate) fn durable_slot(&self) -> Slot {
+        if self.config.plants(Mutant::AckBeforeDurable) {
+            return self.log.last().slot;
+        }
+        self.log.durable()
+    }
+
+    /// Decides everything up to `slot`; returns what it counts for when bytes are bounded. [R17]
+    pub(crate) fn commit_through(&mut self, slot: Slot, out: &mut Out) -> usize {
+        if slot <= self.commit {
+            return 0;
+        }
+        let mut size = 0;
+        for (slot, entry) in self.log.iter(self.commit.next(), slot) {
+            size += entry.size();
+            // EARLY: what is committed is durable at a quorum, and stands without our own disk.
+            match &entry.content {
+                Content::Noop => out.decide_early(slot, None, Verdict::Noop, Bytes::new()),
+                Content::Proposal { id, payload } => {
+                    out.decide_early(slot, Some(*id), Verdict::Commit, payload.clone());
+                }
+            }
+        }
+        self.commit = slot;
+        size
+    }
+
+    /// A leader was heard: the next election is a timeout away. [R5]
+    pub(crate) fn hear_leader(&mut self, now: Time) {
+        self.heard = Some(now);
+        self.postpone_election(now);
+    }
+
+    /// Whether a leader was heard so recently that nobody should be elected. [R6]
+    pub(crate) fn leader_is_fresh(&self, now: Time) -> bool {
+        self.config.stable_leadership
+            && self.heard.is_some_and(|heard| now < heard + self.config.election_timeout())
+    }
+
+    /// [T, 1.5 T) from now. The draw is one per election, not one per heartbeat: the span is kept.
+    pub(crate) fn arm_election(&mut self, now: Time, out: &mut Out) {
+        let timeout = self.config.election_timeout();
+        self.election_span = self.draw(timeout, timeout + timeout / 2);
+        self.postpone_election(now);
+        out.set_timer(Timer::Election, self.election_due);
+    }
+
+    /// Nobody led us before, so nobody is disturbed: the first election comes soon. [R5]
+    fn arm_first_election(&mut self, now: Time, out: &mut Out) {
+        self.arm_election(now, out);
+        let soon = self.draw(self.config.heartbeat_interval(), self.config.election_timeout() / 2);
+        self.election_due = now + soon;
+        out.set_timer(Timer::Election, self.election_due);
+    }
+
+    /// [T/4, T/2) from now: an election that failed is repeated while service can still resume within 2 T. [R5]
+    pub(crate) fn arm_retry(&mut self, now: Time, out: &mut Out) {
+        let timeout = self.config.election_timeout();
+        self.election_due = now + self.draw(timeout / 4, timeout / 2);
+        out.set_timer(Timer::Election, self.election_due);
+    }
+
+    pub(crate) fn postpone_election(&mut self, now: Time) {
+        self.election_due = now + self.election_span;
+    }
+
+    fn draw(&mut self, from: Duration, to: Duration) -> Duration {
+        let width = u64::try_from(to.saturating_sub(from).as_nanos()).unwrap_or(u64::MAX);
+        from + Duration::from_nanos(self.rng.next_u64() % width.max(1))
+    }
+}

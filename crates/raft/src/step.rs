@@ -1,0 +1,137 @@
+//! The door: every input goes to its handler, and those that are declined are named.
+
+use crate::config::Config;
+use crate::message::Message;
+use crate::record::Record;
+use crate::state::{Raft, Role};
+use consensus_core::{
+    Boot, ConfigError, ConsensusAlgorithm, Effects, Faults, Guarantees, Input, Members, Membership, NodeId,
+    Offence, Problem, Reads, Refusal, Resilience, Status, Termination, Time, Timing, WriteSeq,
+};
+
+/// The effect buffer.
+pub(crate) type Out = Effects<Message, Record, Timer>;
+
+/// Reasons to wake up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Timer {
+    /// A follower seeks election, a candidate tries again, a leader checks that it still has a quorum.
+    Election,
+    /// What may have been lost is said again: heartbeats, requests for votes, forwarded reads.
+    Heartbeat,
+}
+
+impl ConsensusAlgorithm for Raft {
+    const NAME: &'static str = "raft";
+    const GUARANTEES: Guarantees = Guarantees {
+        problem: Problem::Log,
+        faults: Faults::CrashRecovery,
+        resilience: Resilience::Half,
+        timing: Timing::PartialSynchrony,
+        termination: Termination::AfterStabilisation,
+        reads: Reads::Barrier,
+        membership: Membership::Static,
+    };
+    type Config = Config;
+    type Message = Message;
+    type Record = Record;
+    type Timer = Timer;
+
+    fn validate(config: &Config, members: &Members) -> Result<(), ConfigError> {
+        config.validate(members)
+    }
+
+    fn restore(boot: Boot<Self>, out: &mut Out) -> Self {
+        Self::recover(boot, out)
+    }
+
+    fn step(&mut self, now: Time, input: Input<Message, Timer>, out: &mut Out) {
+        if self.core.is_damaged {
+            return Self::decline(input, out);
+        }
+        match input {
+            Input::Message { from, message } => self.on_message(now, from, message, out),
+            Input::Timer(Timer::Election) => self.on_election_timeout(now, out),
+            Input::Timer(Timer::Heartbeat) => self.on_heartbeat_timeout(now, out),
+            Input::Durable(seq) => self.on_durable(now, seq, out),
+            Input::Propose { id, payload } => self.on_propose(id, payload, out),
+            Input::Read(id) => self.on_read(id, out),
+            Input::Compact { through, snapshot } => self.on_compact(through, snapshot, out),
+            // [R28] Not offered (yet).
+            Input::Reconfigure { id, .. } => out.refuse(id, Refusal::Unsupported),
+            // [R28] Advice without an answer: leadership is not handed over, and nobody is suspected but by timeouts.
+            Input::Transfer { .. } | Input::Priority(_) | Input::Suspect { .. } => {}
+            // Nothing was ever given to be judged.
+            Input::Judged { .. } => {}
+        }
+    }
+
+    fn flush(&mut self, now: Time, out: &mut Out) {
+        match &mut self.role {
+            Role::Follower(follower) => follower.flush(now, &mut self.core, out),
+            Role::PreCandidate(_) | Role::Candidate(_) => {}
+            Role::Leader(leader) => leader.flush(&mut self.core, out),
+        }
+    }
+
+    fn status(&self) -> Status {
+        self.observe()
+    }
+
+    fn screen(_config: &Config, _from: NodeId, message: &Message) -> Result<(), Offence> {
+        message.check() // [R26]
+    }
+
+    fn assert_invariants(&self) {
+        self.check_invariants();
+    }
+}
+
+impl Raft {
+    fn on_message(&mut self, now: Time, from: NodeId, message: Message, out: &mut Out) {
+        if from == self.core.id || !self.core.members.contains(from) {
+            return out.accuse(from, Offence::Stranger); // [R26]
+        }
+        match message {
+            Message::PreVote(ballot) => self.on_pre_vote(now, from, ballot, out),
+            Message::PreVoteReply(reply) => self.on_pre_vote_reply(now, from, reply, out),
+            Message::Vote(ballot) => self.on_vote(now, from, ballot, out),
+            Message::VoteReply(reply) => self.on_vote_reply(now, from, reply, out),
+            Message::Append(append) => self.on_append(now, from, append, out),
+            Message::AppendReply(reply) => self.on_append_reply(now, from, reply, out),
+            Message::Snapshot(chunk) => self.on_chunk(now, from, chunk, out),
+            Message::SnapshotReply(reply) => self.on_chunk_reply(now, from, reply, out),
+            Message::ReadIndex(token) => self.on_read_index(from, token, out),
+            Message::ReadIndexReply { token, answer } => self.on_read_index_reply(from, token, answer, out),
+        }
+    }
+
+    fn on_durable(&mut self, now: Time, seq: WriteSeq, out: &mut Out) {
+        self.core.durable = self.core.durable.max(seq);
+        self.core.log.on_durable(seq);
+        match &mut self.role {
+            // The acknowledgement leaves in `flush`.
+            Role::Follower(_) | Role::PreCandidate(_) => {}
+            Role::Candidate(_) => self.count_own_vote(now, out),
+            Role::Leader(leader) => leader.on_own_progress(),
+        }
+    }
+
+    /// [R25] A node that does not know what it promised takes no part.
+    fn decline(input: Input<Message, Timer>, out: &mut Out) {
+        match input {
+            Input::Propose { id, .. } | Input::Reconfigure { id, .. } => {
+                out.refuse(id, Refusal::NotLeader { hint: None });
+            }
+            Input::Read(id) => out.refuse_read(id, Refusal::NotLeader { hint: None }),
+            Input::Message { .. }
+            | Input::Timer(_)
+            | Input::Durable(_)
+            | Input::Transfer { .. }
+            | Input::Priority(_)
+            | Input::Judged { .. }
+            | Input::Suspect { .. }
+            | Input::Compact { .. } => {}
+        }
+    }
+}
