@@ -25,7 +25,7 @@ const KEEP_ENTRIES: usize = 16_384;
 /// How often messages may be delivered without any node applying anything before a burst counts as stuck.
 const PATIENCE: usize = 10_000;
 const CONTESTANTS: &[Named] = &[
-    // Named { name: OURS, build: |shape| Ok(Box::new(ours::Ours::<raft::Raft>::build(shape)?)) },
+    Named { name: OURS, build: |shape| Ok(Box::new(ours::Ours::<raft::Raft>::build(shape)?)) },
     Named { name: "raft-rs 0.7", build: |_| Ok(Box::new(raft_rs::RaftRs::build()?)) },
     Named { name: "omnipaxos 0.2", build: |_| Ok(Box::new(omni::Omni::build()?)) },
     Named {
