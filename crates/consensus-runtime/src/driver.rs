@@ -61,9 +61,13 @@ impl<A: Runnable, M: StateMachine> Driver<A, M> {
         clock: Clock,
         shared: Arc<Shared>,
     ) -> Self {
+        let (status, applied) = (node.status(), node.applied());
+        let leader = status.leader;
+        shared.applied.store(applied.0, Release);
+        shared.view.send_replace(View { status, applied });
         Self {
             me: config.node,
-            leader: node.status().leader,
+            leader,
             node,
             clock,
             shared,
@@ -183,7 +187,7 @@ impl<A: Runnable, M: StateMachine> Driver<A, M> {
 
     fn on_frame(&mut self, now: Time, from: NodeId, frame: FromPeer<A::Message>) -> Result<(), NodeError> {
         match frame {
-            FromPeer::Message(message) => self.push(now, Event::Message { from, message }),
+            FromPeer::Message(message) => self.push(now, Event::Screened { from, message }),
             FromPeer::Forward(forward) => self.on_forward(now, from, forward),
             FromPeer::ForwardReply(reply) => self.on_forward_reply(now, from, reply),
         }
@@ -289,14 +293,14 @@ impl<A: Runnable, M: StateMachine> Driver<A, M> {
     }
 
     fn on_refused(&mut self, now: Time, number: u64, reason: Refusal) {
-        match reason {
-            Refusal::NotLeader { .. } => {
-                self.proposals.park(number);
-                self.expect_sweep(now);
-            }
-            Refusal::Interrupted => self.proposals.fail(number, RequestError::LeaderLost),
-            // A definite answer that another attempt would not change.
-            reason => self.proposals.fail(number, RequestError::Refused(reason)),
+        if matches!(reason, Refusal::NotLeader { .. }) {
+            self.proposals.park(number);
+            self.expect_sweep(now);
+        } else if reason == Refusal::Interrupted {
+            self.proposals.fail(number, RequestError::LeaderLost);
+        } else {
+            // An answer that another attempt would not change.
+            self.proposals.fail(number, RequestError::Refused(reason));
         }
     }
 

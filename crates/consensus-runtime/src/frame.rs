@@ -108,8 +108,6 @@ pub(crate) enum FrameError {
     Sender { claimed: NodeId, owner: NodeId },
     #[error("a frame body that does not decode: {0}")]
     Body(#[from] WireError),
-    #[error("a message that breaks the protocol: {0}")]
-    Offence(String),
 }
 
 /// One frame in a buffer, checked up to its body.
@@ -227,7 +225,8 @@ mod tests {
 
     #[test]
     fn a_length_over_the_bound_is_refused_before_anything_arrives() {
-        let result = read(&u32::MAX.to_le_bytes());
+        let length = u32::MAX.to_le_bytes();
+        let result = read(&length);
         assert!(matches!(result, Err(FrameError::Length { .. })), "{result:?}");
     }
 

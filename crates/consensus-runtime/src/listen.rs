@@ -145,7 +145,7 @@ impl<A: Runnable> Reception<A> {
                 return Err(FrameError::Sender { claimed: frame.sender, owner: from });
             }
             if frame.group == self.group {
-                frames.push(self.decode_body(from, frame)?);
+                frames.extend(self.decode_body(from, frame)?);
             } else {
                 tracing::debug!(peer = %from, group = %frame.group, "a frame for a group that is not here");
             }
@@ -153,17 +153,23 @@ impl<A: Runnable> Reception<A> {
         Ok(taken)
     }
 
-    fn decode_body(&self, from: NodeId, frame: Frame<'_>) -> Result<FromPeer<A::Message>, FrameError> {
+    /// `None` for a message that was screened out: its sender may lie, but its frames are well.
+    fn decode_body(&self, from: NodeId, frame: Frame<'_>) -> Result<Option<FromPeer<A::Message>>, FrameError> {
         Ok(match frame.kind {
             Kind::Message => {
                 let message = wire::decode(frame.body, MAX_FRAME_BYTES)?;
-                A::screen(&self.algorithm, from, &message)
-                    .map_err(|offence| FrameError::Offence(format!("{offence:?}")))?;
-                FromPeer::Message(message)
+                match A::screen(&self.algorithm, from, &message) {
+                    Ok(()) => Some(FromPeer::Message(message)),
+                    Err(offence) => {
+                        add(&self.shared.metrics.accusations, 1);
+                        tracing::warn!(peer = %from, ?offence, "dropped a message that breaks the protocol");
+                        None
+                    }
+                }
             }
-            Kind::Forward => FromPeer::Forward(wire::decode::<Forward>(frame.body, MAX_FRAME_BYTES)?),
+            Kind::Forward => Some(FromPeer::Forward(wire::decode::<Forward>(frame.body, MAX_FRAME_BYTES)?)),
             Kind::ForwardReply => {
-                FromPeer::ForwardReply(wire::decode::<ForwardReply>(frame.body, MAX_FRAME_BYTES)?)
+                Some(FromPeer::ForwardReply(wire::decode::<ForwardReply>(frame.body, MAX_FRAME_BYTES)?))
             }
         })
     }

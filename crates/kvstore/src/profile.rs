@@ -1,0 +1,125 @@
+//! From what clients are promised to the protocol that keeps the promise. No other file names a concrete protocol.
+
+use crate::machine::KvMachine;
+use crate::member::MemberError;
+use async_trait::async_trait;
+use consensus_core::{ClusterId, NodeId};
+use consensus_runtime::{Handle, Replica, ReplicaConfig, Replicated, Runnable, StartError, StopReason};
+use raft::Raft;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What a request may take beside two elections, in milliseconds.
+const REQUEST_MS: u64 = 5_000;
+
+/// What clients are promised, in the terms of the CAP theorem: what gives way while the network is cut in two.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Profile {
+    /// Linearizable reads and writes; the side without a majority refuses.
+    #[default]
+    Cp,
+    /// All-or-nothing on every replica; blocks while one is away.
+    Ca,
+    /// Every side accepts; they converge later.
+    Ap,
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cp => "cp",
+            Self::Ca => "ca",
+            Self::Ap => "ap",
+        })
+    }
+}
+
+/// What a replica is made from, whatever the protocol.
+#[derive(Clone, Debug)]
+pub struct ReplicaOptions {
+    /// The cluster; not zero.
+    pub cluster: ClusterId,
+    /// Who we are.
+    pub node: NodeId,
+    /// All members with the addresses at which they listen for each other.
+    pub members: BTreeMap<NodeId, SocketAddr>,
+    /// Where we listen for peers.
+    pub listen_peer: SocketAddr,
+    /// The directory of the journal.
+    pub data_dir: PathBuf,
+    /// After how long without a leader an election begins, in milliseconds.
+    pub election_timeout_ms: u64,
+    /// How often a leader shows that it lives, in milliseconds.
+    pub heartbeat_interval_ms: u64,
+}
+
+/// A running replica, its protocol forgotten.
+pub struct Running {
+    /// To use it.
+    pub group: Arc<dyn Replicated>,
+    /// To end it.
+    pub lifecycle: Box<dyn Lifecycle>,
+}
+
+/// The end of a replica.
+#[async_trait]
+pub trait Lifecycle: Send + Sync {
+    /// Stops gracefully and returns when everything is durable and gone.
+    async fn shutdown(&self) -> StopReason;
+    /// Waits for the end and says why it came.
+    async fn stopped(&self) -> StopReason;
+}
+
+#[async_trait]
+impl<A: Runnable> Lifecycle for Handle<A> {
+    async fn shutdown(&self) -> StopReason {
+        Self::shutdown(self).await
+    }
+
+    async fn stopped(&self) -> StopReason {
+        Self::stopped(self).await
+    }
+}
+
+/// Starts the protocol of `profile`.
+///
+/// # Errors
+/// The profile has no protocol yet, or the replica does not start.
+pub async fn start(
+    profile: Profile,
+    options: ReplicaOptions,
+    machine: KvMachine,
+) -> Result<Running, MemberError> {
+    let refuse = |reason| Err(MemberError::Profile { profile, reason });
+    match profile {
+        Profile::Cp => {
+            let algorithm = raft::Config {
+                election_timeout_ms: options.election_timeout_ms,
+                heartbeat_interval_ms: options.heartbeat_interval_ms,
+                ..raft::Config::default()
+            };
+            Ok(run::<Raft>(algorithm, options, machine).await?)
+        }
+        Profile::Ca => refuse("it needs atomic commitment"),
+        Profile::Ap => refuse("it needs causal replication"),
+    }
+}
+
+async fn run<A: Runnable>(
+    algorithm: A::Config,
+    options: ReplicaOptions,
+    machine: KvMachine,
+) -> Result<Running, StartError> {
+    let mut config = ReplicaConfig::<A>::new(options.node, options.members, options.data_dir);
+    config.cluster = options.cluster;
+    config.listen = options.listen_peer;
+    config.algorithm = algorithm;
+    config.request_timeout_ms = REQUEST_MS.saturating_add(options.election_timeout_ms.saturating_mul(2));
+    config.read_retry_ms = options.election_timeout_ms;
+    config.check_invariants = false;
+    let handle = Replica::start(config, machine).await?;
+    Ok(Running { group: Arc::new(handle.clone()), lifecycle: Box::new(handle) })
+}
