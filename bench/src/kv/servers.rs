@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub(super) const OURS: &str = "kvstore";
+/// Both sides run with the same timers.
+const HEARTBEAT_MS: &str = "100";
+const ELECTION_MS: &str = "1000";
 
 /// A server that can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -78,8 +81,8 @@ fn etcd_arguments(member: &Member<'_>) -> Vec<String> {
         ("--initial-advertise-peer-urls", format!("http://{}", member.peer())),
         ("--initial-cluster", cluster.join(",")),
         ("--initial-cluster-state", "new".to_owned()),
-        ("--heartbeat-interval", "100".to_owned()),
-        ("--election-timeout", "1000".to_owned()),
+        ("--heartbeat-interval", HEARTBEAT_MS.to_owned()),
+        ("--election-timeout", ELECTION_MS.to_owned()),
     ]
     .into_iter()
     .flat_map(|(flag, value)| [flag.to_owned(), value])
@@ -87,6 +90,16 @@ fn etcd_arguments(member: &Member<'_>) -> Vec<String> {
 }
 
 fn kvstore_arguments(member: &Member<'_>) -> Vec<String> {
-    let _ = member;
-    Vec::new()
+    let peers: Vec<String> =
+        member.peers.iter().enumerate().map(|(place, peer)| format!("{}={peer}", place + 1)).collect();
+    let flags = [
+        ("--id", member.id.to_string()),
+        ("--peers", peers.join(",")),
+        ("--listen-client", member.client()),
+        ("--data", member.directory.display().to_string()),
+        ("--heartbeat-interval-ms", HEARTBEAT_MS.to_owned()),
+        ("--election-timeout-ms", ELECTION_MS.to_owned()),
+    ];
+    let flags = flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
+    std::iter::once("serve".to_owned()).chain(flags).collect()
 }
