@@ -29,6 +29,9 @@ pub(crate) struct Options {
     /// Clients in a closed loop, one measurement for each number.
     #[arg(long, global = true, value_delimiter = ',', default_value = "1,64,256", value_name = "N,…")]
     clients: Vec<usize>,
+    /// What the clients do.
+    #[arg(long, global = true, value_delimiter = ',', default_value = "put,get", value_name = "NAME,…")]
+    operations: Vec<Operation>,
     /// HTTP/2 connections to each endpoint.
     #[arg(long, global = true, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
     connections: u8,
@@ -93,12 +96,12 @@ pub(crate) fn run(rounds: &Rounds, options: &Options) -> Result<serde_json::Valu
 }
 
 async fn all(servers: &[Server], root: &Path, rounds: &Rounds, options: &Options) -> Result<Vec<Measured>> {
-    let operations = [Operation::Put, Operation::Get];
     let mut measured: Vec<Measured> = servers
         .iter()
         .map(|server| Measured {
             server: server.name,
-            loads: operations
+            loads: options
+                .operations
                 .iter()
                 .flat_map(|&operation| options.clients.iter().map(move |&clients| (operation, clients)))
                 .map(|(operation, clients)| LoadRounds { operation, clients, rounds: Vec::new() })
