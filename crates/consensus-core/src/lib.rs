@@ -1,12 +1,4 @@
-//! The trait, the vocabulary and the gate that every agreement protocol of this workspace shares.
-//!
-//! **Effects are data, and one gate orders them.** A protocol is a deterministic state machine
-//! ([`ConsensusAlgorithm`]): it is handed an [`Input`], the [`Time`] and a buffer ([`Effects`]), and writes down what should
-//! happen. [`Node`] carries the effects out and is the only place that knows "nothing leaves before what it depends on is
-//! durable". A simulator and a server drive the very same `Node`.
-//!
-//! This crate knows no socket, no file, no clock, no thread and no source of randomness. It needs only `alloc`.
-
+#![doc = include_str!("../README.md")]
 #![no_std]
 
 extern crate alloc;

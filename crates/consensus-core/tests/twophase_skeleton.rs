@@ -416,6 +416,24 @@ fn prepared_everywhere(world: &mut World<TwoPhase>, id: ProposalId) -> bool {
 }
 
 #[test]
+fn what_was_committed_is_applied_whoever_proposed_it() {
+    // Sessions belong to one log; elsewhere such an identity is a name like any other, and a commit is a commit.
+    let id = ProposalId::new(ClientId::session(Slot(99)), 0);
+    let opening = ProposalId::open_session(3);
+    let mut world = World::<TwoPhase>::new(2, 8, Weather::default());
+    for (node, id) in [(ONE, id), (NodeId(2), opening)] {
+        world.propose(node, id, b"pay");
+        for _ in 0..4 {
+            world.deliver_all();
+            world.sync(ONE);
+            world.sync(NodeId(2));
+        }
+        assert!(all_have(&world, id, Verdict::Commit));
+        assert_eq!(told(&world, node, id), Some(Outcome::Applied(Bytes::from_static(b"pay"))));
+    }
+}
+
+#[test]
 fn a_yes_and_a_commit_wait_for_the_disk() {
     let id = transaction(1);
     let mut world = World::<TwoPhase>::new(2, 4, Weather::default());

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// What a replica is made from. Plain data: start from [`ReplicaConfig::new`] and change fields.
-#[derive(Clone, Debug)]
 pub struct ReplicaConfig<A: ConsensusAlgorithm> {
     /// The cluster. Nodes of different clusters refuse each other's connections and data directories.
     pub cluster: ClusterId,
@@ -132,6 +131,37 @@ impl<A: ConsensusAlgorithm> ReplicaConfig<A> {
 
     pub(crate) const fn read_retry(&self) -> Duration {
         Duration::from_millis(self.read_retry_ms)
+    }
+}
+
+// By hand, since a derive would ask for them of the algorithm too.
+impl<A: ConsensusAlgorithm> Clone for ReplicaConfig<A> {
+    fn clone(&self) -> Self {
+        Self {
+            members: self.members.clone(),
+            data_dir: self.data_dir.clone(),
+            algorithm: self.algorithm.clone(),
+            ..*self
+        }
+    }
+}
+
+impl<A: ConsensusAlgorithm> std::fmt::Debug for ReplicaConfig<A> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReplicaConfig")
+            .field("cluster", &self.cluster)
+            .field("node", &self.node)
+            .field("group", &self.group)
+            .field("members", &self.members)
+            .field("listen", &self.listen)
+            .field("data_dir", &self.data_dir)
+            .field("algorithm", &self.algorithm)
+            .field("request_timeout_ms", &self.request_timeout_ms)
+            .field("read_retry_ms", &self.read_retry_ms)
+            .field("compact_after_bytes", &self.compact_after_bytes)
+            .field("check_invariants", &self.check_invariants)
+            .field("limits", &self.limits)
+            .finish()
     }
 }
 

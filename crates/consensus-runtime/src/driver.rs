@@ -105,6 +105,12 @@ impl<A: Runnable, M: StateMachine> Driver<A, M> {
                 _ = inbox.recv_many(&mut burst, BURST) => {}
                 () = &mut alarm => {}
             }
+            if self.is_busy() {
+                tokio::task::yield_now().await;
+                while burst.len() < BURST && let Ok(inbound) = inbox.try_recv() {
+                    burst.push(inbound);
+                }
+            }
             if let Err(error) = self.turn(&mut burst) {
                 let reason = StopReason::Failed(error.to_string());
                 tracing::error!(node = %self.me, %error, "the replica stops: it cannot go on safely");
@@ -112,6 +118,10 @@ impl<A: Runnable, M: StateMachine> Driver<A, M> {
                 return reason;
             }
         }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.proposals.len() + self.adopted.len() + self.reads.len() > 1
     }
 
     fn next_wake(&self) -> Option<Time> {
@@ -409,7 +419,7 @@ impl<A: Runnable, M: StateMachine> Driver<A, M> {
 
     /// Wakes up for deadlines only while there are requests.
     fn plan_sweep(&mut self, now: Time) {
-        let quiet = self.proposals.is_empty() && self.reads.is_empty() && self.adopted.is_empty();
+        let quiet = self.proposals.len() + self.adopted.len() == 0 && self.reads.is_empty();
         if quiet {
             self.sweep_at = None;
         } else if self.sweep_at.is_none() {

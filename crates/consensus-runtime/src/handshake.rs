@@ -19,8 +19,11 @@ const MAGIC: [u8; 8] = *b"agreemnt";
 const HELLO_BYTES: usize = 37;
 const ANSWER_BYTES: usize = 14;
 
-/// How long either side waits for the other's part.
+/// How long a dialler waits to be connected, and then for the answer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
+/// How long the other side waits for the greeting, which follows the connection at once. Shorter, so that a dialler outlasts
+/// a crowd of silent connections before it.
+const GREETING_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a dialler says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +70,7 @@ impl Verdict {
 pub(crate) enum HandshakeError {
     #[error(transparent)]
     Io(#[from] io::Error),
-    #[error("no answer within {} s", PATIENCE.as_secs())]
+    #[error("silence where an answer was due")]
     Silence,
     #[error("the peer turned us down: {0}")]
     TurnedDown(Verdict),
@@ -159,7 +162,7 @@ pub(crate) async fn receive(
         stream.write_all(&encode_answer(verdict)).await?;
         Ok::<_, io::Error>((verdict, from))
     };
-    match tokio::time::timeout(PATIENCE, exchange).await {
+    match tokio::time::timeout(GREETING_PATIENCE, exchange).await {
         Err(_) => Err(HandshakeError::Silence),
         Ok(Err(error)) => Err(error.into()),
         Ok(Ok((Verdict::Welcome, from))) => Ok(from),

@@ -1,4 +1,9 @@
-//! Runs any algorithm of the workspace on tokio: real sockets, real disks, real time.
+#![doc = include_str!("../README.md")]
+//!
+//! # Invariants of absence
+//!
+//! This crate names no algorithm, and decides nothing that an algorithm or the gate decides: it does not hold messages back
+//! until a write is durable, it does not order decisions, it does not know what a term is.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,

@@ -154,7 +154,11 @@ impl<A: Runnable> Reception<A> {
     }
 
     /// `None` for a message that was screened out: its sender may lie, but its frames are well.
-    fn decode_body(&self, from: NodeId, frame: Frame<'_>) -> Result<Option<FromPeer<A::Message>>, FrameError> {
+    fn decode_body(
+        &self,
+        from: NodeId,
+        frame: Frame<'_>,
+    ) -> Result<Option<FromPeer<A::Message>>, FrameError> {
         Ok(match frame.kind {
             Kind::Message => {
                 let message = wire::decode(frame.body, MAX_FRAME_BYTES)?;

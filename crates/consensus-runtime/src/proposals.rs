@@ -93,8 +93,8 @@ impl Proposals {
         !self.waiting.is_empty()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.open.is_empty()
+    pub(crate) fn len(&self) -> usize {
+        self.open.len()
     }
 
     /// It was decided, and applied here.
@@ -234,8 +234,8 @@ impl Adopted {
         self.forget(|origin| origin.peer == peer);
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.open.is_empty()
+    pub(crate) fn len(&self) -> usize {
+        self.open.len()
     }
 
     fn forget(&mut self, over: impl Fn(&Origin) -> bool) {

@@ -101,6 +101,10 @@ impl Reads {
         }
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.fresh.len() + self.open.len() + self.parked.len()
+    }
+
     /// Whether [`Reads::sweep`] has, or may soon have, something to do.
     pub(crate) fn is_empty(&self) -> bool {
         self.fresh.is_empty() && self.open.is_empty() && self.parked.is_empty()

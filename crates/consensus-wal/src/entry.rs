@@ -196,3 +196,60 @@ impl<'a> Iterator for Tail<'a> {
         Some(record)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quickcheck::quickcheck;
+
+    quickcheck! {
+        fn arbitrary_bytes_are_read_to_an_end(bytes: Vec<u8>) -> bool {
+            Entries::of(&bytes).count() <= bytes.len()
+        }
+
+        fn what_is_pushed_is_read_back(group: u64, record: Vec<u8>, through: u64, tail: Vec<Vec<u8>>) -> bool {
+            let (group, through) = (GroupId(group), Slot(through));
+            let snapshot = SnapshotRef { frame: 0, ordinal: 3 };
+            let mut buffer = Vec::new();
+            push_record(&mut buffer, group, |buffer| buffer.extend_from_slice(&record));
+            push_checkpoint(&mut buffer, group, through, snapshot, &tail, |record, buffer| {
+                buffer.extend_from_slice(record);
+            });
+            let bytes: u64 = Entries::of(&buffer).flatten().map(|entry| entry.encoded_bytes()).sum();
+            let found: Vec<_> = Entries::of(&buffer).collect();
+            let Some(Ok(Entry::Checkpoint { group: of, through: to, snapshot: at, tail: kept })) = found.get(1) else {
+                return false;
+            };
+            found.len() == 2
+                && bytes == buffer.len() as u64
+                && found.first() == Some(&Ok(Entry::Record { group, bytes: &record }))
+                && (*of, *to, *at) == (group, through, snapshot)
+                && Iterator::eq(*kept, tail.iter().map(Vec::as_slice))
+        }
+
+        fn a_piece_of_a_payload_is_malformed_or_shorter(record: Vec<u8>, cut: usize) -> bool {
+            let mut buffer = Vec::new();
+            push_checkpoint(&mut buffer, GroupId(1), Slot(1), SnapshotRef::NONE, &[record], |record, buffer| {
+                buffer.extend_from_slice(record);
+            });
+            buffer.truncate(cut % buffer.len());
+            buffer.is_empty() || Entries::of(&buffer).any(|entry| entry.is_err())
+        }
+    }
+
+    #[test]
+    fn lengths_and_counts_are_not_trusted() {
+        let mut huge = vec![RECORD];
+        huge.extend_from_slice(&[0; 8]);
+        huge.extend_from_slice(&u32::MAX.to_le_bytes());
+        assert_eq!(Entries::of(&huge).next(), Some(Err(Malformed("an entry is longer than its frame"))));
+        let mut buffer = Vec::new();
+        push_checkpoint::<()>(&mut buffer, GroupId(1), Slot(1), SnapshotRef::NONE, &[], |(), _| ());
+        let last = buffer.len() - 1;
+        buffer[last] = 0xFF;
+        let said = Malformed("a checkpoint holds more or fewer records than it says");
+        assert_eq!(Entries::of(&buffer).next(), Some(Err(said)));
+        assert_eq!(Entries::of(&[9; 13]).next(), Some(Err(Malformed("an entry is longer than its frame"))));
+        assert_eq!(Entries::of(&[0; 13]).next(), Some(Err(Malformed("an entry of an unknown kind"))));
+    }
+}

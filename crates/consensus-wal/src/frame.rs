@@ -101,3 +101,63 @@ pub(crate) fn is_zero(bytes: &[u8]) -> bool {
     debug_assert_eq!(head, tail.len());
     words.into_iter().all(|word| word == [0; 16]) && tail.iter().all(|&byte| byte == 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quickcheck::quickcheck;
+
+    fn sealed(payload: &[u8], seed: u32, sequence: u64) -> Vec<u8> {
+        let mut buffer = vec![0; HEADER_BYTES];
+        buffer.extend_from_slice(payload);
+        seal(&mut buffer, seed, sequence);
+        buffer
+    }
+
+    quickcheck! {
+        fn arbitrary_bytes_are_no_header(bytes: Vec<u8>, seed: u32) -> bool {
+            parse(&bytes, seed).is_none()
+        }
+
+        fn a_sealed_frame_holds(payload: Vec<u8>, seed: u32, sequence: u64) -> bool {
+            let sequence = sequence.min(u64::MAX - 1);
+            let frame = sealed(&payload, seed, sequence);
+            parse(&frame, seed).is_some_and(|header| {
+                header.sequence == sequence
+                    && header.payload_bytes == payload.len()
+                    && header.frame_bytes() == frame.len()
+                    && header.holds(&frame)
+                    && is_header_written(&frame)
+            })
+        }
+
+        fn a_frame_of_another_segment_does_not_pass(payload: Vec<u8>, seed: u32) -> bool {
+            parse(&sealed(&payload, seed, 1), seed ^ 1).is_none()
+        }
+
+        fn a_beginning_of_a_frame_is_not_taken_for_written(payload: Vec<u8>, cut: usize) -> bool {
+            let mut frame = sealed(&payload, 0, 1);
+            let length = frame.len();
+            let cut = cut % length;
+            if let Some(lost) = frame.get_mut(cut..) {
+                lost.fill(0);
+            }
+            !is_written(0, &frame, length)
+        }
+    }
+
+    #[test]
+    fn a_lost_sector_is_noticed_wherever_the_frame_starts() {
+        let whole = sealed(&[1; 3000], 0, 1);
+        for start in (0..SECTOR_BYTES).step_by(ALIGNMENT) {
+            assert!(is_written(start as u64, &whole, whole.len()));
+            for sector in 0..(start + whole.len()).div_ceil(SECTOR_BYTES) {
+                let mut frame = whole.clone();
+                let from = (sector * SECTOR_BYTES).saturating_sub(start);
+                let to = ((sector + 1) * SECTOR_BYTES - start).min(frame.len());
+                frame[from..to].fill(0);
+                assert!(!is_written(start as u64, &frame, whole.len()), "start {start}, sector {sector}");
+            }
+        }
+    }
+}

@@ -128,6 +128,12 @@ impl<D: Disk> Journal<D> {
         FrameSeq(self.next - 1)
     }
 
+    /// The error that ended this journal, if one did.
+    #[must_use]
+    pub const fn failure(&self) -> Option<&StorageError> {
+        self.failed.as_ref()
+    }
+
     /// Writes zeros ahead of the next frame; call it when there is nothing else to do. False if there is nothing to prepare.
     ///
     /// # Errors

@@ -29,6 +29,11 @@ mod snapshot;
 mod solo;
 mod volume;
 
+/// Its example is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub use batch::Batch;
 pub use disk::{Disk, DiskFile};
 pub use file_disk::{FileDisk, RealFile};

@@ -102,3 +102,37 @@ pub(crate) fn u64_at(bytes: &[u8], offset: usize) -> u64 {
     let chunk = bytes.get(offset..).and_then(<[u8]>::first_chunk::<8>);
     chunk.map_or(0, |chunk| u64::from_le_bytes(*chunk))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quickcheck::quickcheck;
+
+    quickcheck! {
+        fn a_plate_is_read_back(seed: u32, first: (u64, u64), rest: (u64, u64, u64)) -> bool {
+            let numbers = [first.0, first.1, rest.0, rest.1, rest.2];
+            let plate = encode(Kind::Segment, seed, numbers);
+            decode(Kind::Segment, seed, &plate) == Ok(numbers)
+                && decode(Kind::Identity, seed, &plate) == Err(PlateError::Damaged)
+                && decode(Kind::Segment, seed ^ 1, &plate) == Err(PlateError::Damaged)
+        }
+
+        fn arbitrary_bytes_are_no_plate(bytes: Vec<u8>) -> bool {
+            decode(Kind::Snapshot, 0, &bytes).is_err()
+        }
+    }
+
+    #[test]
+    fn a_plate_that_was_cut_short_is_told_from_a_damaged_one() {
+        let whole = encode(Kind::Segment, 1, [1, 2, 3, 4, 5]);
+        for place in 0..PLATE_BYTES {
+            let mut cut = whole;
+            cut[place..].fill(0);
+            assert_eq!(decode(Kind::Segment, 1, &cut), Err(PlateError::Unfinished));
+            assert_eq!(decode(Kind::Segment, 1, &whole[..place]), Err(PlateError::Unfinished));
+            let mut damaged = whole;
+            damaged[place] ^= 4;
+            assert_eq!(decode(Kind::Segment, 1, &damaged), Err(PlateError::Damaged), "byte {place}");
+        }
+    }
+}

@@ -5,7 +5,7 @@
 use crate::disk::Disk;
 use crate::identity;
 use crate::journal::{Active, Identity, Journal, JournalConfig, SegmentInfo};
-use crate::replay::{self, Replay};
+use crate::replay::{self, End, Replay};
 use crate::segment::{self, Owner};
 use crate::snapshot::{self, SnapshotPlate};
 use crate::volume::Volume;
@@ -101,22 +101,32 @@ fn read_groups<D: Disk>(
     Ok(groups)
 }
 
-/// Cuts the torn tail, removes what nobody needs, and makes sure that what was read is durable: after a crash of the process
-/// alone, it may so far stand only in the memory of the operating system.
+/// Cuts the torn tail, makes sure that what was read is durable, and then removes what nobody needs.
+///
+/// After a crash of the process alone, the newest frame and the newest name may so far stand only in the memory of the
+/// operating system; and after a failed sync, it takes memory that was never written for clean. So the one frame that may
+/// not have been synced is written again before the sync.
 fn tidy<D: Disk>(volume: &Volume<D>, names: &[String], replay: &Replay) -> Result<(), StorageError> {
-    let handle = volume.open(&segment::name(replay.active.first))?;
-    handle.zero(replay.active.end, replay.active.torn_end)?;
+    let End { first, rewrite_from, end, torn_end, .. } = replay.active;
+    let handle = volume.open(&segment::name(first))?;
+    handle.rewrite(rewrite_from, end)?;
+    handle.zero(end, torn_end)?;
     handle.sync()?;
     let referred: BTreeSet<_> =
         replay.states.values().filter_map(|state| state.snapshot).map(|(_, place)| place).collect();
-    for name in names {
-        let segment = segment::parse_name(name).is_some_and(|first| !replay.is_retained(first));
-        let snapshot = snapshot::parse_name(name).is_some_and(|place| !referred.contains(&place));
-        if segment || snapshot || name == identity::DRAFT {
-            volume.remove(name)?;
-        }
+    let superfluous = |name: &str| {
+        segment::parse_name(name).is_some_and(|first| !replay.is_retained(first))
+            || snapshot::parse_name(name).is_some_and(|place| !referred.contains(&place))
+            || name == identity::DRAFT
+    };
+    // The names that make others superfluous must be durable before those are removed.
+    volume.sync()?;
+    let mut removed = false;
+    for name in names.iter().filter(|name| superfluous(name)) {
+        volume.remove(name)?;
+        removed = true;
     }
-    volume.sync()
+    if removed { volume.sync() } else { Ok(()) }
 }
 
 fn assemble<D: Disk>(

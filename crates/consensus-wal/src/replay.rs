@@ -34,6 +34,8 @@ pub(crate) struct Replay {
 pub(crate) struct End {
     /// The segment.
     pub(crate) first: u64,
+    /// The first byte of what may not have been synced: the last frame, or all if there is only one.
+    pub(crate) rewrite_from: u64,
     /// The first byte after the last frame.
     pub(crate) end: u64,
     /// Up to here there are remains of a write that a crash cut short; `end` if there are none.
@@ -155,9 +157,10 @@ impl Replay {
         let mut window = Window::over(&handle)?;
         let seed = owner.segment_seed(first);
         let place: Arc<str> = volume.place(&name).into();
-        let mut end = PLATE_BYTES as u64;
+        let (mut end, mut rewrite_from) = (PLATE_BYTES as u64, 0);
         while let Some((header, payload)) = read_frame(&mut window, seed, end, self.next)? {
             self.take(&payload, &place, end)?;
+            rewrite_from = if end > PLATE_BYTES as u64 { end } else { 0 };
             end += header.frame_bytes() as u64;
             self.next += 1;
         }
@@ -175,7 +178,7 @@ impl Replay {
         if later.is_none() {
             let torn_end =
                 judge_end(&mut window, seed, end, self.next).map_err(|error| error.at(volume, &name, end))?;
-            self.active = End { first, end, torn_end, floor: plate.floor };
+            self.active = End { first, rewrite_from, end, torn_end, floor: plate.floor };
         }
         Ok(())
     }

@@ -19,7 +19,6 @@ pub struct SoloStorage<D: Disk, R> {
     recovered: RecoveredRaw,
     queued: WriteSeq,
     durable: WriteSeq,
-    failed: Option<StorageError>,
     records: PhantomData<fn() -> R>,
 }
 
@@ -42,7 +41,6 @@ impl<D: Disk, R> SoloStorage<D, R> {
             recovered: groups.remove(&group).unwrap_or_default(),
             queued: WriteSeq::ZERO,
             durable: WriteSeq::ZERO,
-            failed: None,
             records: PhantomData,
         })
     }
@@ -52,10 +50,7 @@ impl<D: Disk, R> SoloStorage<D, R> {
     /// # Errors
     /// The disk failed, now or earlier.
     pub fn commit(&mut self) -> Result<WriteSeq, StorageError> {
-        if let Some(error) = &self.failed {
-            return Err(error.clone());
-        }
-        self.journal.write(&mut self.batch).inspect_err(|error| self.failed = Some(error.clone()))?;
+        self.journal.write(&mut self.batch)?;
         self.durable = self.queued;
         Ok(self.durable)
     }
@@ -88,7 +83,7 @@ impl<D: Disk, R: Serialize + DeserializeOwned> Storage<R> for SoloStorage<D, R> 
     }
 
     fn durable(&mut self) -> Result<WriteSeq, StorageError> {
-        match &self.failed {
+        match self.journal.failure() {
             Some(error) => Err(error.clone()),
             None => Ok(self.durable),
         }

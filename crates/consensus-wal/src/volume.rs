@@ -83,12 +83,27 @@ impl<F: DiskFile> Handle<F> {
 
     /// Writes zeros over `from..to`.
     pub(crate) fn zero(&self, from: u64, to: u64) -> Result<(), StorageError> {
-        const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+        static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
         let mut offset = from;
         while offset < to {
             let room = usize::try_from(to - offset).unwrap_or(ZEROS.len()).min(ZEROS.len());
             self.write_at(offset, ZEROS.get(..room).unwrap_or(&ZEROS))?;
             offset += room as u64;
+        }
+        Ok(())
+    }
+
+    /// Reads `from..to` and writes the same bytes again.
+    pub(crate) fn rewrite(&self, from: u64, to: u64) -> Result<(), StorageError> {
+        const PIECE_BYTES: u64 = 1 << 20;
+        let mut buffer = Vec::new();
+        let mut offset = from;
+        while offset < to {
+            let piece = (to - offset).min(PIECE_BYTES);
+            buffer.resize(usize::try_from(piece).unwrap_or_default(), 0);
+            self.read_at(offset, &mut buffer)?;
+            self.write_at(offset, &buffer)?;
+            offset += piece;
         }
         Ok(())
     }

@@ -69,8 +69,8 @@ impl Entry {
 #[derive(Clone, Default)]
 pub struct Entries {
     shared: Option<Arc<[Entry]>>,
-    from: usize,
-    to: usize,
+    from: u32,
+    to: u32,
     size: usize,
 }
 
@@ -97,7 +97,7 @@ impl Entries {
         if start >= end {
             return Self::default();
         }
-        let (from, to) = (self.from + start, self.from + end);
+        let (from, to) = (self.from + index(start), self.from + index(end));
         let mut cut = Self { shared: self.shared.clone(), from, to, size: 0 };
         cut.size = cut.iter().map(Entry::size).sum();
         cut
@@ -114,7 +114,10 @@ impl Deref for Entries {
     type Target = [Entry];
 
     fn deref(&self) -> &[Entry] {
-        self.shared.as_ref().and_then(|shared| shared.get(self.from..self.to)).unwrap_or_default()
+        self.shared
+            .as_ref()
+            .and_then(|shared| shared.get(self.from as usize..self.to as usize))
+            .unwrap_or_default()
     }
 }
 
@@ -125,8 +128,13 @@ impl FromIterator<Entry> for Entries {
             return Self::default();
         }
         let size = shared.iter().map(Entry::size).sum();
-        Self { from: 0, to: shared.len(), size, shared: Some(shared) }
+        Self { from: 0, to: index(shared.len()), size, shared: Some(shared) }
     }
+}
+
+/// A batch is bounded by [`MAX_BATCH_ENTRIES`], far below the range.
+fn index(place: usize) -> u32 {
+    u32::try_from(place).unwrap_or(u32::MAX)
 }
 
 impl PartialEq for Entries {

@@ -11,6 +11,7 @@ use crate::read::ReadQueue;
 use crate::state::{Core, Raft, Role};
 use crate::step::{Out, Timer};
 use crate::votes;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use consensus_core::{Bytes, NodeId, Offence, ProposalId, Refusal, Slot, Time};
 
@@ -295,7 +296,7 @@ fn feed(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) {
                 if core::mem::take(&mut transfer.is_due) {
                     let chunk = transfer.chunk(core);
                     // EARLY: a snapshot holds what is committed; forgetting that we sent it contradicts nothing.
-                    out.send_early(peer.id, Message::Snapshot(chunk));
+                    out.send_early(peer.id, Message::Snapshot(Box::new(chunk)));
                 }
                 false
             }

@@ -7,6 +7,9 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use consensus_core::{Epoch, Slot, WriteSeq};
 
+/// How many batches from the end are looked at one by one before a search over all.
+const RECENT_BATCHES: usize = 8;
+
 /// The uncompacted suffix of the log, in memory.
 #[derive(Clone, Debug)]
 pub(crate) struct Log {
@@ -164,9 +167,10 @@ impl Log {
         if slot <= self.base.slot || slot > self.last.slot {
             return None;
         }
-        let newest = self.batches.len().checked_sub(1)?;
-        if self.batches.get(newest)?.first <= slot {
-            return Some(newest);
+        // What is asked for is nearly always among the newest: a search over the whole log would miss every cache.
+        let recent = self.batches.iter().enumerate().rev().take(RECENT_BATCHES);
+        if let Some((index, _)) = recent.into_iter().find(|(_, batch)| batch.first <= slot) {
+            return Some(index);
         }
         self.batches.partition_point(|batch| batch.first <= slot).checked_sub(1)
     }

@@ -1,6 +1,7 @@
 //! What nodes say to each other.
 
 use crate::entry::{Entries, Position};
+use alloc::boxed::Box;
 use consensus_core::{Bytes, Epoch, Members, Offence, Slot};
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +24,7 @@ pub enum Message {
     /// The answer to an append.
     AppendReply(AppendReply),
     /// A piece of a snapshot (paper §7).
-    Snapshot(Chunk),
+    Snapshot(Box<Chunk>),
     /// The answer to a piece.
     SnapshotReply(ChunkReply),
     /// A follower asks for the index that its reads must wait for (dissertation §6.4).

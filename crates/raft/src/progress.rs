@@ -97,11 +97,14 @@ impl Progress {
         self.matched = self.matched.max(matched);
         self.window.arrived(self.matched);
         self.next = self.next.max(self.matched.next());
-        match self.mode {
+        match &self.mode {
             Mode::Probe { .. } => self.become_replicate(),
             Mode::Replicate => {}
-            // It has what it lacked, from us or from its own disk.
-            Mode::Snapshot(_) if self.matched >= base => self.become_replicate(),
+            // It has what it lacked, from us or from its own disk. If our log was cut further meanwhile, the next append finds
+            // that out and turns to the newer snapshot.
+            Mode::Snapshot(transfer) if self.matched >= base.min(transfer.through.slot) => {
+                self.become_replicate()
+            }
             Mode::Snapshot(_) => {}
         }
     }

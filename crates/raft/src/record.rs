@@ -1,6 +1,7 @@
 //! What a node writes to its own disk. The state is what the records say, in order (see [`crate::state`]).
 
 use crate::entry::{Entries, Position};
+use alloc::boxed::Box;
 use consensus_core::{Epoch, Members, NodeId, Slot};
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +27,7 @@ pub enum Record {
         /// The last entry that the snapshot contains.
         through: Position,
         /// The members at that place.
-        members: Members,
+        members: Box<Members>,
         /// What precedes the first entry that was kept; at most `through`.
         base: Position,
     },

@@ -4,6 +4,7 @@ use crate::entry::Position;
 use crate::log::Log;
 use crate::record::Record;
 use crate::state::{Core, Snapshot};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use consensus_core::{Bytes, Epoch, Members, NodeId, Slot, WriteSeq};
 
@@ -58,8 +59,8 @@ pub(crate) fn replay(
                     return Err("the records speak of another snapshot");
                 }
                 state.log = Log::new(base);
-                state.members = members.clone();
-                state.snapshot = Some(Snapshot { through, members, bytes });
+                state.members = (*members).clone();
+                state.snapshot = Some(Snapshot { through, members: *members, bytes });
             }
         }
     }
@@ -83,7 +84,7 @@ impl Core {
     pub(crate) fn records(&self) -> Vec<Record> {
         let mut records = Vec::new();
         if let Some(snapshot) = &self.snapshot {
-            let (through, members) = (snapshot.through, snapshot.members.clone());
+            let (through, members) = (snapshot.through, Box::new(snapshot.members.clone()));
             records.push(Record::Snapshot { through, members, base: self.log.base() });
         }
         records.push(Record::Vote { term: self.term, vote: self.vote });

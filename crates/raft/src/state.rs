@@ -80,6 +80,18 @@ pub(crate) enum Role {
 }
 
 impl Raft {
+    /// The end of the log.
+    #[must_use]
+    pub const fn last(&self) -> Position {
+        self.core.log.last()
+    }
+
+    /// The term of the entry at `slot`; none if it is not (any more) in the log.
+    #[must_use]
+    pub fn term_at(&self, slot: Slot) -> Option<Epoch> {
+        self.core.log.term(slot)
+    }
+
     /// Rebuilds the state from what the disk holds; an empty disk is a first boot. [R25]
     pub(crate) fn recover(boot: Boot<Self>, out: &mut Out) -> Self {
         let Boot { id, members, config, seed, now, snapshot, records } = boot;

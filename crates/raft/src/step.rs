@@ -99,7 +99,7 @@ impl Raft {
             Message::VoteReply(reply) => self.on_vote_reply(now, from, reply, out),
             Message::Append(append) => self.on_append(now, from, append, out),
             Message::AppendReply(reply) => self.on_append_reply(now, from, reply, out),
-            Message::Snapshot(chunk) => self.on_chunk(now, from, chunk, out),
+            Message::Snapshot(chunk) => self.on_chunk(now, from, *chunk, out),
             Message::SnapshotReply(reply) => self.on_chunk_reply(now, from, reply, out),
             Message::ReadIndex(token) => self.on_read_index(from, token, out),
             Message::ReadIndexReply { token, answer } => self.on_read_index_reply(from, token, answer, out),

@@ -2,6 +2,9 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of it")]
 
+pub mod heap;
+pub mod puppet;
+
 use consensus_core::memory::{MemoryStorage, Outbox};
 use consensus_core::{
     Bytes, ConsensusAlgorithm, Decision, Event, InstallError, Members, Node, NodeConfig, NodeId, ProposalId,

@@ -1,0 +1,34 @@
+//! The conformance suite: what a protocol claims ([`consensus_core::Guarantees`]) is put to the test, in thousands of
+//! simulated runs with faults.
+//!
+//! It is a library, so that the author of another algorithm can run it on theirs:
+//!
+//! ```no_run
+//! # use consensus_core::ConsensusAlgorithm;
+//! use conformance::{Options, Tuning, check};
+//! use std::time::Duration;
+//!
+//! # fn example<Mine: ConsensusAlgorithm>() where Mine::Config: Sync {
+//! let options = Options::<Mine> {
+//!     seeds: 0..1_000,
+//!     jobs: 2,
+//!     replay: "cargo test seed_".into(),
+//!     tune: &|_draw, _plan| Tuning { config: Mine::Config::default(), patience: Duration::from_secs(10) },
+//! };
+//! let report = check(&options).expect("the suite knows the problem");
+//! assert_eq!(report.failed(), 0, "{report}");
+//! # }
+//! ```
+//!
+//! Invariants: a seed decides everything; each run is on one thread; a failure names the property, the seed and the command
+//! that replays it.
+
+mod claims;
+mod panics;
+mod report;
+pub mod subjects;
+mod suite;
+
+pub use claims::{Claims, Unsupported, claims_of};
+pub use report::{FailedSeed, SuiteReport};
+pub use suite::{Options, Tune, Tuning, check, run_seed};

@@ -1,0 +1,131 @@
+//! `conformance`: puts the algorithms of this workspace to the test.
+#![allow(clippy::disallowed_methods)] // A person at a terminal wants to know how long it took.
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Parser, Subcommand};
+use conformance::{Options, check, run_seed, subjects};
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Simulated runs with faults, and the verdict on what the algorithm claims.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run many seeds, and check every claim in each.
+    ///
+    /// Try: conformance run --algorithm raft --seeds 2000
+    Run(Run),
+    /// Replay one seed, if wanted with a readable trace.
+    ///
+    /// Try: conformance sim --algorithm raft --seed 7 --trace run.txt
+    Sim(Sim),
+    /// Plant known bugs one by one, and require that each is found.
+    Mutants(Mutants),
+}
+
+#[derive(Args)]
+struct Run {
+    /// Which algorithm: raft.
+    #[arg(long, default_value = "raft")]
+    algorithm: String,
+    /// How many seeds.
+    #[arg(long, default_value_t = 200)]
+    seeds: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 0)]
+    start: u64,
+    /// How many threads.
+    #[arg(long, default_value_t = 2)]
+    jobs: usize,
+}
+
+#[derive(Args)]
+struct Sim {
+    /// Which algorithm: raft.
+    #[arg(long, default_value = "raft")]
+    algorithm: String,
+    /// The seed.
+    #[arg(long)]
+    seed: u64,
+    /// Where to write the readable trace.
+    #[arg(long)]
+    trace: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Mutants {
+    /// The first seed.
+    #[arg(long, default_value_t = 0)]
+    start: u64,
+    /// How many threads.
+    #[arg(long, default_value_t = 2)]
+    jobs: usize,
+}
+
+fn main() -> Result<ExitCode> {
+    let passed = match Arguments::parse().command {
+        Command::Run(run) => run_many(&run)?,
+        Command::Sim(sim) => replay(&sim)?,
+        Command::Mutants(mutants) => hunt(&mutants)?,
+    };
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn known(algorithm: &str) -> Result<()> {
+    if algorithm == "raft" {
+        return Ok(());
+    }
+    bail!("there is no algorithm {algorithm:?}; there is: raft")
+}
+
+fn run_many(run: &Run) -> Result<bool> {
+    known(&run.algorithm)?;
+    let began = Instant::now();
+    let report = check(&Options::<raft::Raft> {
+        seeds: run.start..run.start.saturating_add(run.seeds),
+        jobs: run.jobs,
+        replay: "cargo xtask sim --algorithm raft --seed".into(),
+        tune: &subjects::raft,
+    })?;
+    eprintln!("{} seeds in {:.1} s", report.runs, began.elapsed().as_secs_f64());
+    println!("{report}");
+    Ok(report.failed() == 0)
+}
+
+fn replay(sim: &Sim) -> Result<bool> {
+    known(&sim.algorithm)?;
+    let report = run_seed::<raft::Raft>(sim.seed, &subjects::raft, sim.trace.is_some())?;
+    if let Some(path) = &sim.trace {
+        let mut text = report.lines.join("\n");
+        text.push('\n');
+        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        println!("{} lines in {}", report.lines.len(), path.display());
+    }
+    println!("seed {}: {} events, hash {:016x}", sim.seed, report.events, report.hash);
+    println!("{:?}", report.counts);
+    match &report.failure {
+        Some(failure) => println!("FAILED: {failure}\n0 passed, 1 failed"),
+        None => println!("1 passed, 0 failed"),
+    }
+    Ok(report.failure.is_none())
+}
+
+#[cfg(feature = "mutants")]
+fn hunt(mutants: &Mutants) -> Result<bool> {
+    let report = conformance::mutants::hunt(mutants.start, mutants.jobs)?;
+    println!("{report}");
+    Ok(report.survivors() == 0)
+}
+
+#[cfg(not(feature = "mutants"))]
+fn hunt(mutants: &Mutants) -> Result<bool> {
+    let _ = (mutants.start, mutants.jobs);
+    bail!("this build cannot plant bugs; use: cargo run -p conformance --features mutants -- mutants")
+}

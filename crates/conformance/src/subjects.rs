@@ -1,0 +1,33 @@
+//! The algorithms of this workspace, and how their configurations are drawn.
+
+use crate::suite::Tuning;
+use consensus_sim::{Plan, Stream};
+use core::time::Duration;
+
+/// Raft with small timeouts, batches, windows and chunks, so that every limit is met.
+pub fn raft(draw: &mut Stream, _plan: &mut Plan) -> Tuning<raft::Config> {
+    let heartbeat_interval_ms = draw.between(5, 40);
+    let election_timeout_ms = heartbeat_interval_ms * draw.between(3, 8);
+    let config = raft::Config {
+        election_timeout_ms,
+        heartbeat_interval_ms,
+        stable_leadership: true,
+        eager_commit: draw.below(2) == 0,
+        max_append_bytes: pick(draw, &[64, 1_000, 64_000]),
+        max_append_entries: pick(draw, &[1, 4, 64, 1_024]),
+        max_in_flight_appends: pick(draw, &[1, 2, 16]),
+        max_in_flight_bytes: pick(draw, &[100, 4_000, 1 << 20]),
+        max_uncommitted_entries: pick(draw, &[2, 16, 1_024]),
+        max_pending_reads: pick(draw, &[1, 16, 1_024]),
+        snapshot_chunk_bytes: pick(draw, &[7, 100, 4_096, 256 << 10]),
+        retained_entries: pick(draw, &[0, 3, 100]),
+        ..raft::Config::default()
+    };
+    // Several elections in a row may be split, each of up to one and a half timeouts.
+    let patience = Duration::from_millis(3_000 + 20 * election_timeout_ms);
+    Tuning { config, patience }
+}
+
+fn pick(draw: &mut Stream, choices: &[usize]) -> usize {
+    draw.pick(choices).copied().unwrap_or(1)
+}

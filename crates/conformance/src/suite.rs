@@ -1,0 +1,107 @@
+//! Many seeds, one verdict.
+
+use crate::claims::{Claims, Unsupported, claims_of};
+use crate::panics::guarded;
+use crate::report::SuiteReport;
+use consensus_core::{ConsensusAlgorithm, Time};
+use consensus_sim::{Counts, Failure, Plan, Property, Report, Setup, Stream, run};
+use core::ops::Range;
+use core::time::Duration;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Every so many seeds, one is run twice, and both runs must be the same.
+const REPEAT_EVERY: u64 = 16;
+
+/// An algorithm's configuration for one run.
+#[derive(Clone, Debug)]
+pub struct Tuning<C> {
+    /// The configuration of every node.
+    pub config: C,
+    /// How long it may take to serve all clients again once the faults are over.
+    pub patience: Duration,
+}
+
+/// Draws the configuration for a run; it may also bend the plan.
+pub type Tune<'a, C> = &'a (dyn Fn(&mut Stream, &mut Plan) -> Tuning<C> + Sync);
+
+/// What to run.
+pub struct Options<'a, A: ConsensusAlgorithm> {
+    /// Which seeds.
+    pub seeds: Range<u64>,
+    /// On how many threads.
+    pub jobs: usize,
+    /// The command that replays a seed, up to the seed's number.
+    pub replay: String,
+    /// The configuration of a run.
+    pub tune: Tune<'a, A::Config>,
+}
+
+/// Runs all seeds and judges them.
+///
+/// # Errors
+/// The suite cannot check what the algorithm claims.
+pub fn check<A: ConsensusAlgorithm>(options: &Options<'_, A>) -> Result<SuiteReport, Unsupported> {
+    let claims = claims_of(A::GUARANTEES)?;
+    let next = AtomicU64::new(options.seeds.start);
+    let total = Mutex::new(SuiteReport::new(A::NAME, &claims, &options.replay));
+    std::thread::scope(|scope| {
+        for _ in 0..options.jobs.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= options.seeds.end {
+                        break;
+                    }
+                    let report = judge::<A>(seed, &claims, options.tune);
+                    if let Ok(mut total) = total.lock() {
+                        total.add(seed, report);
+                    }
+                }
+            });
+        }
+    });
+    let mut total = total.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    total.failures.sort_by_key(|failed| failed.seed);
+    Ok(total)
+}
+
+/// One seed, run twice now and then.
+fn judge<A: ConsensusAlgorithm>(seed: u64, claims: &Claims, tune: Tune<'_, A::Config>) -> Report {
+    let mut report = one::<A>(seed, claims, tune, false);
+    if seed % REPEAT_EVERY == 0 && report.failure.is_none() {
+        let again = one::<A>(seed, claims, tune, false);
+        if again.hash != report.hash {
+            let detail = format!("two runs differ: {:x} and {:x}", report.hash, again.hash);
+            report.failure = Some(Failure { property: Property::Determinism, at: Time::ZERO, detail });
+        }
+    }
+    report
+}
+
+/// Runs one seed, with the readable trace if `trace`.
+///
+/// # Errors
+/// The suite cannot check what the algorithm claims.
+pub fn run_seed<A: ConsensusAlgorithm>(
+    seed: u64,
+    tune: Tune<'_, A::Config>,
+    trace: bool,
+) -> Result<Report, Unsupported> {
+    Ok(one::<A>(seed, &claims_of(A::GUARANTEES)?, tune, trace))
+}
+
+fn one<A: ConsensusAlgorithm>(seed: u64, claims: &Claims, tune: Tune<'_, A::Config>, trace: bool) -> Report {
+    let mut plan = Plan::draw(seed);
+    let Tuning { config, patience } = tune(&mut Stream::derive(seed, "tuning"), &mut plan);
+    claims.restrain(&mut plan);
+    guarded(|| run::<A>(Setup { seed, plan, config, patience, trace })).unwrap_or_else(|said| Report {
+        failure: Some(Failure { property: Property::Invariant, at: Time::ZERO, detail: said }),
+        hash: 0,
+        events: 0,
+        simulated: Duration::ZERO,
+        counts: Counts::default(),
+        undecided: 0,
+        lines: Vec::new(),
+    })
+}

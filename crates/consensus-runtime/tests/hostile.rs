@@ -1,0 +1,173 @@
+//! What strangers and broken peers may send: each is refused in words, and none does harm.
+//!
+//! The bytes are made here by hand, from the layouts that the crate documents, so that a change of layout is noticed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
+
+mod support;
+
+use consensus_core::wire::MAX_FRAME_BYTES;
+use consensus_core::{ClusterId, NodeId};
+use consensus_runtime::{Handle, Replica, Replicated};
+use std::net::SocketAddr;
+use std::time::Duration;
+use support::fixed::{Fixed, FixedConfig, LEADER};
+use support::{Cluster, Notebook, number, soon};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+const VERSION: u8 = 1;
+const GROUP: u64 = 1;
+
+fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
+    let crc = crc32fast::hash(&bytes);
+    bytes.extend_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+fn hello(version: u8, cluster: u64, from: u64, to: u64) -> Vec<u8> {
+    let mut bytes = b"agreemnt".to_vec();
+    bytes.push(version);
+    for number in [cluster, from, to] {
+        bytes.extend_from_slice(&number.to_le_bytes());
+    }
+    sealed(bytes)
+}
+
+fn frame(version: u8, kind: u8, sender: u64, body: &[u8]) -> Vec<u8> {
+    let mut checked = vec![version, kind];
+    checked.extend_from_slice(&GROUP.to_le_bytes());
+    checked.extend_from_slice(&sender.to_le_bytes());
+    checked.extend_from_slice(body);
+    let mut bytes = u32::try_from(checked.len() + 4).unwrap().to_le_bytes().to_vec();
+    bytes.extend_from_slice(&crc32fast::hash(&checked).to_le_bytes());
+    bytes.extend_from_slice(&checked);
+    bytes
+}
+
+/// The verdict of the other side's answer.
+async fn greet(address: SocketAddr, hello: &[u8]) -> (TcpStream, Option<u8>) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(hello).await.unwrap();
+    let mut answer = [0; 14];
+    match soon(stream.read_exact(&mut answer)).await {
+        Ok(_) => {
+            assert_eq!(answer[..9], *b"agreemnt\x01");
+            assert_eq!(answer[10..], crc32fast::hash(&answer[..10]).to_le_bytes());
+            (stream, Some(answer[9]))
+        }
+        Err(_) => (stream, None),
+    }
+}
+
+/// Sends bytes as node 2 would, after a proper greeting, and waits until the other side hangs up.
+async fn send_as_peer(address: SocketAddr, bytes: &[u8]) -> bool {
+    let (mut stream, verdict) = greet(address, &hello(VERSION, 1, 2, 1)).await;
+    assert_eq!(verdict, Some(0));
+    drop(stream.write_all(bytes).await);
+    matches!(soon(stream.read(&mut [0; 1])).await, Ok(0) | Err(_))
+}
+
+async fn leader() -> (Cluster<Fixed>, Handle<Fixed>, SocketAddr) {
+    let cluster = Cluster::new(2, FixedConfig::default());
+    let handle = cluster.start(1).await;
+    let address = cluster.members[&LEADER];
+    (cluster, handle, address)
+}
+
+#[tokio::test]
+async fn strangers_are_told_why_they_are_refused() {
+    let (_cluster, handle, address) = leader().await;
+    let rows = [
+        (hello(VERSION, 1, 2, 1), 0),
+        (hello(VERSION + 1, 1, 2, 1), 1),
+        (hello(VERSION, 9, 2, 1), 2),
+        (hello(VERSION, 1, 2, 3), 3),
+        (hello(VERSION, 1, 7, 1), 4),
+        (hello(VERSION, 1, 1, 1), 4),
+        (vec![b'x'; 37], 5),
+    ];
+    for (hello, expected) in &rows {
+        assert_eq!(greet(address, hello).await.1, Some(*expected), "{hello:?}");
+    }
+    assert_eq!(handle.metrics().handshakes_refused, rows.len() as u64 - 1);
+    soon(handle.propose("still here".into())).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_peer_of_another_cluster_stays_out() {
+    let (cluster, handle, _) = leader().await;
+    let mut config = cluster.config(2);
+    config.cluster = ClusterId(2);
+    let foreigner = Replica::start::<Fixed, _>(config, Notebook::default()).await.unwrap();
+    soon(async {
+        while handle.metrics().handshakes_refused == 0 || foreigner.metrics().handshakes_refused == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    soon(handle.propose("mine".into())).await.unwrap();
+    assert_eq!(foreigner.applied().0, 0);
+}
+
+#[tokio::test]
+async fn malformed_frames_close_their_connection_and_nothing_else() {
+    let (_cluster, handle, address) = leader().await;
+    let good = frame(VERSION, 1, 2, &[0, 1]);
+    let mut flipped = good.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    let mut oversized = good.clone();
+    oversized[..4].copy_from_slice(&u32::try_from(MAX_FRAME_BYTES + 1).unwrap().to_le_bytes());
+    let bad = [
+        b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+        vec![0xff; 100],
+        vec![0; 100],
+        flipped,
+        oversized,
+        frame(VERSION + 1, 1, 2, &[0, 1]),
+        frame(VERSION, 9, 2, &[0, 1]),
+        frame(VERSION, 1, 1, &[0, 1]),
+        frame(VERSION, 1, 2, &[99]),
+        frame(VERSION, 1, 2, &[0, 1, 77]),
+        frame(VERSION, 2, 2, &[]),
+        frame(VERSION, 3, 2, &[0xff; 40]),
+    ];
+    for bytes in &bad {
+        assert!(send_as_peer(address, bytes).await, "{bytes:?}");
+        // What came before it counts, what comes behind it does not.
+        let mut mixed = good.clone();
+        mixed.extend_from_slice(bytes);
+        mixed.extend_from_slice(&good);
+        assert!(send_as_peer(address, &mixed).await, "{bytes:?}");
+    }
+    let metrics = handle.metrics();
+    assert_eq!(metrics.frames_malformed, 2 * bad.len() as u64);
+    assert_eq!(metrics.frames_received, bad.len() as u64);
+    soon(handle.propose("still here".into())).await.unwrap();
+    assert_eq!(number(&soon(handle.read("still here".into())).await.unwrap()), 1);
+}
+
+#[tokio::test]
+async fn a_truncated_frame_is_forgotten_with_its_connection() {
+    let (_cluster, handle, address) = leader().await;
+    let whole = frame(VERSION, 1, 2, &[0, 1]);
+    for length in 0..whole.len() {
+        let (mut stream, verdict) = greet(address, &hello(VERSION, 1, 2, 1)).await;
+        assert_eq!(verdict, Some(0));
+        stream.write_all(&whole[..length]).await.unwrap();
+    }
+    soon(handle.propose("still here".into())).await.unwrap();
+    assert_eq!(handle.metrics().frames_received, 0);
+}
+
+#[tokio::test]
+async fn a_crowd_of_silent_connections_does_not_keep_a_peer_out_for_long() {
+    let (cluster, leader, address) = leader().await;
+    let mut crowd = Vec::new();
+    for _ in 0..40 {
+        crowd.push(TcpStream::connect(address).await.unwrap());
+    }
+    let follower = cluster.start(2).await;
+    soon(follower.propose("through the crowd".into())).await.unwrap();
+    assert_eq!(leader.applied().0, 1);
+    assert_eq!(follower.node(), NodeId(2));
+}

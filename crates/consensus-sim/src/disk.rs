@@ -1,0 +1,443 @@
+//! A disk that forgets what was not synced, in every way a real one may.
+//!
+//! The model: each file has its content as of the last sync, and every version of every sector written since. A crash
+//! leaves, per sector, *some* version of its history, and some length between the old and the new one, so that any subset
+//! of unsynced writes may survive, whatever their order, and a write of several sectors may be torn. Directory operations
+//! that were not synced survive as a prefix or as a subset. What was synced is never touched: nothing durable is lost.
+//!
+//! Power may fail in the midst of a sequence of operations ([`SimDisk::fail_after`]): every operation from then on reports
+//! an error, and the node that called is dead.
+
+use crate::random::{MILLION, Stream};
+use consensus_wal::{Disk, DiskFile};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::rc::Rc;
+
+/// What a disk writes as a whole or not at all.
+pub const SECTOR_BYTES: usize = 512;
+
+type Sector = [u8; SECTOR_BYTES];
+type FileNumber = u64;
+
+/// A simulated disk of one directory. Clones are handles to the same disk.
+#[derive(Clone, Debug, Default)]
+pub struct SimDisk(Rc<RefCell<State>>);
+
+/// An open file of a [`SimDisk`].
+#[derive(Clone, Debug)]
+pub struct SimFile {
+    disk: SimDisk,
+    number: FileNumber,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    files: BTreeMap<FileNumber, Content>,
+    next: FileNumber,
+    /// As of the last directory sync.
+    durable_names: BTreeMap<String, FileNumber>,
+    names: BTreeMap<String, FileNumber>,
+    pending_names: Vec<NameChange>,
+    /// Operations until the power fails.
+    budget: Option<u64>,
+    operations: u64,
+    syncs: u64,
+}
+
+#[derive(Clone, Debug)]
+enum NameChange {
+    Create(String, FileNumber),
+    Rename(String, String),
+    Remove(String),
+}
+
+#[derive(Debug, Default)]
+struct Content {
+    current: Vec<u8>,
+    durable: Vec<u8>,
+    /// Every version since the last sync, oldest first.
+    dirty: BTreeMap<usize, Vec<Sector>>,
+    /// Every length since the last sync.
+    lengths: Vec<usize>,
+}
+
+impl Content {
+    fn note_sectors(&mut self, from: usize, to: usize) {
+        if from >= to {
+            return;
+        }
+        for index in from / SECTOR_BYTES..=(to - 1) / SECTOR_BYTES {
+            let version = sector_of(&self.current, index);
+            self.dirty.entry(index).or_default().push(version);
+        }
+    }
+
+    fn set_length(&mut self, length: usize) {
+        let before = self.current.len();
+        self.current.resize(length, 0);
+        self.lengths.push(length);
+        // The bytes between the old and the new end became zeros, or are gone.
+        self.note_sectors(before.min(length), before.max(length).min(self.current.len()));
+    }
+
+    fn sync(&mut self) {
+        if self.durable.len() != self.current.len() {
+            self.durable.resize(self.current.len(), 0);
+        }
+        for &index in self.dirty.keys() {
+            let from = (index * SECTOR_BYTES).min(self.current.len());
+            let to = (from + SECTOR_BYTES).min(self.current.len());
+            if let (Some(target), Some(source)) = (self.durable.get_mut(from..to), self.current.get(from..to))
+            {
+                target.copy_from_slice(source);
+            }
+        }
+        self.dirty.clear();
+        self.lengths.clear();
+    }
+
+    fn crash(&mut self, keep_ppm: u64, choices: &mut Stream) {
+        let mut survived = core::mem::take(&mut self.durable);
+        let mut lengths = core::mem::take(&mut self.lengths);
+        lengths.push(survived.len());
+        let length = choices.pick(&lengths).copied().unwrap_or_default();
+        let widest = lengths.iter().copied().max().unwrap_or_default();
+        survived.resize(widest.div_ceil(SECTOR_BYTES) * SECTOR_BYTES, 0);
+        for (index, versions) in core::mem::take(&mut self.dirty) {
+            if !choices.chance(keep_ppm) {
+                continue;
+            }
+            // Usually the newest version; sometimes the write-back happened earlier.
+            let newest = versions.len().saturating_sub(1);
+            let chosen = if choices.chance(MILLION / 4) { choices.index(versions.len()) } else { newest };
+            let (from, to) = (index * SECTOR_BYTES, (index + 1) * SECTOR_BYTES);
+            if let (Some(target), Some(source)) = (survived.get_mut(from..to), versions.get(chosen)) {
+                target.copy_from_slice(source);
+            }
+        }
+        survived.truncate(length);
+        self.current.clone_from(&survived);
+        self.durable = survived;
+    }
+}
+
+fn sector_of(bytes: &[u8], index: usize) -> Sector {
+    let mut sector = [0; SECTOR_BYTES];
+    let from = (index * SECTOR_BYTES).min(bytes.len());
+    let to = (from + SECTOR_BYTES).min(bytes.len());
+    for (place, byte) in sector.iter_mut().zip(bytes.get(from..to).unwrap_or_default()) {
+        *place = *byte;
+    }
+    sector
+}
+
+impl State {
+    fn operate(&mut self) -> io::Result<()> {
+        self.operations += 1;
+        match &mut self.budget {
+            None => Ok(()),
+            Some(0) => Err(io::Error::other("the power has failed")),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+        }
+    }
+
+    fn crash(&mut self, choices: &mut Stream) {
+        let keep_ppm = match choices.below(4) {
+            0 => 0,
+            1 => MILLION,
+            _ => choices.below(MILLION),
+        };
+        for content in self.files.values_mut() {
+            content.crash(keep_ppm, choices);
+        }
+        let pending = core::mem::take(&mut self.pending_names);
+        let prefix = choices.index(pending.len() + 1);
+        let in_order = choices.chance(MILLION / 2);
+        for (place, change) in pending.into_iter().enumerate() {
+            let survives = if in_order { place < prefix } else { choices.chance(keep_ppm) };
+            if survives {
+                apply(&mut self.durable_names, change);
+            }
+        }
+        self.names.clone_from(&self.durable_names);
+        let alive: Vec<FileNumber> = self.names.values().copied().collect();
+        self.files.retain(|number, _| alive.contains(number));
+        self.budget = None;
+    }
+}
+
+fn apply(names: &mut BTreeMap<String, FileNumber>, change: NameChange) {
+    match change {
+        NameChange::Create(name, number) => {
+            names.insert(name, number);
+        }
+        NameChange::Rename(from, to) => {
+            if let Some(number) = names.remove(&from) {
+                names.insert(to, number);
+            }
+        }
+        NameChange::Remove(name) => {
+            names.remove(&name);
+        }
+    }
+}
+
+impl SimDisk {
+    /// An empty disk.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The power fails after `operations` more operations.
+    pub fn fail_after(&self, operations: u64) {
+        self.0.borrow_mut().budget = Some(operations);
+    }
+
+    /// The power does not fail after all.
+    pub fn keep_power(&self) {
+        self.0.borrow_mut().budget = None;
+    }
+
+    /// The power fails now, if it has not, and comes back: some of what was not synced is lost.
+    pub fn crash(&self, choices: &mut Stream) {
+        self.0.borrow_mut().crash(choices);
+    }
+
+    /// How many operations there were, and how many of them were syncs.
+    #[must_use]
+    pub fn operations(&self) -> (u64, u64) {
+        let state = self.0.borrow();
+        (state.operations, state.syncs)
+    }
+
+    fn file(&self, number: FileNumber) -> SimFile {
+        SimFile { disk: self.clone(), number }
+    }
+}
+
+fn missing(name: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, format!("there is no file {name}"))
+}
+
+impl Disk for SimDisk {
+    type File = SimFile;
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut state = self.0.borrow_mut();
+        state.operate()?;
+        Ok(state.names.keys().cloned().collect())
+    }
+
+    fn open(&self, name: &str) -> io::Result<SimFile> {
+        let mut state = self.0.borrow_mut();
+        state.operate()?;
+        let number = state.names.get(name).copied().ok_or_else(|| missing(name))?;
+        Ok(self.file(number))
+    }
+
+    fn create(&self, name: &str) -> io::Result<SimFile> {
+        let mut state = self.0.borrow_mut();
+        state.operate()?;
+        if state.names.contains_key(name) {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{name} exists")));
+        }
+        let number = state.next;
+        state.next += 1;
+        state.files.insert(number, Content::default());
+        let change = NameChange::Create(name.into(), number);
+        apply(&mut state.names, change.clone());
+        state.pending_names.push(change);
+        Ok(self.file(number))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut state = self.0.borrow_mut();
+        state.operate()?;
+        if !state.names.contains_key(from) {
+            return Err(missing(from));
+        }
+        let change = NameChange::Rename(from.into(), to.into());
+        apply(&mut state.names, change.clone());
+        state.pending_names.push(change);
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let mut state = self.0.borrow_mut();
+        state.operate()?;
+        if !state.names.contains_key(name) {
+            return Err(missing(name));
+        }
+        let change = NameChange::Remove(name.into());
+        apply(&mut state.names, change.clone());
+        state.pending_names.push(change);
+        Ok(())
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        let mut state = self.0.borrow_mut();
+        state.operate()?;
+        state.syncs += 1;
+        state.pending_names.clear();
+        let names = state.names.clone();
+        state.durable_names = names;
+        Ok(())
+    }
+}
+
+impl SimFile {
+    fn with<T>(&self, act: impl FnOnce(&mut Content) -> io::Result<T>) -> io::Result<T> {
+        let mut state = self.disk.0.borrow_mut();
+        state.operate()?;
+        let content = state.files.get_mut(&self.number).ok_or_else(|| missing("with this number"))?;
+        act(content)
+    }
+}
+
+fn place(offset: u64, length: usize) -> io::Result<(usize, usize)> {
+    let from = usize::try_from(offset).ok();
+    from.and_then(|from| Some((from, from.checked_add(length)?)))
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "beyond what a disk can hold"))
+}
+
+impl DiskFile for SimFile {
+    fn len(&self) -> io::Result<u64> {
+        self.with(|content| Ok(content.current.len() as u64))
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let (from, to) = place(offset, buffer.len())?;
+        self.with(|content| {
+            let bytes = content.current.get(from..to).ok_or(io::ErrorKind::UnexpectedEof)?;
+            buffer.copy_from_slice(bytes);
+            Ok(())
+        })
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let (from, to) = place(offset, bytes.len())?;
+        self.with(|content| {
+            if to > content.current.len() {
+                content.set_length(to);
+            }
+            if let Some(target) = content.current.get_mut(from..to) {
+                target.copy_from_slice(bytes);
+            }
+            content.note_sectors(from, to);
+            Ok(())
+        })
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        let (length, _) = place(length, 0)?;
+        self.with(|content| {
+            content.set_length(length);
+            Ok(())
+        })
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.disk.0.borrow_mut().syncs += 1;
+        self.with(|content| {
+            content.sync();
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(disk: &SimDisk, name: &str) -> Vec<u8> {
+        let file = disk.open(name).unwrap();
+        let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+        file.read_at(0, &mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn what_was_synced_survives_every_crash() {
+        for seed in 0..200 {
+            let (disk, mut choices) = (SimDisk::new(), Stream::derive(seed, "disk"));
+            let file = disk.create("a").unwrap();
+            file.write_at(0, &[7; 1500]).unwrap();
+            file.sync().unwrap();
+            disk.sync_directory().unwrap();
+            file.write_at(1500, &[8; 3000]).unwrap();
+            disk.crash(&mut choices);
+            let bytes = read(&disk, "a");
+            assert_eq!(bytes.get(..1500), Some([7; 1500].as_slice()));
+            assert!(bytes.len() <= 4500);
+        }
+    }
+
+    #[test]
+    fn unsynced_writes_survive_in_any_subset() {
+        let (mut none, mut all, mut torn) = (false, false, false);
+        for seed in 0..200 {
+            let (disk, mut choices) = (SimDisk::new(), Stream::derive(seed, "disk"));
+            let file = disk.create("a").unwrap();
+            file.write_at(0, &[0; 2048]).unwrap();
+            file.sync().unwrap();
+            disk.sync_directory().unwrap();
+            file.write_at(0, &[1; 2048]).unwrap();
+            disk.crash(&mut choices);
+            let ones = read(&disk, "a").iter().filter(|&&byte| byte == 1).count();
+            assert_eq!(ones % SECTOR_BYTES, 0, "a sector is never torn");
+            none |= ones == 0;
+            all |= ones == 2048;
+            torn |= (1..2048).contains(&ones);
+        }
+        assert!(none && all && torn, "none {none}, all {all}, torn {torn}");
+    }
+
+    #[test]
+    fn names_that_were_not_synced_may_be_lost_and_removed_files_may_return() {
+        let (mut lost, mut kept, mut back) = (false, false, false);
+        for seed in 0..200 {
+            let (disk, mut choices) = (SimDisk::new(), Stream::derive(seed, "disk"));
+            disk.create("old").unwrap();
+            disk.sync_directory().unwrap();
+            disk.create("new").unwrap();
+            disk.remove("old").unwrap();
+            disk.crash(&mut choices);
+            let names = disk.list().unwrap();
+            lost |= !names.contains(&"new".to_string());
+            kept |= names.contains(&"new".to_string());
+            back |= names.contains(&"old".to_string());
+        }
+        assert!(lost && kept && back, "lost {lost}, kept {kept}, back {back}");
+    }
+
+    #[test]
+    fn a_truncated_sector_does_not_keep_what_was_behind_the_end() {
+        let disk = SimDisk::new();
+        let file = disk.create("a").unwrap();
+        file.write_at(0, &[1; 1000]).unwrap();
+        file.truncate(10).unwrap();
+        file.truncate(20).unwrap();
+        assert_eq!(read(&disk, "a").get(10..), Some([0; 10].as_slice()));
+        file.sync().unwrap();
+        disk.sync_directory().unwrap();
+        disk.crash(&mut Stream::derive(1, "disk"));
+        assert_eq!(read(&disk, "a").get(10..), Some([0; 10].as_slice()));
+    }
+
+    #[test]
+    fn nothing_works_after_the_power_failed() {
+        let disk = SimDisk::new();
+        let file = disk.create("a").unwrap();
+        disk.fail_after(1);
+        assert!(file.write_at(0, b"x").is_ok());
+        assert!(file.sync().is_err() && disk.list().is_err());
+        disk.crash(&mut Stream::derive(1, "disk"));
+        assert!(disk.list().is_ok());
+    }
+}

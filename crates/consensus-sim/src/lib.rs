@@ -1,0 +1,33 @@
+//! A deterministic world for any [`consensus_core::ConsensusAlgorithm`]: nodes, network, disks, clocks and clients in one
+//! queue of events, and the oracles that judge the run.
+//!
+//! Everything random comes from one seed, in one stream per subsystem, so that the same seed gives the same run, byte for
+//! byte ([`Report::hash`]). The nodes are [`consensus_core::Node`]s, the very type that a server runs, on the real journal
+//! over a simulated disk; every message is encoded and decoded on its way.
+//!
+//! This crate knows no protocol, no thread and no clock.
+
+mod client;
+mod disk;
+mod history;
+pub mod linearizability;
+mod machine;
+mod network;
+mod oracle;
+mod plan;
+mod random;
+mod storage;
+mod trace;
+mod watch;
+mod world;
+
+pub use disk::{SECTOR_BYTES, SimDisk, SimFile};
+pub use history::{History, Moment, Operation, OperationNumber};
+pub use machine::{Answer, Applied, Call, Command, Journal, Key, Registers, Value, answer_of};
+pub use network::{Cut, Links, Outbox};
+pub use oracle::{Failure, Oracle, Property};
+pub use plan::{DiskPlan, NetworkPlan, Plan, Rhythm, Workload};
+pub use random::{MILLION, Stream};
+pub use trace::{Trace, hash_bytes, mix};
+pub use watch::{Decided, Tap, Watched, WatchedConfig};
+pub use world::{Counts, Report, Setup, World, run};

@@ -1,0 +1,217 @@
+//! What one run looks like: how many nodes, which faults and how hard, which clients. Plain data that a person can print.
+//!
+//! A swarm (Groce and others 2012): each seed first draws which classes of faults are on, so that some runs see one class
+//! alone and hard, and no class hides another in every run.
+
+use crate::random::{MILLION, Stream};
+use core::time::Duration;
+
+/// The whole of a run, but for the algorithm's own configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// How many nodes.
+    pub nodes: usize,
+    /// How long faults are injected, in virtual time.
+    pub faults_for: Duration,
+    /// The links.
+    pub network: NetworkPlan,
+    /// Partitions; `None`: never.
+    pub partitions: Option<Rhythm>,
+    /// Crashes of single nodes.
+    pub crashes: Option<Rhythm>,
+    /// Power losses of the whole cluster.
+    pub power_losses: Option<Rhythm>,
+    /// Leadership transfers asked for by an operator.
+    pub transfers: Option<Rhythm>,
+    /// How many nodes never come back after the fault phase. Never more than the algorithm tolerates.
+    pub lost_for_good: usize,
+    /// Whether the whole cluster loses power once more at the very end, and must come back with everything.
+    pub final_power_loss: bool,
+    /// The disks.
+    pub disk: DiskPlan,
+    /// How long a node collects inputs before it carries them out together; zero: each alone.
+    pub burst: Duration,
+    /// The bytes of applied payload after which a node offers a snapshot.
+    pub compact_after_bytes: u64,
+    /// The clients.
+    pub workload: Workload,
+}
+
+/// Something that starts now and then, and lasts a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rhythm {
+    /// The mean time between two.
+    pub every: Duration,
+    /// The mean time that one lasts.
+    pub lasts: Duration,
+}
+
+/// What the links do to messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkPlan {
+    /// The mean delay.
+    pub delay: Duration,
+    /// How many of a million messages are lost.
+    pub loss_ppm: u64,
+    /// How many of a million arrive twice.
+    pub duplicate_ppm: u64,
+    /// How many of a million are much delayed.
+    pub spike_ppm: u64,
+    /// By how much, at most.
+    pub spike: Duration,
+}
+
+/// What the disks do to writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskPlan {
+    /// The mean time of a sync.
+    pub sync: Duration,
+    /// How many of a million syncs are slow.
+    pub slow_ppm: u64,
+    /// How slow, at most.
+    pub slow: Duration,
+    /// How large a segment of the journal is: small ones rotate often.
+    pub segment_bytes: u64,
+    /// How many zeros the journal writes ahead.
+    pub zero_ahead_bytes: u64,
+}
+
+/// What the clients do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// How many clients.
+    pub clients: u32,
+    /// On how many registers.
+    pub keys: u16,
+    /// How many of a million clients use a session, and retry.
+    pub session_ppm: u64,
+    /// How many of a million operations are reads.
+    pub read_ppm: u64,
+    /// How many of a million reads go through the log.
+    pub log_read_ppm: u64,
+    /// The mean time that a client waits between two operations.
+    pub think: Duration,
+    /// How long a client waits for a reply.
+    pub timeout: Duration,
+    /// The most bytes of ballast in a command.
+    pub ballast_bytes: u64,
+}
+
+impl Plan {
+    /// The plan of a seed.
+    #[must_use]
+    pub fn draw(seed: u64) -> Self {
+        let draw = &mut Stream::derive(seed, "plan");
+        let nodes = match draw.below(10) {
+            0 => 1,
+            1..=5 => 3,
+            _ => 5,
+        };
+        let faults_for = Duration::from_millis(draw.between(1_500, 5_000));
+        Self {
+            nodes,
+            faults_for,
+            network: NetworkPlan::draw(draw),
+            partitions: rhythm(draw, 600_000, (300, 2_000), (50, 1_200)),
+            crashes: rhythm(draw, 600_000, (200, 2_000), (1, 800)),
+            power_losses: rhythm(draw, 300_000, (700, 3_000), (1, 300)),
+            transfers: rhythm(draw, 200_000, (200, 1_000), (1, 1)),
+            lost_for_good: draw.index(nodes),
+            final_power_loss: draw.chance(MILLION / 4),
+            disk: DiskPlan::draw(draw),
+            burst: Duration::from_micros(if draw.chance(MILLION / 2) { draw.between(20, 2_000) } else { 0 }),
+            compact_after_bytes: *draw.pick(&[256, 1 << 10, 4 << 10, 16 << 10, 1 << 20]).unwrap_or(&1024),
+            workload: Workload::draw(draw),
+        }
+    }
+
+    /// A plan without any fault, for tests and schedules of one's own.
+    #[must_use]
+    pub fn calm(nodes: usize) -> Self {
+        Self {
+            nodes,
+            faults_for: Duration::from_millis(500),
+            network: NetworkPlan {
+                delay: Duration::from_micros(500),
+                loss_ppm: 0,
+                duplicate_ppm: 0,
+                spike_ppm: 0,
+                spike: Duration::ZERO,
+            },
+            partitions: None,
+            crashes: None,
+            power_losses: None,
+            transfers: None,
+            lost_for_good: 0,
+            final_power_loss: false,
+            disk: DiskPlan {
+                sync: Duration::from_micros(200),
+                slow_ppm: 0,
+                slow: Duration::ZERO,
+                segment_bytes: 64 << 10,
+                zero_ahead_bytes: 0,
+            },
+            burst: Duration::ZERO,
+            compact_after_bytes: 1 << 20,
+            workload: Workload {
+                clients: 3,
+                keys: 2,
+                session_ppm: MILLION / 2,
+                read_ppm: MILLION / 3,
+                log_read_ppm: 0,
+                think: Duration::from_millis(2),
+                timeout: Duration::from_millis(200),
+                ballast_bytes: 0,
+            },
+        }
+    }
+}
+
+impl NetworkPlan {
+    fn draw(draw: &mut Stream) -> Self {
+        let lossy = draw.chance(MILLION / 2);
+        let duplicating = draw.chance(MILLION / 3);
+        let spiky = draw.chance(MILLION / 2);
+        Self {
+            delay: Duration::from_micros(draw.between(50, 3_000)),
+            loss_ppm: if lossy { draw.between(1_000, 150_000) } else { 0 },
+            duplicate_ppm: if duplicating { draw.between(1_000, 100_000) } else { 0 },
+            spike_ppm: if spiky { draw.between(1_000, 100_000) } else { 0 },
+            spike: Duration::from_millis(draw.between(5, 400)),
+        }
+    }
+}
+
+impl DiskPlan {
+    fn draw(draw: &mut Stream) -> Self {
+        Self {
+            sync: Duration::from_micros(draw.between(10, 5_000)),
+            slow_ppm: if draw.chance(MILLION / 3) { draw.between(1_000, 50_000) } else { 0 },
+            slow: Duration::from_millis(draw.between(10, 300)),
+            segment_bytes: *draw.pick(&[4 << 10, 16 << 10, 64 << 10]).unwrap_or(&(64 << 10)),
+            zero_ahead_bytes: *draw.pick(&[0, 4 << 10, 16 << 10]).unwrap_or(&0),
+        }
+    }
+}
+
+impl Workload {
+    fn draw(draw: &mut Stream) -> Self {
+        Self {
+            clients: u32::try_from(draw.between(1, 10)).unwrap_or(1),
+            keys: u16::try_from(draw.between(1, 6)).unwrap_or(1),
+            session_ppm: *draw.pick(&[0, MILLION / 2, MILLION]).unwrap_or(&0),
+            read_ppm: draw.between(0, 700_000),
+            log_read_ppm: *draw.pick(&[0, 200_000, MILLION]).unwrap_or(&0),
+            think: Duration::from_micros(*draw.pick(&[500, 5_000, 20_000, 60_000]).unwrap_or(&5_000)),
+            timeout: Duration::from_millis(draw.between(30, 500)),
+            ballast_bytes: *draw.pick(&[0, 16, 200, 1_500]).unwrap_or(&0),
+        }
+    }
+}
+
+fn rhythm(draw: &mut Stream, on_ppm: u64, every: (u64, u64), lasts: (u64, u64)) -> Option<Rhythm> {
+    // Both spans are drawn in any case, so that a class that is off moves nothing else.
+    let every = Duration::from_millis(draw.between(every.0, every.1));
+    let lasts = Duration::from_millis(draw.between(lasts.0, lasts.1));
+    draw.chance(on_ppm).then_some(Rhythm { every, lasts })
+}

@@ -1,0 +1,136 @@
+//! The storage of a simulated node: the real journal on a disk that takes its time, and that a crash finds at any step.
+
+use crate::disk::SimDisk;
+use crate::plan::DiskPlan;
+use crate::random::{MILLION, Stream};
+use bytes::Bytes;
+use consensus_core::{ClusterId, GroupId, NodeId, Recovered, Slot, Storage, StorageError, WriteSeq};
+use consensus_wal::{Identity, JournalConfig, SoloStorage};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// The one group of a simulated node.
+const GROUP: GroupId = GroupId(1);
+/// The most disk operations that a write or a recovery gets through before the power fails in its midst; more than most take.
+const MAX_OPERATIONS: u64 = 12;
+
+/// What outlives a crash.
+pub(crate) struct Platter {
+    disk: SimDisk,
+    config: JournalConfig,
+    identity: Identity,
+}
+
+impl Platter {
+    pub(crate) fn new(node: NodeId, plan: &DiskPlan) -> Self {
+        let config = JournalConfig {
+            segment_bytes: plan.segment_bytes,
+            zero_ahead_bytes: plan.zero_ahead_bytes,
+            retained_bytes: plan.segment_bytes * 4,
+            salt: node.0,
+        };
+        Self { disk: SimDisk::new(), config, identity: Identity { cluster: ClusterId(1), node } }
+    }
+
+    /// Opens the journal; recovery runs. With `interrupt`, the power may fail in its midst.
+    pub(crate) fn open<R>(&self, interrupt: Option<&mut Stream>) -> Result<SimStorage<R>, StorageError> {
+        if let Some(choices) = interrupt {
+            self.disk.fail_after(choices.below(MAX_OPERATIONS));
+        }
+        let solo = SoloStorage::open(self.disk.clone(), self.config.clone(), self.identity, GROUP);
+        self.disk.keep_power();
+        Ok(SimStorage {
+            solo: solo?,
+            disk: self.disk.clone(),
+            queued: Vec::new(),
+            in_flight: 0,
+            durable: WriteSeq::ZERO,
+            failed: None,
+        })
+    }
+
+    pub(crate) fn crash(&self, choices: &mut Stream) {
+        self.disk.crash(choices);
+    }
+}
+
+enum Write<R> {
+    Append(WriteSeq, R),
+    Checkpoint(WriteSeq, Slot, Bytes, Vec<R>),
+}
+
+/// A journal whose writes take time: what is queued while the disk works waits for the next turn.
+pub(crate) struct SimStorage<R> {
+    solo: SoloStorage<SimDisk, R>,
+    disk: SimDisk,
+    queued: Vec<Write<R>>,
+    /// How many of the queued writes are at the disk.
+    in_flight: usize,
+    durable: WriteSeq,
+    failed: Option<StorageError>,
+}
+
+impl<R: Clone + Serialize + DeserializeOwned> SimStorage<R> {
+    /// Sends what is queued to the disk, if it is idle; whether there was anything.
+    pub(crate) fn begin(&mut self) -> bool {
+        if self.in_flight > 0 {
+            return false;
+        }
+        self.in_flight = self.queued.len();
+        self.in_flight > 0
+    }
+
+    /// The disk is done with what was sent to it. Sometimes it then prepares space.
+    pub(crate) fn complete(&mut self, choices: &mut Stream) {
+        for write in self.queued.drain(..core::mem::take(&mut self.in_flight)) {
+            match write {
+                Write::Append(seq, record) => self.solo.append(seq, &record),
+                Write::Checkpoint(seq, through, snapshot, tail) => {
+                    self.solo.checkpoint(seq, through, &snapshot, &tail);
+                }
+            }
+        }
+        match self.solo.commit() {
+            Ok(durable) => self.durable = durable,
+            Err(error) => self.failed = Some(error),
+        }
+        if choices.chance(MILLION / 8)
+            && let Err(error) = self.solo.journal().prepare()
+        {
+            self.failed = Some(error);
+        }
+    }
+
+    /// The power fails, perhaps while the disk is at work: after any of its operations.
+    pub(crate) fn interrupt(&mut self, choices: &mut Stream) {
+        if self.in_flight > 0 {
+            self.disk.fail_after(choices.below(MAX_OPERATIONS));
+            self.complete(choices);
+        }
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.queued.len()
+    }
+}
+
+impl<R: Clone + Serialize + DeserializeOwned> Storage<R> for SimStorage<R> {
+    fn recover(&mut self) -> Result<Recovered<R>, StorageError> {
+        self.solo.recover()
+    }
+
+    fn append(&mut self, seq: WriteSeq, record: &R) {
+        self.queued.push(Write::Append(seq, record.clone()));
+    }
+
+    fn checkpoint(&mut self, seq: WriteSeq, through: Slot, snapshot: &Bytes, tail: &[R]) {
+        self.queued.push(Write::Checkpoint(seq, through, snapshot.clone(), tail.to_vec()));
+    }
+
+    fn durable(&mut self) -> Result<WriteSeq, StorageError> {
+        match &self.failed {
+            Some(error) => Err(error.clone()),
+            None => Ok(self.durable),
+        }
+    }
+}

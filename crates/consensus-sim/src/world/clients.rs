@@ -1,0 +1,254 @@
+//! The clients: they ask, wait, follow hints, retry if they have a session, and give up if they have none.
+
+use super::{Happening, World};
+use crate::client::{Client, Errand, Request, Response, Ticket};
+use crate::machine::{Answer, Call, Command, Key, answer_of};
+use bytes::Bytes;
+use consensus_core::{ConsensusAlgorithm, NodeId, Outcome, ProposalId, ReadId, Reads, Refusal, Slot, wire};
+use core::time::Duration;
+
+/// How long a client waits before it tries again, if it has no hint.
+const RETRY_PAUSE: Duration = Duration::from_millis(5);
+
+impl<A: ConsensusAlgorithm> World<A> {
+    pub(super) fn add_clients(&mut self) {
+        for number in 0..self.plan.workload.clients {
+            let choices = &mut self.streams.clients;
+            let uses_session = choices.chance(self.plan.workload.session_ppm);
+            let target = choices.index(self.hosts.len());
+            self.clients.push(Client::new(number, uses_session, target));
+        }
+    }
+
+    /// Lets every idle client begin.
+    pub(super) fn start_clients(&mut self) {
+        self.busy = true;
+        for index in 0..self.clients.len() {
+            let think = self.streams.clients.around(self.plan.workload.think);
+            let client = u32::try_from(index).unwrap_or(u32::MAX);
+            self.plan_in(think, Happening::ClientNext { client });
+        }
+    }
+
+    fn client(&mut self, number: u32) -> Option<&mut Client> {
+        self.clients.get_mut(usize::try_from(number).ok()?)
+    }
+
+    pub(super) fn on_client_next(&mut self, number: u32) {
+        if !self.busy || self.client(number).is_none_or(|client| client.errand.is_some()) {
+            return;
+        }
+        self.trace.event(self.now, 6, u64::from(number));
+        let workload = self.plan.workload.clone();
+        let Some(client) = self.clients.get_mut(number as usize) else { return };
+        client.errands += 1;
+        if client.uses_session && client.session.is_none() {
+            let nonce = u64::from(number) << 32 | client.errands | 1 << 62;
+            let (id, payload) = (ProposalId::open_session(nonce), Bytes::new());
+            self.oracle.on_proposed(id, &payload);
+            let request = Request::Propose { id, payload };
+            self.begin(number, None, Key(0), Call::Get, request);
+            return;
+        }
+        let (key, call) = client.draw(&workload, &mut self.streams.clients);
+        let operation = self.history.invoke(number, key, call, self.now);
+        let through_log = match A::GUARANTEES.reads {
+            Reads::Barrier => self.streams.clients.chance(workload.log_read_ppm),
+            Reads::ThroughLog | Reads::Local => true,
+        };
+        let request = if call == Call::Get && !through_log {
+            self.next_read += 1;
+            Request::Read { id: ReadId(self.next_read), key }
+        } else {
+            let Some(client) = self.clients.get_mut(number as usize) else { return };
+            let id = client.next_id();
+            self.history.name(operation, id);
+            let length = self.streams.clients.between(0, workload.ballast_bytes);
+            let ballast = vec![0xa5; usize::try_from(length).unwrap_or_default()];
+            let payload = Bytes::from(wire::encode(&Command { key, call, ballast }));
+            self.oracle.on_proposed(id, &payload);
+            Request::Propose { id, payload }
+        };
+        self.begin(number, Some(operation), key, call, request);
+    }
+
+    fn begin(
+        &mut self,
+        number: u32,
+        operation: Option<crate::history::OperationNumber>,
+        key: Key,
+        call: Call,
+        request: Request,
+    ) {
+        let errand = Errand { number: operation, key, call, request, attempts: 0, in_doubt: false };
+        if let Some(client) = self.client(number) {
+            client.errand = Some(errand);
+        }
+        self.attempt(number);
+    }
+
+    /// Sends the errand, for the first time or again.
+    fn attempt(&mut self, number: u32) {
+        self.next_read += 1;
+        let fresh = ReadId(self.next_read);
+        let Some(client) = self.client(number) else { return };
+        let target = client.target;
+        let Some(errand) = &mut client.errand else { return };
+        errand.attempts += 1;
+        // Every attempt at a read is a read of its own.
+        if let Request::Read { id, .. } = &mut errand.request {
+            *id = fresh;
+        }
+        let (request, call, key) = (errand.request.clone(), errand.call, errand.key);
+        let ticket = client.ticket();
+        self.trace
+            .say(self.now, || format!("client {number} asks n{} {call:?} {key:?} {request:?}", target + 1));
+        if let Some(delay) = self.client_link() {
+            self.plan_in(delay, Happening::Arrive { node: target, ticket, request });
+        }
+        self.plan_in(self.plan.workload.timeout, Happening::ClientTimeout { ticket });
+    }
+
+    /// How long a message between client and node takes; `None` if it is lost. Partitions do not cut clients off.
+    pub(super) fn client_link(&mut self) -> Option<Duration> {
+        let choices = &mut self.streams.clients;
+        let lost = choices.chance(self.plan.network.loss_ppm / 2);
+        let delay = choices.around(self.plan.network.delay / 2);
+        (!lost || !self.stormy).then_some(delay)
+    }
+
+    pub(super) fn on_client_timeout(&mut self, ticket: Ticket) {
+        let nodes = self.hosts.len();
+        let next = self.streams.clients.index(nodes);
+        let Some(client) = self.client(ticket.client).filter(|client| client.ticket() == ticket) else {
+            return;
+        };
+        let Some(errand) = &mut client.errand else { return };
+        client.target = next;
+        errand.in_doubt = true;
+        let is_read = matches!(errand.request, Request::Read { .. });
+        let retries = is_read || client.uses_session;
+        self.trace.event(self.now, 7, u64::from(ticket.client));
+        if retries {
+            self.attempt(ticket.client);
+        } else {
+            self.give_up(ticket.client);
+        }
+    }
+
+    /// The client never learns what came of its operation.
+    fn give_up(&mut self, number: u32) {
+        self.trace.say(self.now, || format!("client {number} gives up"));
+        let think = self.streams.clients.around(self.plan.workload.think);
+        if let Some(client) = self.client(number) {
+            client.errand = None;
+        }
+        self.plan_in(think, Happening::ClientNext { client: number });
+    }
+
+    pub(super) fn on_respond(&mut self, node: usize, ticket: Ticket, response: Response) {
+        let Some(client) = self.client(ticket.client).filter(|client| client.errands == ticket.errand) else {
+            return;
+        };
+        let is_current = client.ticket() == ticket;
+        if client.errand.is_none() {
+            return;
+        }
+        self.trace.event(self.now, 8, u64::from(ticket.client));
+        self.trace.say(self.now, || format!("client {} hears {response:?}", ticket.client));
+        match response {
+            Response::Decided { slot, outcome } => self.on_outcome(ticket.client, node, slot, outcome),
+            Response::Read { slot, value } => {
+                self.complete(ticket.client, node, Answer::Value(value), Some(slot));
+            }
+            // The answer to an earlier attempt says nothing about this one.
+            Response::Refused(_) | Response::Unreachable if !is_current => {}
+            Response::Refused(reason) => self.on_refused(ticket, &reason),
+            Response::Unreachable => self.on_refused(ticket, &Refusal::NotLeader { hint: None }),
+        }
+    }
+
+    fn on_outcome(&mut self, number: u32, node: usize, slot: Slot, outcome: Outcome) {
+        match outcome {
+            Outcome::Applied(reply) => {
+                let Some(answer) = answer_of(&reply) else { return };
+                // A repeated command took effect earlier than where its repetition was decided.
+                let id = self.client(number).and_then(|client| match client.errand.as_ref()?.request {
+                    Request::Propose { id, .. } => Some(id),
+                    Request::Read { .. } => None,
+                });
+                let effective = id.and_then(|id| self.oracle.effective(id)).unwrap_or(slot);
+                self.complete(number, node, answer, Some(effective));
+            }
+            Outcome::Opened(session) => {
+                let think = self.streams.clients.around(self.plan.workload.think);
+                let Some(client) = self.client(number) else { return };
+                client.session = Some(session);
+                client.sequence = 0;
+                client.errand = None;
+                client.target = node;
+                self.plan_in(think, Happening::ClientNext { client: number });
+            }
+            Outcome::Expired | Outcome::Stale | Outcome::Aborted(_) | Outcome::Noop => {
+                if let Some(client) = self.client(number) {
+                    client.session = None;
+                }
+                self.give_up(number);
+            }
+        }
+    }
+
+    fn complete(&mut self, number: u32, node: usize, answer: Answer, slot: Option<Slot>) {
+        let think = self.streams.clients.around(self.plan.workload.think);
+        let Some(client) = self.client(number) else { return };
+        let Some(errand) = client.errand.take() else { return };
+        client.target = node;
+        client.completed += 1;
+        client.learn(errand.key, errand.call, answer);
+        if let Some(operation) = errand.number {
+            self.history.complete(operation, answer, slot);
+        }
+        self.plan_in(think, Happening::ClientNext { client: number });
+    }
+
+    fn on_refused(&mut self, ticket: Ticket, reason: &Refusal) {
+        let nodes = self.hosts.len();
+        let hint = match reason {
+            Refusal::NotLeader { hint } => hint.and_then(index_of).filter(|&index| index < nodes),
+            _ => None,
+        };
+        let next = hint.unwrap_or_else(|| self.streams.clients.index(nodes));
+        let Some(client) = self.client(ticket.client) else { return };
+        let uses_session = client.uses_session;
+        client.target = next;
+        let Some(errand) = &mut client.errand else { return };
+        errand.in_doubt |= !reason.is_definite();
+        let (in_doubt, is_read) = (errand.in_doubt, matches!(errand.request, Request::Read { .. }));
+        if in_doubt && !is_read && !uses_session {
+            self.give_up(ticket.client);
+        } else if hint.is_some() && self.attempts(ticket.client) % 8 != 0 {
+            self.attempt(ticket.client);
+        } else {
+            // A pause keeps it from asking round and round while nobody leads.
+            let pause = self.streams.clients.around(RETRY_PAUSE);
+            self.plan_in(pause, Happening::ClientRetry { ticket });
+        }
+    }
+
+    pub(super) fn on_client_retry(&mut self, ticket: Ticket) {
+        let Some(client) = self.client(ticket.client).filter(|client| client.ticket() == ticket) else {
+            return;
+        };
+        if client.errand.is_some() {
+            self.attempt(ticket.client);
+        }
+    }
+
+    fn attempts(&mut self, number: u32) -> u64 {
+        self.client(number).and_then(|client| client.errand.as_ref()).map_or(0, |errand| errand.attempts)
+    }
+}
+
+fn index_of(node: NodeId) -> Option<usize> {
+    usize::try_from(node.0).ok()?.checked_sub(1)
+}

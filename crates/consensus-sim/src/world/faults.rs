@@ -1,0 +1,118 @@
+//! What goes wrong, and when. Nothing here destroys anything durable, so that every failure is a defect.
+
+use super::{Happening, World};
+use crate::network::Cut;
+use crate::plan::Rhythm;
+use crate::random::MILLION;
+use consensus_core::{ConsensusAlgorithm, Event, Role};
+
+impl<A: ConsensusAlgorithm> World<A> {
+    pub(super) fn start_faults(&mut self) {
+        self.stormy = true;
+        self.plan_fault(self.plan.partitions, Happening::Partition);
+        self.plan_fault(self.plan.crashes, Happening::Crash);
+        self.plan_fault(self.plan.power_losses, Happening::PowerLoss);
+        self.plan_fault(self.plan.transfers, Happening::Transfer);
+    }
+
+    fn plan_fault(&mut self, rhythm: Option<Rhythm>, happening: Happening) {
+        if let Some(rhythm) = rhythm.filter(|_| self.stormy) {
+            let span = self.streams.faults.around(rhythm.every);
+            self.plan_in(span, happening);
+        }
+    }
+
+    /// Whom the adversary dislikes most: mostly a leader, if there is one.
+    fn victim(&mut self) -> usize {
+        let leads = |role: Option<Role>| role == Some(Role::Leader);
+        let leaders: Vec<usize> = (0..self.hosts.len())
+            .filter(|&index| {
+                leads(self.hosts.get(index).and_then(super::host::Host::status).map(|status| status.role))
+            })
+            .collect();
+        let choices = &mut self.streams.faults;
+        let at_random = choices.index(self.hosts.len());
+        let dislikes_leaders = choices.chance(MILLION / 2);
+        match choices.pick(&leaders) {
+            Some(&leader) if dislikes_leaders => leader,
+            Some(_) | None => at_random,
+        }
+    }
+
+    pub(super) fn on_partition(&mut self) {
+        let Some(rhythm) = self.plan.partitions.filter(|_| self.stormy) else { return };
+        let target = self.victim();
+        let choices = &mut self.streams.faults;
+        let manners = [Cut::Split, Cut::OneWay, Cut::Isolate, Cut::Partial];
+        let manner = choices.pick(&manners).copied().unwrap_or(Cut::Split);
+        self.links.cut(manner, target, choices);
+        self.partition += 1;
+        self.counts.partitions += 1;
+        let span = choices.around(rhythm.lasts);
+        self.trace.event(self.now, 9, target as u64);
+        self.trace.say(self.now, || format!("the links are cut: {manner:?} around n{}", target + 1));
+        self.plan_in(span, Happening::Mend { phase: self.partition });
+        self.plan_fault(self.plan.partitions, Happening::Partition);
+    }
+
+    pub(super) fn on_mend(&mut self, phase: u64) {
+        if phase == self.partition && self.stormy {
+            self.trace.event(self.now, 10, phase);
+            self.trace.say(self.now, || "the links are whole".into());
+            self.links.heal();
+        }
+    }
+
+    pub(super) fn on_crash(&mut self) {
+        let Some(rhythm) = self.plan.crashes.filter(|_| self.stormy) else { return };
+        let index = self.victim();
+        if self.is_up(index) {
+            self.counts.crashes += 1;
+            self.kill(index);
+            self.plan_restart(index, rhythm);
+        }
+        self.plan_fault(self.plan.crashes, Happening::Crash);
+    }
+
+    pub(super) fn on_power_loss(&mut self) {
+        let Some(rhythm) = self.plan.power_losses.filter(|_| self.stormy) else { return };
+        self.counts.power_losses += 1;
+        self.trace.event(self.now, 11, 0);
+        for index in 0..self.hosts.len() {
+            if self.is_up(index) {
+                self.kill(index);
+                self.plan_restart(index, rhythm);
+            }
+        }
+        self.plan_fault(self.plan.power_losses, Happening::PowerLoss);
+    }
+
+    fn plan_restart(&mut self, index: usize, rhythm: Rhythm) {
+        let span = self.streams.faults.around(rhythm.lasts);
+        let boot = self.hosts.get(index).map_or(0, |host| host.boot);
+        self.plan_in(span, Happening::Restart { node: index, boot });
+    }
+
+    pub(super) fn on_restart(&mut self, index: usize, boot: u64) {
+        let due = self.hosts.get(index).is_some_and(|host| host.boot == boot && !host.lost);
+        if due && !self.is_up(index) {
+            self.counts.restarts += 1;
+            self.boot(index);
+        }
+    }
+
+    pub(super) fn on_transfer(&mut self) {
+        if self.plan.transfers.is_none() || !self.stormy {
+            return;
+        }
+        let from = self.victim();
+        let choices = &mut self.streams.faults;
+        let to = choices.index(self.hosts.len() + 1);
+        let to = self.hosts.get(to).map(|host| host.id);
+        self.counts.transfers += 1;
+        self.trace.event(self.now, 12, from as u64);
+        self.trace.say(self.now, || format!("n{} is asked to hand over to {to:?}", from + 1));
+        self.tell(from, Event::Transfer { to });
+        self.plan_fault(self.plan.transfers, Happening::Transfer);
+    }
+}

@@ -1,0 +1,395 @@
+//! One node's life: boot, inputs, effects, crash.
+
+use super::{Happening, World};
+use crate::client::{Request, Response, Ticket};
+use crate::machine::{Applied, Journal, Key, Registers};
+use crate::network::Outbox;
+use crate::oracle::Property;
+use crate::plan::DiskPlan;
+use crate::random::MILLION;
+use crate::storage::{Platter, SimStorage};
+use crate::watch::{Tap, Watched, WatchedConfig};
+use consensus_core::{
+    ConsensusAlgorithm, Event, Node, NodeConfig, NodeError, NodeId, Outcome, ProposalId, ReadId, Refusal,
+    Reply, Role, Slot, Status, Time, wire,
+};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// How long a node that crashed while it recovered stays down.
+const RECOVERY_PAUSE: core::time::Duration = core::time::Duration::from_millis(3);
+
+type SimNode<A> = Node<
+    Watched<A>,
+    Outbox<<A as ConsensusAlgorithm>::Message>,
+    SimStorage<<A as ConsensusAlgorithm>::Record>,
+    Registers,
+>;
+
+/// The machine that a node runs on: what outlives the node, and the node while it runs.
+pub(super) struct Host<A: ConsensusAlgorithm> {
+    pub(super) id: NodeId,
+    platter: Platter,
+    pub(super) node: Option<SimNode<A>>,
+    /// Counts boots, so that what was planned for an earlier one is ignored.
+    pub(super) boot: u64,
+    /// It stays down for ever.
+    pub(super) lost: bool,
+    wake: Option<Time>,
+    flush_planned: bool,
+    tap: Tap,
+    journal: Journal,
+    waiting: BTreeMap<ProposalId, Ticket>,
+    reads: BTreeMap<ReadId, (Ticket, Key)>,
+    last_status: Option<(Role, u64)>,
+}
+
+impl<A: ConsensusAlgorithm> Host<A> {
+    pub(super) fn new(id: NodeId, disk: &DiskPlan) -> Self {
+        Self {
+            id,
+            platter: Platter::new(id, disk),
+            node: None,
+            boot: 0,
+            lost: false,
+            wake: None,
+            flush_planned: false,
+            tap: Tap::default(),
+            journal: Journal::default(),
+            waiting: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            last_status: None,
+        }
+    }
+
+    pub(super) fn status(&self) -> Option<Status> {
+        self.node.as_ref().map(Node::status)
+    }
+
+    pub(super) fn applied(&self) -> Option<Slot> {
+        self.node.as_ref().map(Node::applied)
+    }
+
+    /// Why this node may not be making progress.
+    pub(super) fn describe(&mut self) -> String {
+        let id = self.id;
+        match &mut self.node {
+            None if self.lost => format!("{id} is down for good"),
+            None => format!("{id} is down"),
+            Some(node) => {
+                let (status, applied) = (node.status(), node.applied());
+                let waiting = node.storage().waiting();
+                format!(
+                    "{id} is {:?} in {}, follows {:?}, knows {} decided, applied {applied}, {waiting} writes wait for its disk, {} proposals wait",
+                    status.role,
+                    status.epoch,
+                    status.leader,
+                    status.decided,
+                    self.waiting.len()
+                )
+            }
+        }
+    }
+}
+
+impl<A: ConsensusAlgorithm> World<A> {
+    /// Starts the node on what its disk holds.
+    pub(super) fn boot(&mut self, index: usize) {
+        let seed = self.streams.boots.number();
+        let Some(host) = self.hosts.get_mut(index) else { return };
+        host.boot += 1;
+        (host.wake, host.flush_planned, host.last_status) = (None, false, None);
+        host.tap = Tap::default();
+        host.journal = Journal::default();
+        self.trace.event(self.now, 20, host.id.0);
+        let id = host.id;
+        self.trace.say(self.now, || format!("{id} boots"));
+        self.oracle.on_boot(id);
+        let inner = self.config.clone();
+        let config = NodeConfig::<Watched<A>> {
+            id,
+            members: self.members.clone(),
+            algorithm: WatchedConfig { inner, tap: Rc::clone(&host.tap) },
+            seed,
+            compact_after_bytes: self.plan.compact_after_bytes,
+            check_invariants: true,
+        };
+        let machine = Registers::new(Rc::clone(&host.journal));
+        let interrupted = self.stormy && self.streams.disk.chance(MILLION / 10);
+        let opened =
+            host.platter.open(interrupted.then_some(&mut self.streams.disk)).map_err(NodeError::from);
+        if interrupted && opened.is_err() {
+            self.fail_again(index);
+            return;
+        }
+        let opened =
+            opened.and_then(|storage| Node::open(config, self.now, Outbox::default(), storage, machine));
+        match opened {
+            Ok(node) => {
+                host.node = Some(node);
+                self.settle(index);
+            }
+            Err(error) => {
+                self.oracle.fail(Property::Recovery, self.now, format!("{id} does not start: {error}"));
+            }
+        }
+    }
+
+    /// The power failed in the midst of recovery: the node tries again.
+    fn fail_again(&mut self, index: usize) {
+        let Some(host) = self.hosts.get_mut(index) else { return };
+        host.platter.crash(&mut self.streams.disk);
+        self.counts.crashes += 1;
+        let (id, boot) = (host.id, host.boot);
+        self.trace.event(self.now, 22, id.0);
+        self.trace.say(self.now, || format!("{id} crashes while it recovers"));
+        self.plan_in(RECOVERY_PAUSE, Happening::Restart { node: index, boot });
+    }
+
+    /// Takes the power from the node. What it had not synced is lost, in part.
+    pub(super) fn kill(&mut self, index: usize) {
+        let Some(host) = self.hosts.get_mut(index) else { return };
+        let Some(mut node) = host.node.take() else { return };
+        let choices = &mut self.streams.disk;
+        node.storage().interrupt(choices);
+        drop(node);
+        host.platter.crash(choices);
+        host.waiting.clear();
+        host.reads.clear();
+        host.boot += 1;
+        let id = host.id;
+        self.trace.event(self.now, 21, id.0);
+        self.trace.say(self.now, || format!("{id} crashes"));
+    }
+
+    pub(super) fn is_up(&self, index: usize) -> bool {
+        self.hosts.get(index).is_some_and(|host| host.node.is_some())
+    }
+
+    /// Hands one event to the node, now or at the end of its burst.
+    pub(super) fn tell(&mut self, index: usize, event: Event<A::Message>) {
+        let burst = self.plan.burst;
+        let Some(host) = self.hosts.get_mut(index) else { return };
+        let (id, boot) = (host.id, host.boot);
+        let Some(node) = &mut host.node else { return };
+        let result = if burst.is_zero() { node.handle(self.now, event) } else { node.push(self.now, event) };
+        if let Err(error) = result {
+            self.oracle.fail(Property::NodeRuns, self.now, format!("{id} stopped: {error}"));
+        }
+        if burst.is_zero() {
+            self.settle(index);
+        } else if !host.flush_planned {
+            host.flush_planned = true;
+            self.plan_in(burst, Happening::Flush { node: index, boot });
+        }
+    }
+
+    pub(super) fn on_flush(&mut self, index: usize, boot: u64) {
+        let Some(host) = self.hosts.get_mut(index).filter(|host| host.boot == boot) else { return };
+        let Some(node) = &mut host.node else { return };
+        host.flush_planned = false;
+        self.trace.event(self.now, 2, host.id.0);
+        if let Err(error) = node.flush(self.now) {
+            let detail = format!("{} stopped: {error}", host.id);
+            self.oracle.fail(Property::NodeRuns, self.now, detail);
+        }
+        self.settle(index);
+    }
+
+    /// Looks at everything that a burst brought about.
+    fn settle(&mut self, index: usize) {
+        self.observe(index);
+        self.post(index);
+        self.answer(index);
+        let Some(host) = self.hosts.get_mut(index) else { return };
+        let boot = host.boot;
+        let Some(node) = &mut host.node else { return };
+        let writes = node.storage().begin();
+        let deadline = node.deadline();
+        let wake = deadline.filter(|&at| host.wake.is_none_or(|planned| at < planned));
+        if wake.is_some() {
+            host.wake = wake;
+        }
+        if let Some(at) = wake {
+            // A timer in the past fires soon, but time goes on.
+            self.plan_at(
+                at.max(self.now + core::time::Duration::from_micros(1)),
+                Happening::Wake { node: index },
+            );
+        }
+        if writes {
+            let (disk, choices) = (&self.plan.disk, &mut self.streams.disk);
+            let mut span = choices.around(disk.sync);
+            if self.stormy && choices.chance(disk.slow_ppm) {
+                span += choices.span(core::time::Duration::ZERO, disk.slow);
+            }
+            self.plan_in(span, Happening::DiskDone { node: index, boot });
+        }
+    }
+
+    fn observe(&mut self, index: usize) {
+        let Some(host) = self.hosts.get_mut(index) else { return };
+        let id = host.id;
+        let Some(node) = &mut host.node else { return };
+        {
+            let mut journal = host.journal.borrow_mut();
+            let installs = journal.iter().filter(|entry| matches!(entry, Applied::Installed { .. })).count();
+            self.counts.installs += installs as u64;
+            let mut tap = host.tap.borrow_mut();
+            self.oracle.on_applied(self.now, id, &mut tap, &mut journal, node.applied());
+        }
+        let status = node.status();
+        let now_is = (status.role, status.epoch.0);
+        if host.last_status != Some(now_is) {
+            host.last_status = Some(now_is);
+            self.trace.say(self.now, || format!("{id} is {:?} in {}", status.role, status.epoch));
+        }
+        self.oracle.on_status(self.now, id, &status);
+        for (peer, offence) in node.accusations() {
+            let detail = format!("{id} accuses {peer}: {offence:?}");
+            self.oracle.fail(Property::NoFalseAccusation, self.now, detail);
+        }
+    }
+
+    /// Hands what the node sent to the links.
+    fn post(&mut self, index: usize) {
+        let Some(node) = self.hosts.get_mut(index).and_then(|host| host.node.as_mut()) else { return };
+        let sent = core::mem::take(&mut node.network().sent);
+        for (to, frame) in sent {
+            let Some(target) = usize::try_from(to.0).ok().and_then(|to| to.checked_sub(1)) else { continue };
+            let arrivals = self.links.fate(index, target, &mut self.streams.network);
+            match arrivals {
+                [None, None] => self.counts.lost += 1,
+                [Some(_), Some(_)] => self.counts.duplicated += 1,
+                [Some(_), None] | [None, Some(_)] => {}
+            }
+            let [first, second] = arrivals;
+            if let Some(delay) = second {
+                self.plan_in(delay, Happening::Deliver { from: index, to: target, frame: frame.clone() });
+            }
+            if let Some(delay) = first {
+                self.plan_in(delay, Happening::Deliver { from: index, to: target, frame });
+            }
+        }
+    }
+
+    /// Tells clients what the node has for them.
+    fn answer(&mut self, index: usize) {
+        let Some(host) = self.hosts.get_mut(index) else { return };
+        let Some(node) = &mut host.node else { return };
+        let applied = node.applied();
+        let replies: Vec<Reply> = node.replies().collect();
+        for reply in replies {
+            let Some(host) = self.hosts.get_mut(index) else { return };
+            let answer = match reply {
+                Reply::Done { id, slot, outcome } => {
+                    host.waiting.remove(&id).map(|ticket| (ticket, Response::Decided { slot, outcome }))
+                }
+                Reply::Refused { id, reason } => {
+                    host.waiting.remove(&id).map(|ticket| (ticket, Response::Refused(reason)))
+                }
+                Reply::ReadReady { id, at: _ } => host.reads.remove(&id).and_then(|(ticket, key)| {
+                    let value = host.node.as_ref()?.machine().get(key);
+                    Some((ticket, Response::Read { slot: applied, value }))
+                }),
+                Reply::ReadRefused { id, reason } => {
+                    host.reads.remove(&id).map(|(ticket, _)| (ticket, Response::Refused(reason)))
+                }
+            };
+            if let Some((ticket, response)) = answer {
+                self.send_response(index, ticket, response);
+            }
+        }
+    }
+
+    pub(super) fn on_deliver(&mut self, from: usize, to: usize, frame: &[u8]) {
+        let (Some(sender), Some(host)) = (self.hosts.get(from).map(|host| host.id), self.hosts.get(to))
+        else {
+            return;
+        };
+        if host.node.is_none() {
+            return;
+        }
+        let id = host.id;
+        self.trace.event(self.now, 1, sender.0 << 16 | id.0);
+        self.trace.bytes(frame);
+        self.counts.delivered += 1;
+        let decoded = wire::decode::<A::Message>(frame, wire::MAX_FRAME_BYTES);
+        let message = match decoded {
+            Ok(message) => message,
+            Err(error) => {
+                let detail = format!("{id} cannot decode what {sender} sent: {error}");
+                self.oracle.fail(Property::NoFalseAccusation, self.now, detail);
+                return;
+            }
+        };
+        if let Err(offence) = A::screen(&self.config, sender, &message) {
+            let detail = format!("{id} accuses {sender} of {message:?}: {offence:?}");
+            self.oracle.fail(Property::NoFalseAccusation, self.now, detail);
+            return;
+        }
+        self.trace.say(self.now, || format!("{sender} → {id} {message:?}"));
+        self.tell(to, Event::Message { from: sender, message });
+    }
+
+    pub(super) fn on_wake(&mut self, index: usize) {
+        let now = self.now;
+        let Some(host) = self.hosts.get_mut(index) else { return };
+        // A wake-up that an earlier one replaced still comes; the deadline decides.
+        host.wake = host.wake.filter(|&at| at > now);
+        let Some(node) = &mut host.node else { return };
+        let id = host.id;
+        match node.deadline() {
+            Some(at) if at <= now => {
+                self.trace.event(now, 3, id.0);
+                self.tell(index, Event::Tick);
+            }
+            Some(at) if host.wake.is_none() => {
+                host.wake = Some(at);
+                self.plan_at(at, Happening::Wake { node: index });
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    pub(super) fn on_disk_done(&mut self, index: usize, boot: u64) {
+        let Some(host) = self.hosts.get_mut(index).filter(|host| host.boot == boot) else { return };
+        let Some(node) = &mut host.node else { return };
+        node.storage().complete(&mut self.streams.disk);
+        self.counts.syncs += 1;
+        let id = host.id;
+        self.trace.event(self.now, 4, id.0);
+        self.tell(index, Event::Written);
+    }
+
+    pub(super) fn on_arrive(&mut self, index: usize, ticket: Ticket, request: Request) {
+        let Some(host) = self.hosts.get_mut(index) else { return };
+        self.trace.event(self.now, 5, u64::from(ticket.client));
+        if host.node.is_none() {
+            self.send_response(index, ticket, Response::Unreachable);
+            return;
+        }
+        match request {
+            Request::Propose { id, payload } => {
+                host.waiting.insert(id, ticket);
+                self.tell(index, Event::Propose { id, payload });
+            }
+            Request::Read { id, key } => {
+                host.reads.insert(id, (ticket, key));
+                self.tell(index, Event::Read(id));
+            }
+        }
+    }
+
+    fn send_response(&mut self, node: usize, ticket: Ticket, response: Response) {
+        if let Response::Decided { outcome: Outcome::Noop, .. } | Response::Refused(Refusal::Unsupported) =
+            response
+        {
+            let detail = format!("a command was answered with {response:?}");
+            self.oracle.fail(Property::Integrity, self.now, detail);
+        }
+        if let Some(delay) = self.client_link() {
+            self.plan_in(delay, Happening::Respond { node, ticket, response });
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! The world: one queue of events, ordered by time and then by the order in which they were planned.
+
+mod clients;
+mod faults;
+mod host;
+mod phases;
+
+use crate::client::{Client, Request, Response, Ticket};
+use crate::history::History;
+use crate::linearizability::{self, Finding};
+use crate::network::Links;
+use crate::oracle::{Failure, Oracle, Property};
+use crate::plan::Plan;
+use crate::random::Stream;
+use crate::trace::Trace;
+use consensus_core::{ConsensusAlgorithm, Members, NodeId, Time};
+use core::cmp::Reverse;
+use core::time::Duration;
+use host::Host;
+use std::collections::BinaryHeap;
+
+/// The most events that may wait. An algorithm that answers each message by more than one brings this about.
+const MAX_WAITING: usize = 200_000;
+
+/// What a run is made from.
+#[derive(Clone, Debug)]
+pub struct Setup<A: ConsensusAlgorithm> {
+    /// Everything random comes from here.
+    pub seed: u64,
+    /// What the run looks like.
+    pub plan: Plan,
+    /// The algorithm's configuration, the same for all nodes.
+    pub config: A::Config,
+    /// How long the algorithm may take, once the network is whole, to serve every client again: several times its longest
+    /// election timeout.
+    pub patience: Duration,
+    /// Whether to keep the readable lines of the trace.
+    pub trace: bool,
+}
+
+/// How often what happened: a run without faults proves little.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Counts {
+    pub delivered: u64,
+    pub lost: u64,
+    pub duplicated: u64,
+    pub partitions: u64,
+    pub crashes: u64,
+    pub power_losses: u64,
+    pub restarts: u64,
+    pub transfers: u64,
+    pub installs: u64,
+    pub leaderships: u64,
+    pub decisions: u64,
+    pub operations: u64,
+    pub unknown: u64,
+    pub syncs: u64,
+}
+
+impl Counts {
+    /// Adds another run's.
+    pub const fn add(&mut self, other: &Self) {
+        self.delivered += other.delivered;
+        self.lost += other.lost;
+        self.duplicated += other.duplicated;
+        self.partitions += other.partitions;
+        self.crashes += other.crashes;
+        self.power_losses += other.power_losses;
+        self.restarts += other.restarts;
+        self.transfers += other.transfers;
+        self.installs += other.installs;
+        self.leaderships += other.leaderships;
+        self.decisions += other.decisions;
+        self.operations += other.operations;
+        self.unknown += other.unknown;
+        self.syncs += other.syncs;
+    }
+
+    /// How many faults were injected.
+    #[must_use]
+    pub const fn faults(&self) -> u64 {
+        self.lost + self.duplicated + self.partitions + self.crashes + self.power_losses
+    }
+}
+
+/// What came of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The first property that failed, if any.
+    pub failure: Option<Failure>,
+    /// The fingerprint of the run: equal runs have equal hashes.
+    pub hash: u64,
+    /// How many events there were.
+    pub events: u64,
+    /// How much virtual time passed.
+    pub simulated: Duration,
+    /// How often what happened.
+    pub counts: Counts,
+    /// Registers whose history was too hard to judge.
+    pub undecided: u64,
+    /// The readable trace, if it was asked for.
+    pub lines: Vec<String>,
+}
+
+/// What may happen in the world.
+#[derive(Clone, Debug)]
+enum Happening {
+    Deliver { from: usize, to: usize, frame: Vec<u8> },
+    Wake { node: usize },
+    Flush { node: usize, boot: u64 },
+    DiskDone { node: usize, boot: u64 },
+    Restart { node: usize, boot: u64 },
+    Partition,
+    Mend { phase: u64 },
+    Crash,
+    PowerLoss,
+    Transfer,
+    ClientNext { client: u32 },
+    ClientTimeout { ticket: Ticket },
+    ClientRetry { ticket: Ticket },
+    Arrive { node: usize, ticket: Ticket, request: Request },
+    Respond { node: usize, ticket: Ticket, response: Response },
+}
+
+struct Entry {
+    at: Time,
+    sequence: u64,
+    happening: Happening,
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.sequence) == (other.at, other.sequence)
+    }
+}
+impl Eq for Entry {}
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<core::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> core::cmp::Ordering {
+        (self.at, self.sequence).cmp(&(other.at, other.sequence))
+    }
+}
+
+/// One stream of choices per subsystem.
+struct Streams {
+    network: Stream,
+    disk: Stream,
+    faults: Stream,
+    clients: Stream,
+    boots: Stream,
+}
+
+/// The deterministic world.
+pub struct World<A: ConsensusAlgorithm> {
+    plan: Plan,
+    config: A::Config,
+    patience: Duration,
+    members: Members,
+    now: Time,
+    sequence: u64,
+    queue: BinaryHeap<Reverse<Entry>>,
+    hosts: Vec<Host<A>>,
+    links: Links,
+    clients: Vec<Client>,
+    next_read: u64,
+    history: History,
+    oracle: Oracle,
+    trace: Trace,
+    counts: Counts,
+    streams: Streams,
+    /// Whether faults are injected at the moment.
+    stormy: bool,
+    /// Whether clients begin new operations.
+    busy: bool,
+    /// Counts partitions, so that an old mending does not end a new partition.
+    partition: u64,
+}
+
+/// Runs a whole plan and judges it.
+#[must_use]
+pub fn run<A: ConsensusAlgorithm>(setup: Setup<A>) -> Report {
+    let mut world = World::new(setup);
+    world.run_plan();
+    world.finish()
+}
+
+impl<A: ConsensusAlgorithm> World<A> {
+    /// A world at time zero, with every node booted.
+    #[must_use]
+    pub fn new(setup: Setup<A>) -> Self {
+        let Setup { seed, plan, config, patience, trace } = setup;
+        let ids = (1..=plan.nodes as u64).map(NodeId);
+        let hosts = ids.clone().map(|id| Host::new(id, &plan.disk)).collect();
+        let streams = Streams {
+            network: Stream::derive(seed, "network"),
+            disk: Stream::derive(seed, "disk"),
+            faults: Stream::derive(seed, "faults"),
+            clients: Stream::derive(seed, "clients"),
+            boots: Stream::derive(seed, "boots"),
+        };
+        let mut world = Self {
+            links: Links::new(plan.nodes, plan.network.clone()),
+            members: Members::of(ids),
+            plan,
+            config,
+            patience,
+            now: Time::ZERO,
+            sequence: 0,
+            queue: BinaryHeap::new(),
+            hosts,
+            clients: Vec::new(),
+            next_read: 0,
+            history: History::new(),
+            oracle: Oracle::new(),
+            trace: Trace::new(trace),
+            counts: Counts::default(),
+            streams,
+            stormy: false,
+            busy: false,
+            partition: 0,
+        };
+        let plan = format!("{:?}", world.plan);
+        world.trace.say(Time::ZERO, || plan);
+        for node in 0..world.hosts.len() {
+            world.boot(node);
+        }
+        world.add_clients();
+        world
+    }
+
+    /// The virtual time.
+    #[must_use]
+    pub const fn now(&self) -> Time {
+        self.now
+    }
+
+    /// What the judge knows.
+    #[must_use]
+    pub const fn oracle(&self) -> &Oracle {
+        &self.oracle
+    }
+
+    /// What the clients saw.
+    #[must_use]
+    pub const fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// The links, to cut and mend by hand.
+    pub const fn links(&mut self) -> &mut Links {
+        &mut self.links
+    }
+
+    /// Judges the clients' history and reports.
+    #[must_use]
+    pub fn finish(mut self) -> Report {
+        let mut undecided = 0;
+        let oracle = &self.oracle;
+        self.history.witness(|id| oracle.effective(id));
+        if self.oracle.failure().is_none() {
+            match linearizability::check(&self.history) {
+                Finding::Linearizable => {}
+                Finding::Undecided { .. } => undecided = 1,
+                Finding::Violation { key, detail } => {
+                    self.oracle.fail(Property::Linearizable, self.now, format!("{key:?}: {detail}"));
+                }
+            }
+        }
+        let operations = self.history.operations().len() as u64;
+        self.counts.operations = operations;
+        self.counts.unknown = operations - self.history.completed() as u64;
+        self.counts.decisions = self.oracle.last().0;
+        self.counts.leaderships = self.oracle.leaderships() as u64;
+        self.trace.number(self.counts.decisions);
+        Report {
+            failure: self.oracle.failure().cloned(),
+            hash: self.trace.hash(),
+            events: self.trace.events(),
+            simulated: self.now.since(Time::ZERO),
+            counts: self.counts,
+            undecided,
+            lines: self.trace.lines().to_vec(),
+        }
+    }
+
+    /// Runs until `until`, or until the first failure, or until nothing can happen any more.
+    pub fn run_until(&mut self, until: Time) {
+        while self.oracle.failure().is_none() && self.next_before(until) {}
+        if self.oracle.failure().is_none() {
+            self.now = self.now.max(until);
+        }
+    }
+
+    /// Carries out the next event if it is not later than `until`; whether there was one.
+    fn next_before(&mut self, until: Time) -> bool {
+        if self.queue.peek().is_none_or(|Reverse(entry)| entry.at > until) {
+            return false;
+        }
+        let Some(Reverse(entry)) = self.queue.pop() else { return false };
+        self.now = entry.at;
+        self.happen(entry.happening);
+        if self.queue.len() > MAX_WAITING {
+            let detail = format!("more than {MAX_WAITING} events wait: a storm of messages");
+            self.oracle.fail(Property::Progress, self.now, detail);
+        }
+        true
+    }
+
+    fn plan_at(&mut self, at: Time, happening: Happening) {
+        self.sequence += 1;
+        self.queue.push(Reverse(Entry { at, sequence: self.sequence, happening }));
+    }
+
+    fn plan_in(&mut self, span: Duration, happening: Happening) {
+        self.plan_at(self.now + span, happening);
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Deliver { from, to, frame } => self.on_deliver(from, to, &frame),
+            Happening::Wake { node } => self.on_wake(node),
+            Happening::Flush { node, boot } => self.on_flush(node, boot),
+            Happening::DiskDone { node, boot } => self.on_disk_done(node, boot),
+            Happening::Restart { node, boot } => self.on_restart(node, boot),
+            Happening::Partition => self.on_partition(),
+            Happening::Mend { phase } => self.on_mend(phase),
+            Happening::Crash => self.on_crash(),
+            Happening::PowerLoss => self.on_power_loss(),
+            Happening::Transfer => self.on_transfer(),
+            Happening::ClientNext { client } => self.on_client_next(client),
+            Happening::ClientTimeout { ticket } => self.on_client_timeout(ticket),
+            Happening::ClientRetry { ticket } => self.on_client_retry(ticket),
+            Happening::Arrive { node, ticket, request } => self.on_arrive(node, ticket, request),
+            Happening::Respond { node, ticket, response } => self.on_respond(node, ticket, response),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The course of a run: a storm, then calm, in which everything promised must come true.
+
+use super::{Happening, World};
+use crate::oracle::Property;
+use consensus_core::{ConsensusAlgorithm, Time};
+use core::time::Duration;
+
+/// How often it is checked whether a phase may end.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How many operations each client completes in the calm.
+const CALM_OPERATIONS: u64 = 2;
+
+impl<A: ConsensusAlgorithm> World<A> {
+    /// Storm, calm, and on request a last power loss and calm again.
+    pub(super) fn run_plan(&mut self) {
+        self.start_faults();
+        self.start_clients();
+        self.run_until(self.now + self.plan.faults_for);
+        self.calm();
+        self.expect_progress();
+        self.expect_everything();
+        if self.plan.final_power_loss && self.oracle.failure().is_none() {
+            self.lose_all_power();
+            self.start_clients();
+            self.expect_progress();
+            self.expect_everything();
+        }
+    }
+
+    /// The faults end: the links are whole, and every node is up, but for those that are lost for good.
+    pub fn calm(&mut self) {
+        self.stormy = false;
+        self.links.calm();
+        self.trace.event(self.now, 13, 0);
+        self.trace.say(self.now, || "the faults are over".into());
+        let nodes = self.hosts.len();
+        let lost = self.plan.lost_for_good.min(A::GUARANTEES.tolerated(nodes));
+        let mut order: Vec<usize> = (0..nodes).collect();
+        self.streams.faults.shuffle(&mut order);
+        for (place, &index) in order.iter().enumerate() {
+            if place < lost {
+                self.kill(index);
+                if let Some(host) = self.hosts.get_mut(index) {
+                    host.lost = true;
+                }
+            } else if !self.is_up(index) {
+                self.counts.restarts += 1;
+                self.boot(index);
+            }
+        }
+    }
+
+    /// Every node loses power at once, and those that are not lost for good come back.
+    pub fn lose_all_power(&mut self) {
+        self.counts.power_losses += 1;
+        for index in 0..self.hosts.len() {
+            self.kill(index);
+        }
+        for index in 0..self.hosts.len() {
+            if let Some(host) = self.hosts.get(index).filter(|host| !host.lost) {
+                let boot = host.boot;
+                self.plan_in(LOOK_EVERY, Happening::Restart { node: index, boot });
+            }
+        }
+    }
+
+    /// Every client must be served again within the bound.
+    pub fn expect_progress(&mut self) {
+        for client in &mut self.clients {
+            client.completed = 0;
+        }
+        let timeout = self.plan.workload.timeout;
+        let bound = self.patience + timeout * 4 + self.plan.workload.think * 4;
+        let served = |world: &Self| world.clients.iter().all(|client| client.completed >= CALM_OPERATIONS);
+        if !self.run_while(bound, |world| !served(world)) {
+            let starving: Vec<u32> = self
+                .clients
+                .iter()
+                .filter(|client| client.completed < CALM_OPERATIONS)
+                .map(|client| client.number)
+                .collect();
+            let why = self.why_not();
+            let detail = format!("clients {starving:?} were not served within {bound:?}: {why}");
+            self.oracle.fail(Property::Progress, self.now, detail);
+        }
+    }
+
+    /// Clients finish what they began; then every live node must hold everything that was ever decided.
+    pub fn expect_everything(&mut self) {
+        self.busy = false;
+        let bound = self.patience + self.plan.workload.timeout * 4;
+        let idle = |world: &Self| world.clients.iter().all(|client| client.errand.is_none());
+        if !self.run_while(bound, |world| !idle(world)) {
+            let detail = format!("clients still wait after {bound:?}: {}", self.why_not());
+            self.oracle.fail(Property::Progress, self.now, detail);
+        }
+        let complete = |world: &Self| {
+            let last = world.oracle.last();
+            world.hosts.iter().all(|host| host.applied().is_none_or(|applied| applied == last))
+        };
+        if !self.run_while(bound, |world| !complete(world)) {
+            let last = self.oracle.last();
+            let detail = format!("not every node reached {last} within {bound:?}: {}", self.why_not());
+            self.oracle.fail(Property::Durability, self.now, detail);
+        }
+    }
+
+    /// Runs while `condition` holds, for at most `bound`; whether it ceased to hold (or something failed).
+    fn run_while(&mut self, bound: Duration, condition: impl Fn(&Self) -> bool) -> bool {
+        let end: Time = self.now + bound;
+        while condition(self) {
+            if self.oracle.failure().is_some() {
+                return true;
+            }
+            if self.now >= end {
+                return false;
+            }
+            self.run_until(self.now + LOOK_EVERY);
+        }
+        true
+    }
+
+    fn why_not(&mut self) -> String {
+        let up = self.hosts.iter().filter(|host| host.node.is_some()).count();
+        let leaders = self
+            .hosts
+            .iter()
+            .filter_map(|host| host.status())
+            .filter(|status| status.role == consensus_core::Role::Leader)
+            .count();
+        let mut text = format!("{up} of {} nodes are up, {leaders} lead", self.hosts.len());
+        for host in &mut self.hosts {
+            text.push_str("; ");
+            text.push_str(&host.describe());
+        }
+        text
+    }
+}
