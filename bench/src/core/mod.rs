@@ -286,3 +286,47 @@ fn print(lines: &[Line], rounds: &Rounds) {
     }
     rows.print();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{CONTESTANTS, Payloads, Shape, Tally};
+
+    #[test]
+    fn every_contestant_applies_everything_everywhere_in_order() {
+        for named in CONTESTANTS {
+            for in_flight in [1, 7, 256] {
+                let mut contestant = (named.build)(Shape { in_flight, payload: 16 }).unwrap();
+                let mut payloads = Payloads::new(16);
+                // Enough to cut logs at least once.
+                while payloads.expected.count < 40_000 {
+                    contestant.burst(&mut payloads, in_flight).unwrap();
+                }
+                assert_eq!(contestant.tallies(), [payloads.expected; 3], "{} × {in_flight}", named.name);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_encoded_holds_at_least_the_payload_twice() {
+        for named in CONTESTANTS {
+            let shape = Shape { in_flight: 16, payload: 64 };
+            let (mut contestant, mut payloads) = ((named.build)(shape).unwrap(), Payloads::new(64));
+            contestant.burst(&mut payloads, 16).unwrap();
+            if let Some(bytes) = contestant.wire_bytes(&mut payloads, 16).unwrap() {
+                assert!((2 * 16 * 64..2 * 16 * 256).contains(&bytes), "{}: {bytes}", named.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_tally_tells_orders_and_gaps_apart() {
+        let tally = |numbers: &[u64]| {
+            let mut tally = Tally::default();
+            numbers.iter().for_each(|number| tally.apply(&number.to_le_bytes()));
+            tally
+        };
+        assert_eq!(tally(&[1, 2, 3]), tally(&[1, 2, 3]));
+        assert_ne!(tally(&[1, 2, 3]), tally(&[1, 3, 2]));
+        assert_ne!(tally(&[1, 2, 3]), tally(&[1, 2]));
+    }
+}

@@ -163,3 +163,32 @@ fn check_status(headers: &HeaderMap) -> Result<()> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{FRAME_HEADER_BYTES, Get, Put, check_status, framed};
+    use http::HeaderMap;
+    use prost::Message;
+
+    #[test]
+    fn a_request_is_framed_with_its_length() {
+        let put = Put { key: "k".into(), value: "value".into() };
+        let frame = framed(&put);
+        // Field 1 and field 2, each with its length, as the public protocol has them.
+        assert_eq!(&frame[..FRAME_HEADER_BYTES], [0, 0, 0, 0, 10]);
+        assert_eq!(&frame[FRAME_HEADER_BYTES..], b"\x0a\x01k\x12\x05value");
+        assert_eq!(Put::decode(frame.slice(FRAME_HEADER_BYTES..)).unwrap(), put);
+        assert_eq!(framed(&Get { key: "k".into() }).len(), FRAME_HEADER_BYTES + 3);
+    }
+
+    #[test]
+    fn only_status_zero_passes() {
+        let headers = |code: &'static str| {
+            HeaderMap::from_iter([("grpc-status".parse().unwrap(), code.parse().unwrap())])
+        };
+        assert!(check_status(&HeaderMap::new()).is_ok());
+        assert!(check_status(&headers("0")).is_ok());
+        let refused = check_status(&headers("14")).unwrap_err().to_string();
+        assert!(refused.contains("14"), "{refused}");
+    }
+}

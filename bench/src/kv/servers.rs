@@ -103,3 +103,28 @@ fn kvstore_arguments(member: &Member<'_>) -> Vec<String> {
     let flags = flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
     std::iter::once("serve".to_owned()).chain(flags).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{ELECTION_MS, etcd_arguments, kvstore_arguments};
+    use crate::kv::cluster::Member;
+    use std::net::SocketAddr;
+    use std::path::Path;
+
+    #[test]
+    fn both_sides_get_the_same_timers_and_their_own_directory() {
+        let addresses = |from: u16| {
+            (from..from + 3).map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect::<Vec<_>>()
+        };
+        let (clients, peers) = (addresses(1001), addresses(2001));
+        let member = Member { id: 2, directory: Path::new("/data/m2"), clients: &clients, peers: &peers };
+        for arguments in [etcd_arguments(&member), kvstore_arguments(&member)] {
+            for wanted in ["/data/m2", ELECTION_MS] {
+                assert!(arguments.iter().any(|argument| argument == wanted), "{wanted} in {arguments:?}");
+            }
+            let line = arguments.join(" ");
+            assert!(line.contains("127.0.0.1:1002"), "{line}");
+            assert!(peers.iter().all(|peer| line.contains(&peer.to_string())), "{line}");
+        }
+    }
+}
