@@ -24,6 +24,8 @@
 //! that replays it.
 
 mod claims;
+#[cfg(feature = "mutants")]
+pub mod mutants;
 mod panics;
 mod report;
 pub mod subjects;
@@ -31,4 +33,4 @@ mod suite;
 
 pub use claims::{Claims, Unsupported, claims_of};
 pub use report::{FailedSeed, SuiteReport};
-pub use suite::{Options, Tune, Tuning, check, run_seed};
+pub use suite::{Options, Tune, Tuning, check, check_until_failure, run_seed};

@@ -5,8 +5,11 @@ use consensus_sim::{Plan, Stream};
 use core::time::Duration;
 
 /// Raft with small timeouts, batches, windows and chunks, so that every limit is met.
-pub fn raft(draw: &mut Stream, _plan: &mut Plan) -> Tuning<raft::Config> {
-    let heartbeat_interval_ms = draw.between(5, 40);
+pub fn raft(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
+    // The paper's timing requirement (§5.6): a broadcast, disk included, takes much less than an election timeout.
+    let round = (plan.network.delay + plan.burst) * 3 + plan.disk.sync * 2;
+    let round_ms = u64::try_from(round.as_millis()).unwrap_or(u64::MAX);
+    let heartbeat_interval_ms = draw.between(5, 40).max(round_ms);
     let election_timeout_ms = heartbeat_interval_ms * draw.between(3, 8);
     let config = raft::Config {
         election_timeout_ms,
@@ -19,7 +22,7 @@ pub fn raft(draw: &mut Stream, _plan: &mut Plan) -> Tuning<raft::Config> {
         max_in_flight_bytes: pick(draw, &[100, 4_000, 1 << 20]),
         max_uncommitted_entries: pick(draw, &[2, 16, 1_024]),
         max_pending_reads: pick(draw, &[1, 16, 1_024]),
-        snapshot_chunk_bytes: pick(draw, &[7, 100, 4_096, 256 << 10]),
+        snapshot_chunk_bytes: pick(draw, &[500, 4_096, 256 << 10]),
         retained_entries: pick(draw, &[0, 3, 100]),
         ..raft::Config::default()
     };

@@ -2,7 +2,7 @@
 
 use crate::claims::{Claims, Unsupported, claims_of};
 use crate::panics::guarded;
-use crate::report::SuiteReport;
+use crate::report::{FailedSeed, SuiteReport};
 use consensus_core::{ConsensusAlgorithm, Time};
 use consensus_sim::{Counts, Failure, Plan, Property, Report, Setup, Stream, run};
 use core::ops::Range;
@@ -64,6 +64,41 @@ pub fn check<A: ConsensusAlgorithm>(options: &Options<'_, A>) -> Result<SuiteRep
     let mut total = total.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     total.failures.sort_by_key(|failed| failed.seed);
     Ok(total)
+}
+
+/// Runs seeds until one fails; the lowest such seed among those that were run.
+///
+/// # Errors
+/// The suite cannot check what the algorithm claims.
+pub fn check_until_failure<A: ConsensusAlgorithm>(
+    options: &Options<'_, A>,
+) -> Result<Option<FailedSeed>, Unsupported> {
+    let claims = claims_of(A::GUARANTEES)?;
+    let next = AtomicU64::new(options.seeds.start);
+    let first = Mutex::new(None::<FailedSeed>);
+    std::thread::scope(|scope| {
+        for _ in 0..options.jobs.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= options.seeds.end {
+                        break;
+                    }
+                    let Some(failure) = one::<A>(seed, &claims, options.tune, false).failure else {
+                        continue;
+                    };
+                    // Lower seeds are run already, or at work; higher ones need not be.
+                    next.store(options.seeds.end, Ordering::Relaxed);
+                    if let Ok(mut first) = first.lock()
+                        && first.as_ref().is_none_or(|known| seed < known.seed)
+                    {
+                        *first = Some(FailedSeed { seed, failure });
+                    }
+                }
+            });
+        }
+    });
+    Ok(first.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
 }
 
 /// One seed, run twice now and then.

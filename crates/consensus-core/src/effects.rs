@@ -8,6 +8,7 @@ use crate::id::{NodeId, ProposalId, ReadId, Slot, WriteSeq};
 use crate::machine::Verdict;
 use crate::members::Members;
 use crate::time::Time;
+use alloc::boxed::Box;
 use alloc::vec::{self, Vec};
 use bytes::Bytes;
 
@@ -102,7 +103,8 @@ pub enum Effect<M, R, T> {
         after: WriteSeq,
     },
     /// The members, from now on.
-    Members(Members),
+    /// (Boxed: every effect is as large as the largest.)
+    Members(Box<Members>),
     /// A peer broke the protocol.
     Accuse {
         /// The peer.
@@ -220,7 +222,7 @@ impl<M, R, T> Effects<M, R, T> {
 
     /// Announces the members.
     pub fn members(&mut self, members: Members) {
-        self.queue.push(Effect::Members(members));
+        self.queue.push(Effect::Members(Box::new(members)));
     }
 
     /// Accuses a peer.
@@ -243,6 +245,11 @@ impl<M, R, T> Effects<M, R, T> {
     /// Takes everything written down so far, in order; the numbering goes on.
     pub fn drain(&mut self) -> vec::Drain<'_, Effect<M, R, T>> {
         self.queue.drain(..)
+    }
+
+    /// Exchanges what was written down for `emptied`, without moving an effect; the numbering goes on.
+    pub(crate) const fn swap(&mut self, emptied: &mut Vec<Effect<M, R, T>>) {
+        core::mem::swap(&mut self.queue, emptied);
     }
 
     /// Takes the settings (`Some`) and cancellations (`None`) of timers out of what was written down, in order.

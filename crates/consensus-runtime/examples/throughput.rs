@@ -1,7 +1,9 @@
 //! Three replicas of Raft in one process, on loopback sockets and a real disk: acknowledged proposals and linearizable reads
 //! per second for 1, 64 and 256 clients, spread over all replicas.
 //!
-//! `cargo run --release -p consensus-runtime --example throughput -- [SECONDS] [DIRECTORY]`
+//! Each replica has a tokio runtime of its own with THREADS workers, as if it were a process.
+//!
+//! `cargo run --release -p consensus-runtime --example throughput -- [SECONDS] [THREADS] [DIRECTORY]`
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -18,6 +20,7 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use tokio::runtime::{Builder, Runtime};
 
 /// Counts, so that the runtime is what is measured.
 #[derive(Default)]
@@ -41,54 +44,57 @@ impl StateMachine for Counter {
     }
 }
 
+type Member = (Runtime, Handle<Raft>);
+
 fn main() {
     let mut args = std::env::args().skip(1);
     let seconds: u64 = args.next().map_or(3, |text| text.parse().expect("a number of seconds"));
+    let threads: usize = args.next().map_or(1, |text| text.parse().expect("a number of threads"));
     let directory = args.next().map_or_else(std::env::temp_dir, PathBuf::from);
     let directory = tempfile::TempDir::new_in(directory).unwrap();
-    let threads = std::thread::available_parallelism().map_or(2, usize::from);
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    let runtime = builder.worker_threads(threads).enable_all().build().unwrap();
+    let members = start(&directory, threads);
+    let [(runtime, first), ..] = &members[..] else { return };
     runtime.block_on(async {
-        let handles = start(&directory).await;
-        handles[0].propose(Bytes::new()).await.unwrap();
+        first.propose(Bytes::new()).await.unwrap();
         println!(
             "{:<8} {:>8} {:>12} {:>10} {:>10} {:>10}",
             "what", "clients", "per second", "p50 µs", "p99 µs", "CPU µs"
         );
         for what in ["propose", "barrier"] {
             for clients in [1, 64, 256] {
-                measure(what, clients, Duration::from_secs(seconds), &handles).await;
+                measure(what, clients, Duration::from_secs(seconds), &members).await;
             }
         }
-        for handle in &handles {
+        for (_, handle) in &members {
             println!("{} {:?}", handle.node(), handle.metrics());
             handle.shutdown().await;
         }
     });
 }
 
-async fn start(directory: &tempfile::TempDir) -> Vec<Handle<Raft>> {
+fn start(directory: &tempfile::TempDir, threads: usize) -> Vec<Member> {
     let listeners: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     let addresses = listeners.iter().map(|listener| listener.local_addr().unwrap());
     let members: BTreeMap<NodeId, SocketAddr> = (1..).map(NodeId).zip(addresses).collect();
     drop(listeners);
-    let mut handles = Vec::new();
-    for &node in members.keys() {
+    let begin = |&node: &NodeId| {
+        let runtime = Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap();
         let mut config =
             ReplicaConfig::<Raft>::new(node, members.clone(), directory.path().join(node.to_string()));
         config.check_invariants = false;
-        handles.push(Replica::start(config, Counter::default()).await.unwrap());
-    }
-    handles
+        let handle = runtime.block_on(Replica::start(config, Counter::default())).unwrap();
+        (runtime, handle)
+    };
+    members.keys().map(begin).collect()
 }
 
-async fn measure(what: &'static str, clients: usize, span: Duration, handles: &[Handle<Raft>]) {
+async fn measure(what: &'static str, clients: usize, span: Duration, members: &[Member]) {
     let (cpu, end) = (cpu_micros(), Instant::now() + span);
     let tasks: Vec<_> = (0..clients)
         .map(|client| {
-            let handle = handles[client % handles.len()].clone();
-            tokio::spawn(async move {
+            let (runtime, handle) = &members[client % members.len()];
+            let handle = handle.clone();
+            runtime.spawn(async move {
                 let payload = Bytes::from(vec![b'x'; 256]);
                 let mut micros = Vec::new();
                 loop {

@@ -13,6 +13,9 @@ use std::sync::atomic::Ordering::Acquire;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
+/// The longest proposal that can be forwarded: a frame, less its head. Algorithms have lower bounds of their own.
+const MAX_REQUEST_BYTES: usize = consensus_core::wire::MAX_FRAME_BYTES - 1024;
+
 /// A running replica. Clones stand for the same replica; when the last one is dropped, the replica shuts down.
 pub struct Handle<A: Runnable> {
     inbox: mpsc::Sender<Inbound<A::Message>>,
@@ -132,6 +135,9 @@ impl<A: Runnable> Handle<A> {
     }
 
     async fn decide(&self, ask: Ask) -> Result<Applied, RequestError> {
+        if ask.size() > MAX_REQUEST_BYTES {
+            return Err(RequestError::Refused(Refusal::TooLarge));
+        }
         let (answer, reply) = Answer::new(self.charge(ask.size())?);
         self.ask(Inbound::Propose { ask, answer }, reply).await
     }

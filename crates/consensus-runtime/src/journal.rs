@@ -39,6 +39,8 @@ struct Queue {
     /// The last write of each group that is in `batch`.
     touched: Vec<(Arc<Port>, WriteSeq)>,
     records: usize,
+    /// Everybody who is to hear of a failure.
+    ports: Vec<Arc<Port>>,
     /// A burst has ended since the batch was begun: it may go.
     ready: bool,
     /// The thread waits for work.
@@ -80,7 +82,10 @@ impl JournalThread {
         let theirs = Arc::clone(&desk);
         let thread = std::thread::Builder::new()
             .name("journal".into())
-            .spawn(move || theirs.serve(journal))
+            .spawn(move || {
+                let guard = Sentinel(&theirs);
+                guard.0.serve(journal);
+            })
             .map_err(|cause| StartError::System {
                 operation: "start the journal's thread",
                 cause: cause.to_string(),
@@ -92,6 +97,7 @@ impl JournalThread {
     pub(crate) fn attach<R>(&self, group: GroupId, recovered: RecoveredRaw, wake: Wake) -> WalStorage<R> {
         let (durable, failed) = (AtomicU64::new(0), OnceLock::new());
         let port = Arc::new(Port { group, durable, failed, wake });
+        self.desk.lock().ports.push(Arc::clone(&port));
         let (desk, recovered) = (Arc::clone(&self.desk), Some(recovered));
         WalStorage { desk, port, recovered, record: std::marker::PhantomData }
     }
@@ -103,17 +109,9 @@ impl JournalThread {
     pub(crate) fn close(self, how: Closing) -> Result<(), StorageError> {
         self.desk.lock().closing.get_or_insert(how);
         self.desk.work.notify_one();
-        let panicked = self.thread.join().is_err();
-        let failed = self.desk.lock().failed.clone();
-        match failed {
-            Some(error) => Err(error),
-            None if panicked => Err(StorageError::Io {
-                operation: "writing",
-                place: "the journal".into(),
-                cause: "its thread panicked".into(),
-            }),
-            None => Ok(()),
-        }
+        // If it panicked, the sentinel has left an error.
+        drop(self.thread.join());
+        self.desk.lock().failed.clone().map_or(Ok(()), Err)
     }
 }
 
@@ -139,7 +137,7 @@ impl Desk {
                         (port.wake)();
                     }
                 }
-                Err(error) => return self.fail(&error, &touched),
+                Err(error) => return self.fail(&error),
             }
         }
     }
@@ -165,7 +163,7 @@ impl Desk {
                 drop(queue);
                 prepared = true;
                 if let Err(error) = journal.prepare() {
-                    self.fail(&error, &[]);
+                    self.fail(&error);
                     return None;
                 }
                 queue = self.lock();
@@ -181,17 +179,29 @@ impl Desk {
         Some(std::mem::take(&mut queue.records))
     }
 
-    fn fail(&self, error: &StorageError, touched: &[(Arc<Port>, WriteSeq)]) {
+    fn fail(&self, error: &StorageError) {
         tracing::error!(%error, "the journal failed: the node stops");
-        let waiting = {
+        let ports = {
             let mut queue = self.lock();
-            queue.failed = Some(error.clone());
-            std::mem::take(&mut queue.touched)
+            queue.failed.get_or_insert_with(|| error.clone());
+            std::mem::take(&mut queue.ports)
         };
-        for (port, _) in touched.iter().chain(&waiting) {
+        for port in ports {
             // The first error is the one that counts.
             drop(port.failed.set(error.clone()));
             (port.wake)();
+        }
+    }
+}
+
+/// A thread that panics must not leave the groups waiting for ever.
+struct Sentinel<'a>(&'a Desk);
+
+impl Drop for Sentinel<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let (operation, place) = ("writing", "the journal".into());
+            self.0.fail(&StorageError::Io { operation, place, cause: "its thread panicked".into() });
         }
     }
 }

@@ -20,6 +20,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
 /// The most connections at once, greetings under way included, is this many times the members.
 const CONNECTIONS_PER_MEMBER: usize = 8;
@@ -50,7 +51,7 @@ impl<A: Runnable> Reception<A> {
             tokio::select! {
                 accepted = listener.accept(), if connections.len() < most => match accepted {
                     Ok((stream, address)) => {
-                        connections.spawn(Arc::clone(&reception).serve(stream, address));
+                        connections.spawn(Arc::clone(&reception).serve(stream, address).in_current_span());
                     }
                     Err(error) => {
                         tracing::warn!(%error, "cannot accept a connection");

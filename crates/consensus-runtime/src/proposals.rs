@@ -252,3 +252,91 @@ impl Adopted {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::Gauge;
+    use tokio::sync::oneshot::Receiver;
+
+    type Reply = Receiver<Result<Applied, RequestError>>;
+
+    fn add(proposals: &mut Proposals, stage: Stage) -> (u64, Reply) {
+        let charge = Gauge::new(1, 1).charge(0).unwrap();
+        let (answer, reply) = Answer::new(charge);
+        let number = proposals.add(Ask::Propose("x".into()), answer, Time::from_millis(100));
+        proposals.get_mut(number).unwrap().stage = stage;
+        (number, reply)
+    }
+
+    fn fresh() -> Proposals {
+        Proposals::new(ClientId::anonymous(5))
+    }
+
+    const fn forwarded(to: u64) -> Stage {
+        Stage::Forwarded { to: NodeId(to), attempt: 1 }
+    }
+
+    #[test]
+    fn losing_a_leader_fails_only_what_went_to_it() {
+        let mut proposals = fresh();
+        let stages = [Stage::Local, forwarded(2), forwarded(3), Stage::Waiting];
+        let mut replies = stages.map(|stage| add(&mut proposals, stage).1);
+        proposals.lose(|to| to == NodeId(2));
+        let lost = replies.each_mut().map(|reply| reply.try_recv().ok());
+        assert_eq!(lost, [None, Some(Err(RequestError::LeaderLost)), None, None]);
+    }
+
+    #[test]
+    fn only_the_awaited_attempt_counts() {
+        let mut proposals = fresh();
+        let (number, _reply) = add(&mut proposals, forwarded(2));
+        assert!(proposals.awaits(number, NodeId(2), 1));
+        assert!(!proposals.awaits(number, NodeId(2), 2), "an answer to another attempt");
+        assert!(!proposals.awaits(number, NodeId(3), 1), "an answer of another node");
+        proposals.park(number);
+        assert!(!proposals.awaits(number, NodeId(2), 1), "nobody has it");
+    }
+
+    #[test]
+    fn what_is_settled_at_the_leader_is_answered_once_it_is_applied_here() {
+        let mut proposals = fresh();
+        let (number, mut reply) = add(&mut proposals, forwarded(2));
+        proposals.settle(number, Slot(7), WireOutcome::Applied("ok".into()));
+        proposals.lose(|_| true);
+        proposals.finish_settled(Slot(6));
+        assert!(reply.try_recv().is_err(), "our client could not read its own write yet");
+        proposals.finish_settled(Slot(7));
+        assert_eq!(reply.try_recv().unwrap(), Ok(Applied { slot: Slot(7), reply: "ok".into() }));
+    }
+
+    #[test]
+    fn the_deadline_says_what_is_known() {
+        let mut proposals = fresh();
+        let settled = Stage::Settled { slot: Slot(3), outcome: WireOutcome::Noop };
+        let stages = [Stage::Waiting, Stage::Local, forwarded(2), settled];
+        let mut replies = stages.map(|stage| add(&mut proposals, stage).1);
+        proposals.sweep(Time::from_millis(99));
+        assert!(replies.iter_mut().all(|reply| reply.try_recv().is_err()), "too early");
+        proposals.sweep(Time::from_millis(100));
+        let [waiting, local, forwarded, settled] = replies.each_mut().map(|reply| reply.try_recv().unwrap());
+        assert_eq!(waiting, Err(RequestError::NoLeader));
+        assert_eq!([local, forwarded], [Err(RequestError::TimedOut), Err(RequestError::TimedOut)]);
+        assert_eq!(settled.unwrap().slot, Slot(3));
+        assert_eq!(proposals.len(), 0);
+    }
+
+    #[test]
+    fn each_peer_has_its_own_share() {
+        let mut adopted = Adopted::new(2);
+        let id = |number| ProposalId::new(ClientId::anonymous(9), number);
+        let mut add = |number, peer| adopted.add(id(number), NodeId(peer), 1, Time::from_millis(number));
+        assert_eq!([add(1, 2), add(2, 2), add(3, 2), add(3, 3)], [true, true, false, true]);
+        assert_eq!(adopted.take(id(1)).map(|origin| origin.peer), Some(NodeId(2)));
+        assert!(adopted.add(id(4), NodeId(2), 1, Time::from_millis(4)), "an answer makes room");
+        adopted.lose(NodeId(2));
+        assert_eq!((adopted.take(id(2)), adopted.take(id(4))), (None, None));
+        adopted.sweep(Time::from_millis(3));
+        assert_eq!(adopted.len(), 0);
+    }
+}

@@ -7,14 +7,13 @@ use crate::dial::Dialler;
 use crate::driver::{Driver, LiveNode};
 use crate::handle::Handle;
 use crate::handshake::Hello;
-use crate::journal::{Closing, JournalThread, Wake};
+use crate::journal::{Closing, JournalThread, Wake, WalStorage};
 use crate::listen::Reception;
 use crate::peers::{Link, PeerNetwork};
 use crate::request::{Gauge, Inbound};
 use crate::shared::{Shared, StopReason, View};
 use consensus_core::{
     ClientId, Epoch, GroupId, Members, Node, NodeConfig, NodeId, Role, Slot, StateMachine, Status,
-    StorageError,
 };
 use consensus_wal::{Disk, FileDisk, Identity, Journal, JournalConfig, RecoveredRaw};
 use rand::TryRng;
@@ -23,6 +22,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
+use tracing::Instrument;
 
 /// Room for what has arrived and is not yet handled; the bytes of it are bounded by [`crate::Limits`].
 const INBOX: usize = 16 << 10;
@@ -45,7 +45,7 @@ impl Replica {
         config.validate()?;
         let listener = listen(&config).await?;
         let data_dir = config.data_dir.clone();
-        let disk = blocking(move || FileDisk::open_dir(&data_dir)).await?;
+        let disk = blocking(move || Ok(FileDisk::open_dir(&data_dir)?)).await?;
         Self::assemble(config, disk, listener, machine).await
     }
 
@@ -84,7 +84,8 @@ impl Replica {
         let clock = Clock::start();
         let identity = Identity { cluster: config.cluster, node: config.node };
         let journal_config = JournalConfig { salt: random()?, ..JournalConfig::default() };
-        let (journal, mut groups) = blocking(move || Journal::open(disk, journal_config, identity)).await?;
+        let (journal, mut groups) =
+            blocking(move || Ok(Journal::open(disk, journal_config, identity)?)).await?;
         let recovered = groups.remove(&config.group).unwrap_or_default();
         refuse_strays(&groups, &config)?;
 
@@ -92,12 +93,15 @@ impl Replica {
         let shared = Arc::new(Shared::new(config.node, unknown(config.birth_members())));
         let thread = JournalThread::start(journal, Arc::clone(&shared))?;
         let links = links(&config);
-        let opened = open_node(&config, clock, &thread, recovered, wake(&inbox), &links, &shared, machine);
-        let node = match opened {
+        let outgoing_bytes = config.limits.outgoing_bytes;
+        let network =
+            PeerNetwork::new(config.node, config.group, outgoing_bytes, &links, Arc::clone(&shared));
+        let storage = thread.attach(config.group, recovered, wake(&inbox));
+        let node = match open_node(&config, clock, network, storage, machine).await {
             Ok(node) => node,
             Err(error) => {
                 // Nothing was promised yet: let go of the directory and say why.
-                drop(blocking(move || thread.close(Closing::Finish)).await);
+                drop(blocking(move || Ok(thread.close(Closing::Finish)?)).await);
                 return Err(error);
             }
         };
@@ -118,14 +122,13 @@ async fn listen<A: Runnable>(config: &ReplicaConfig<A>) -> Result<TcpListener, S
 }
 
 /// Runs what blocks on a thread for it.
-async fn blocking<T, F>(work: F) -> Result<T, StorageError>
+async fn blocking<T, F>(work: F) -> Result<T, StartError>
 where
     T: Send + 'static,
-    F: FnOnce() -> Result<T, StorageError> + Send + 'static,
+    F: FnOnce() -> Result<T, StartError> + Send + 'static,
 {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-        let (operation, place) = ("opening", "the journal".into());
-        Err(StorageError::Io { operation, place, cause: error.to_string() })
+        Err(StartError::System { operation: "finish the start", cause: error.to_string() })
     })
 }
 
@@ -175,15 +178,12 @@ fn links<A: Runnable>(config: &ReplicaConfig<A>) -> BTreeMap<NodeId, Arc<Link>> 
     peers.map(|(&node, &address)| (node, Arc::new(Link::new(node, address)))).collect()
 }
 
-#[expect(clippy::too_many_arguments, reason = "the one place where all parts of a node meet")]
-fn open_node<A: Runnable, M: StateMachine>(
+/// Restores the node; on a thread for it, since a long log takes its time.
+async fn open_node<A: Runnable, M: StateMachine + Send + 'static>(
     config: &ReplicaConfig<A>,
     clock: Clock,
-    thread: &JournalThread,
-    recovered: RecoveredRaw,
-    wake: Wake,
-    links: &BTreeMap<NodeId, Arc<Link>>,
-    shared: &Arc<Shared>,
+    network: PeerNetwork,
+    storage: WalStorage<A::Record>,
     machine: M,
 ) -> Result<LiveNode<A, M>, StartError> {
     let node_config = NodeConfig {
@@ -194,10 +194,7 @@ fn open_node<A: Runnable, M: StateMachine>(
         compact_after_bytes: config.compact_after_bytes,
         check_invariants: config.check_invariants,
     };
-    let storage = thread.attach(config.group, recovered, wake);
-    let outgoing_bytes = config.limits.outgoing_bytes;
-    let network = PeerNetwork::new(config.node, config.group, outgoing_bytes, links, Arc::clone(shared));
-    Ok(Node::open(node_config, clock.now(), network, storage, machine)?)
+    blocking(move || Ok(Node::open(node_config, clock.now(), network, storage, machine)?)).await
 }
 
 fn start_transport<A: Runnable>(
@@ -208,10 +205,12 @@ fn start_transport<A: Runnable>(
     shared: &Arc<Shared>,
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
+    // Several replicas may share a process: each line of the transport says whose it is.
+    let span = tracing::info_span!("transport", node = %config.node);
     for link in links.values() {
         let hello = Hello { cluster: config.cluster, from: config.node, to: link.peer };
         let (link, inbox, shared) = (Arc::clone(link), inbox.clone(), Arc::clone(shared));
-        tasks.spawn(Dialler { link, hello, inbox, shared }.run());
+        tasks.spawn(Dialler { link, hello, inbox, shared }.run().instrument(span.clone()));
     }
     let reception = Reception::<A> {
         cluster: config.cluster,
@@ -223,7 +222,7 @@ fn start_transport<A: Runnable>(
         inbox,
         shared: Arc::clone(shared),
     };
-    tasks.spawn(reception.run(listener));
+    tasks.spawn(reception.run(listener).instrument(span));
     tasks
 }
 
@@ -238,7 +237,7 @@ async fn supervise(
         core.await.unwrap_or_else(|error| StopReason::Failed(format!("a defect of the program: {error}")));
     transport.shutdown().await;
     let how = if reason == StopReason::Shutdown { Closing::Finish } else { Closing::Abandon };
-    let closed = blocking(move || thread.close(how)).await;
+    let closed = blocking(move || Ok(thread.close(how)?)).await;
     let reason = match (reason, closed) {
         (StopReason::Shutdown, Err(error)) => StopReason::Failed(error.to_string()),
         (reason, Ok(()) | Err(_)) => reason,

@@ -126,13 +126,10 @@ impl Member {
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, MemberError> {
     TcpListener::bind(address).await.map_err(|cause| {
-        let advice = match cause.kind() {
-            std::io::ErrorKind::AddrInUse => {
-                "another process has the port: stop it, or choose another one with --listen-client"
-            }
-            std::io::ErrorKind::AddrNotAvailable => "no interface of this machine has the address: choose one that it has",
-            std::io::ErrorKind::PermissionDenied => "the port is reserved: choose one above 1023",
-            _ => "choose another one with --listen-client",
+        let advice = if cause.kind() == std::io::ErrorKind::AddrInUse {
+            "another process has the port: stop it, or choose another one with --listen-client"
+        } else {
+            "choose an address of this machine and a port above 1023 with --listen-client"
         };
         MemberError::Listen { address, cause, advice }
     })

@@ -57,7 +57,14 @@ impl Replicated for Alone {
     fn status(&self) -> Status {
         let leader = self.check().is_ok().then_some(NodeId(7));
         let members = Members::of([NodeId(7)]);
-        Status { role: Role::Leader, leader, epoch: Epoch(3), decided: self.applied(), members, blocked: vec![] }
+        Status {
+            role: Role::Leader,
+            leader,
+            epoch: Epoch(3),
+            decided: self.applied(),
+            members,
+            blocked: vec![],
+        }
     }
 
     fn applied(&self) -> Slot {
@@ -146,10 +153,7 @@ async fn a_serializable_read_needs_nobody() {
     *service.group.broken.lock().unwrap() = Some(RequestError::NoLeader);
     let local = RangeRequest { serializable: true, ..get("a") };
     assert_eq!(service.kv.range(local.clone()).await.unwrap().into_inner().count, 1);
-    assert_eq!(
-        error(service.kv.range(get("a")).await),
-        (Code::Unavailable, "etcdserver: no leader".into())
-    );
+    assert_eq!(error(service.kv.range(get("a")).await), (Code::Unavailable, "etcdserver: no leader".into()));
     let read = |range| TxnRequest {
         success: vec![RequestOp { request: Some(Op::RequestRange(range)) }],
         ..TxnRequest::default()
@@ -212,13 +216,20 @@ async fn errors_of_the_store_have_their_established_texts() {
     let keep = PutRequest { ignore_value: true, ..put("missing", "") };
     assert_eq!(error(service.kv.put(keep).await), invalid("key not found"));
     let lease = PutRequest { lease: 5, ..put("a", "") };
-    assert_eq!(error(service.kv.put(lease).await), (Code::NotFound, "etcdserver: requested lease not found".into()));
+    assert_eq!(
+        error(service.kv.put(lease).await),
+        (Code::NotFound, "etcdserver: requested lease not found".into())
+    );
 }
 
 #[tokio::test]
 async fn what_is_too_large_is_refused_and_what_just_fits_is_not() {
     let mut service = serve().await;
-    let large = |bytes: usize| PutRequest { key: "k".into(), value: vec![b'v'; bytes].into(), ..PutRequest::default() };
+    let large = |bytes: usize| PutRequest {
+        key: "k".into(),
+        value: vec![b'v'; bytes].into(),
+        ..PutRequest::default()
+    };
     service.kv.put(large(MAX_REQUEST_BYTES - 100)).await.unwrap();
     let too_large = (Code::InvalidArgument, "etcdserver: request is too large".to_owned());
     assert_eq!(error(service.kv.put(large(MAX_REQUEST_BYTES)).await), too_large);

@@ -319,10 +319,8 @@ fn feed(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) {
 /// Sends the next append; if our log has forgotten what precedes it, turns to the snapshot and returns false.
 fn send_entries(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) -> bool {
     let Some(prev) = core.log.position(Slot(peer.next.0 - 1)) else {
-        if let Some(snapshot) = &core.snapshot {
-            peer.become_snapshot(snapshot.through, snapshot.members.clone(), snapshot.bytes.clone());
-            feed(peer, core, probe, out);
-        }
+        turn_to_snapshot(peer, core);
+        feed(peer, core, probe, out);
         return false;
     };
     let (max_entries, max_bytes) = (core.config.max_append_entries, core.config.max_append_bytes);
@@ -335,7 +333,8 @@ fn send_entries(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) -> 
         peer.next = last.next();
     }
     // A trial wants an answer even if there is nothing to append.
-    let probe = if is_probing || peer.probe_sent < probe { probe } else { 0 };
+    let is_due = (is_probing && entries.is_empty()) || peer.probe_sent < probe;
+    let probe = if is_due { probe } else { 0 };
     peer.probe_sent = peer.probe_sent.max(probe);
     peer.commit_sent = core.commit;
     let append = Append { term: core.term, prev, commit: core.commit, probe, entries };
@@ -343,6 +342,13 @@ fn send_entries(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) -> 
     // did not count, so they contradict nothing that we say later.
     out.send_early(peer.id, Message::Append(append));
     true
+}
+
+/// Our log has forgotten what the follower lacks. A log that forgot something has a snapshot of it.
+fn turn_to_snapshot(peer: &mut Progress, core: &Core) {
+    if let Some(snapshot) = &core.snapshot {
+        peer.become_snapshot(snapshot.through, snapshot.members.clone(), snapshot.bytes.clone());
+    }
 }
 
 fn send_empty(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) {
@@ -355,6 +361,9 @@ fn send_heartbeat(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) {
     if let progress::Mode::Snapshot(transfer) = &mut peer.mode {
         // Nothing arrived for a whole interval: the piece or its answer was lost.
         transfer.is_due |= !core::mem::take(&mut transfer.has_moved);
+    } else if core.log.position(Slot(peer.next.0 - 1)).is_none() {
+        // What is in flight may be lost, and cannot be sent again.
+        turn_to_snapshot(peer, core);
     }
     send_empty_behind(peer, core, probe, out);
 }

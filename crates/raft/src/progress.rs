@@ -67,7 +67,8 @@ impl Progress {
             mode: Mode::Probe { is_waiting: false },
             window: Window::new(),
             commit_sent: Slot::ZERO,
-            probe_sent: 0,
+            // The first probe is for heartbeats; no read waits for it.
+            probe_sent: 1,
             probe_echoed: 0,
             is_active: true,
         }

@@ -70,7 +70,6 @@ pub(crate) struct Snapshot {
 
 /// The part that a node plays.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one of it, and it changes once per election")]
 pub(crate) enum Role {
     Follower(Follower),
     /// Asks whether it would be elected.

@@ -12,6 +12,21 @@ use rand::{Rng, SeedableRng};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// `RAFT_MUTANT=VoteNotPersisted cargo test -p raft --features mutants --test schedules` must fail.
+#[cfg(feature = "mutants")]
+fn mutant() -> Option<raft::Mutant> {
+    use raft::Mutant::*;
+    let name = std::env::var("RAFT_MUTANT").ok()?;
+    let all = [
+        VoteNotPersisted,
+        CommitOldTermByCounting,
+        AckBeforeDurable,
+        HeartbeatClearsVote,
+        TruncateWithoutConflict,
+    ];
+    Some(all.into_iter().find(|mutant| format!("{mutant:?}") == name).expect("the name of a mutant"))
+}
+
 struct Schedule {
     cluster: Cluster,
     rng: ChaCha8Rng,
@@ -32,9 +47,13 @@ impl Schedule {
         let mut config = Config { eager_commit: rng.next_u64() % 2 == 0, ..Config::default() };
         if rng.next_u64() % 2 == 0 {
             config.max_in_flight_appends = 2;
-            config.max_append_entries = 3;
+            config.max_append_entries = 1 + (rng.next_u64() % 3) as usize;
         }
         config.stable_leadership = rng.next_u64() % 4 != 0;
+        #[cfg(feature = "mutants")]
+        {
+            config.mutant = mutant();
+        }
         config.snapshot_chunk_bytes = 40;
         config.retained_entries = (rng.next_u64() % 6) as usize;
         let mut cluster = Cluster::with(size, config, true, seed);
@@ -216,7 +235,8 @@ impl Schedule {
         assert!(decided > Slot::ZERO && decided >= self.highest);
         let peers: Vec<_> = self.cluster.nodes[&leader].algorithm().peers().collect();
         for node in self.cluster.nodes.values() {
-            assert_eq!(node.status().decided, decided, "{} lags behind {leader}: {peers:?}", node.id());
+            let algorithm = node.algorithm();
+            assert_eq!(node.status().decided, decided, "{leader} leads {peers:?}; behind is {algorithm:?}");
             assert_eq!(node.applied(), decided);
             assert_eq!(node.machine(), self.cluster.nodes[&leader].machine());
         }

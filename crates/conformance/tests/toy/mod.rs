@@ -18,38 +18,38 @@ const LEADER: NodeId = NodeId(1);
 const MAX_BATCH: usize = 64;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Flaw {
+pub(crate) enum Flaw {
     #[default]
     None,
-    /// The leader decides as soon as its own disk has the entry.
-    DecideAlone,
     /// A follower acknowledges before its disk has the entry.
-    AckBeforeDurable,
-    /// A follower takes an entry that does not follow on its last.
-    AcceptGaps,
+    AckEarly,
+    /// The same, and it takes entries that do not follow on its last.
+    AckEarlyAndAcceptGaps,
     /// Each node decides its own name in place of what was proposed.
     DecideOwn,
     /// Followers never answer.
     Mute,
-    /// A fifth of all decisions take effect twice.
+    /// The leader sends an entry of each batch twice.
     Repeat,
     /// A follower calls itself leader.
     TwoLeaders,
+    /// A node believes that more is durable than there is.
+    BrokenInvariant,
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct Config {
-    pub flaw: Flaw,
+pub(crate) struct Config {
+    pub(crate) flaw: Flaw,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Entry {
+pub(crate) struct Entry {
     id: ProposalId,
     payload: Bytes,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Message {
+pub(crate) enum Message {
     /// Entries behind the first `after`, and how many are decided.
     Append { after: u64, entries: Vec<Entry>, decided: u64 },
     /// This many entries are on my disk.
@@ -57,11 +57,11 @@ pub enum Message {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Timer {
+pub(crate) enum Timer {
     Retransmit,
 }
 
-pub struct Toy {
+pub(crate) struct Toy {
     id: NodeId,
     members: Members,
     flaw: Flaw,
@@ -99,7 +99,8 @@ impl ConsensusAlgorithm for Toy {
 
     fn restore(boot: Boot<Self>, out: &mut Out<Self>) -> Self {
         out.set_timer(Timer::Retransmit, boot.now + RETRANSMIT);
-        let durable = boot.records.len() as u64;
+        let broken = boot.config.flaw == Flaw::BrokenInvariant;
+        let durable = boot.records.len() as u64 + u64::from(broken);
         Self {
             id: boot.id,
             members: boot.members,
@@ -153,7 +154,7 @@ impl ConsensusAlgorithm for Toy {
         let mut lengths: Vec<u64> =
             self.members.others(self.id).map(|node| self.have.get(&node).copied().unwrap_or(0)).collect();
         lengths.push(self.durable);
-        let needed = if self.flaw == Flaw::DecideAlone { 1 } else { quorum::majority(lengths.len()) };
+        let needed = quorum::majority(lengths.len());
         let reached = quorum::reached_by(&mut lengths, needed).unwrap_or(0);
         self.decide_through(reached, out);
         self.retransmit(out);
@@ -192,7 +193,7 @@ impl Toy {
         out: &mut Out<Self>,
     ) {
         let gap = after > self.log.len() as u64;
-        if !gap || self.flaw == Flaw::AcceptGaps {
+        if !gap || self.flaw == Flaw::AckEarlyAndAcceptGaps {
             let known = (self.log.len() as u64).saturating_sub(after);
             for entry in entries.into_iter().skip(usize::try_from(known).unwrap_or(usize::MAX)) {
                 self.append(entry, out);
@@ -203,7 +204,7 @@ impl Toy {
         }
         let length = self.log.len() as u64;
         self.decide_through(decided.min(length), out);
-        if self.flaw == Flaw::AckBeforeDurable {
+        if matches!(self.flaw, Flaw::AckEarly | Flaw::AckEarlyAndAcceptGaps) {
             out.send_early(from, Message::Have { length });
         } else {
             out.send(from, Message::Have { length });

@@ -492,7 +492,7 @@ where
     fn carry_out(&mut self, now: Time) -> Result<(), NodeError> {
         while !self.out.is_empty() {
             let mut effects = core::mem::take(&mut self.scratch);
-            effects.extend(self.out.drain());
+            self.out.swap(&mut effects);
             for effect in effects.drain(..) {
                 self.carry_out_one(now, effect)?;
             }
@@ -537,7 +537,7 @@ where
             Effect::Install { through, snapshot, after } => {
                 self.hand_over(Handover::Install { through, snapshot }, after)?;
             }
-            Effect::Members(members) => self.members = Some(members),
+            Effect::Members(members) => self.members = Some(*members),
             Effect::Accuse { peer, offence } => self.accuse(peer, offence),
         }
         Ok(())

@@ -10,6 +10,9 @@ use core::time::Duration;
 /// How long a client waits before it tries again, if it has no hint.
 const RETRY_PAUSE: Duration = Duration::from_millis(5);
 
+/// How many times its first patience a client has at most.
+const MAX_BACK_OFF: u64 = 8;
+
 impl<A: ConsensusAlgorithm> World<A> {
     pub(super) fn add_clients(&mut self) {
         for number in 0..self.plan.workload.clients {
@@ -106,7 +109,9 @@ impl<A: ConsensusAlgorithm> World<A> {
         if let Some(delay) = self.client_link() {
             self.plan_in(delay, Happening::Arrive { node: target, ticket, request });
         }
-        self.plan_in(self.plan.workload.timeout, Happening::ClientTimeout { ticket });
+        // Without a back-off, clients that are impatient and many keep a slow group busy with retries for ever.
+        let patience = u32::try_from(ticket.attempt.clamp(1, MAX_BACK_OFF)).unwrap_or(1);
+        self.plan_in(self.plan.workload.timeout * patience, Happening::ClientTimeout { ticket });
     }
 
     /// How long a message between client and node takes; `None` if it is lost. Partitions do not cut clients off.

@@ -70,7 +70,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             client.completed = 0;
         }
         let timeout = self.plan.workload.timeout;
-        let bound = self.patience + timeout * 4 + self.plan.workload.think * 4;
+        let bound = self.patience + timeout * 16 + self.plan.workload.think * 4;
         let served = |world: &Self| world.clients.iter().all(|client| client.completed >= CALM_OPERATIONS);
         if !self.run_while(bound, |world| !served(world)) {
             let starving: Vec<u32> = self
@@ -88,7 +88,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     /// Clients finish what they began; then every live node must hold everything that was ever decided.
     pub fn expect_everything(&mut self) {
         self.busy = false;
-        let bound = self.patience + self.plan.workload.timeout * 4;
+        let bound = self.patience + self.plan.workload.timeout * 16;
         let idle = |world: &Self| world.clients.iter().all(|client| client.errand.is_none());
         if !self.run_while(bound, |world| !idle(world)) {
             let detail = format!("clients still wait after {bound:?}: {}", self.why_not());

@@ -58,7 +58,8 @@ impl Endpoints {
         let mut last = None;
         for endpoint in &self.endpoints {
             let url = if endpoint.contains("://") { endpoint.clone() } else { format!("http://{endpoint}") };
-            let endpoint = Endpoint::from_shared(url).with_context(|| format!("{endpoint:?} is no HOST:PORT"))?;
+            let endpoint =
+                Endpoint::from_shared(url).with_context(|| format!("{endpoint:?} is no HOST:PORT"))?;
             match endpoint.connect_timeout(CONNECT_TIMEOUT).connect().await {
                 Ok(channel) => return Ok(KvClient::new(channel)),
                 Err(error) => last = Some(error),
@@ -99,7 +100,8 @@ impl Get {
             serializable: self.serializable,
             ..RangeRequest::default()
         };
-        let response = self.endpoints.connect().await?.range(request).await.map_err(|status| refused(&status))?;
+        let response =
+            self.endpoints.connect().await?.range(request).await.map_err(|status| refused(&status))?;
         let mut out = std::io::stdout().lock();
         for kv in response.into_inner().kvs {
             for part in [&kv.key, &kv.value] {

@@ -41,7 +41,8 @@ impl Dev {
         let mut members = Vec::new();
         for config in self.configs(&data)? {
             let node = config.replica.node.0;
-            members.push(Member::start(config).await.with_context(|| format!("replica {node} does not start"))?);
+            members
+                .push(Member::start(config).await.with_context(|| format!("replica {node} does not start"))?);
         }
         await_leader(&members).await?;
         self.announce(&members, &data);
@@ -57,9 +58,11 @@ impl Dev {
     }
 
     fn configs(&self, data: &Path) -> anyhow::Result<Vec<MemberConfig>> {
-        let peers: BTreeMap<NodeId, SocketAddr> = (1..).map(NodeId).zip(free_addresses(self.replicas)?).collect();
-        let clients: BTreeMap<NodeId, SocketAddr> =
-            (1..=self.replicas).map(|id| Ok((NodeId(id), self.client_address(id)?))).collect::<anyhow::Result<_>>()?;
+        let peers: BTreeMap<NodeId, SocketAddr> =
+            (1..).map(NodeId).zip(free_addresses(self.replicas)?).collect();
+        let clients: BTreeMap<NodeId, SocketAddr> = (1..=self.replicas)
+            .map(|id| Ok((NodeId(id), self.client_address(id)?)))
+            .collect::<anyhow::Result<_>>()?;
         let configs = peers.iter().map(|(&node, &listen_peer)| MemberConfig {
             profile: self.member.profile,
             replica: ReplicaOptions {
@@ -91,13 +94,18 @@ impl Dev {
             u16::try_from(id - 1).ok().and_then(|further| first.checked_add(further))
         };
         let port = port.with_context(|| {
-            format!("--listen-client {}: no {} ports follow; choose a lower one", self.listen_client, self.replicas - 1)
+            format!(
+                "--listen-client {}: no {} ports follow; choose a lower one",
+                self.listen_client,
+                self.replicas - 1
+            )
         })?;
         Ok(SocketAddr::new(self.listen_client.ip(), port))
     }
 
     fn announce(&self, members: &[Member], data: &Path) {
-        let endpoints: Vec<String> = members.iter().map(|member| member.client_address().to_string()).collect();
+        let endpoints: Vec<String> =
+            members.iter().map(|member| member.client_address().to_string()).collect();
         let endpoints = endpoints.join(",");
         let kept = if self.data.is_some() { "kept" } else { "removed at the end; keep it with --data DIR" };
         println!("kvstore: {} replicas are ready at {endpoints}", members.len());

@@ -13,7 +13,11 @@ const DEFAULT_CLIENT: &str = "127.0.0.1:2379";
 
 /// A replicated key-value store that speaks the etcd v3 API.
 #[derive(Parser)]
-#[command(version, about, after_help = "Log lines go to stderr; KVSTORE_LOG=info (or debug, or a filter) shows more of them.")]
+#[command(
+    version,
+    about,
+    after_help = "Log lines go to stderr; KVSTORE_LOG=info (or debug, or a filter) shows more of them."
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -80,7 +84,8 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     if let Ok(address) = text.parse() {
         return Ok(address);
     }
-    let mut found = text.to_socket_addrs().map_err(|error| format!("{error}; give HOST:PORT, as in 127.0.0.1:2379"))?;
+    let mut found =
+        text.to_socket_addrs().map_err(|error| format!("{error}; give HOST:PORT, as in 127.0.0.1:2379"))?;
     found.next().ok_or_else(|| "the name has no address".to_owned())
 }
 

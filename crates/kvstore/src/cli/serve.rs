@@ -42,7 +42,11 @@ fn peer(text: &str) -> Result<(u64, SocketAddr), String> {
 
 fn client_url(text: &str) -> Result<(u64, String), String> {
     let (id, url) = numbered(text)?;
-    if url.starts_with("http://") { Ok((id, url.to_owned())) } else { Err("give a URL, as in 1=http://127.0.0.1:2379".into()) }
+    if url.starts_with("http://") {
+        Ok((id, url.to_owned()))
+    } else {
+        Err("give a URL, as in 1=http://127.0.0.1:2379".into())
+    }
 }
 
 impl Serve {
@@ -50,9 +54,13 @@ impl Serve {
         let config = self.config()?;
         let data = config.replica.data_dir.display().to_string();
         let (id, peers) = (config.replica.node.0, config.replica.listen_peer);
-        let mut member =
-            Member::start(config).await.with_context(|| format!("member {id} does not start (data in {data})"))?;
-        println!("kvstore: member {id} is ready: clients at http://{}, peers at {peers}, data in {data}", member.client_address());
+        let mut member = Member::start(config)
+            .await
+            .with_context(|| format!("member {id} does not start (data in {data})"))?;
+        println!(
+            "kvstore: member {id} is ready: clients at http://{}, peers at {peers}, data in {data}",
+            member.client_address()
+        );
         tokio::select! {
             reason = member.failed() => anyhow::bail!("member {id} has stopped: {reason}"),
             wish = interrupted() => wish?,

@@ -1,5 +1,5 @@
 //! Random requests, and a model of the store that keeps nothing but a list of all writes ever made.
-#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(dead_code, clippy::wildcard_enum_match_arm, reason = "each test binary uses its part")]
 
 use bytes::Bytes;
 use kvstore::command::{Command, Reply};

@@ -1,0 +1,38 @@
+//! A bounded run of the suite on Raft, for every `cargo test`; `cargo xtask conformance` runs thousands.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use conformance::{Options, check, run_seed, subjects};
+
+#[test]
+fn raft_keeps_its_promises() {
+    let report = check(&Options::<raft::Raft> {
+        seeds: 1_000_000..1_000_150,
+        jobs: 2,
+        replay: "cargo xtask sim --algorithm raft --seed".into(),
+        tune: &subjects::raft,
+    })
+    .unwrap();
+    assert_eq!(report.failed(), 0, "{report}");
+    let counts = report.counts;
+    let happened = [
+        counts.lost,
+        counts.duplicated,
+        counts.partitions,
+        counts.crashes,
+        counts.power_losses,
+        counts.installs,
+        counts.unknown,
+    ];
+    assert!(happened.iter().all(|&count| count > 10), "runs without faults prove nothing: {report}");
+    assert!(counts.leaderships > report.runs, "leaders must change: {report}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    for seed in 0..10 {
+        let run = || run_seed::<raft::Raft>(seed, &subjects::raft, true).unwrap();
+        let (first, second) = (run(), run());
+        assert_eq!(first.lines, second.lines);
+        assert_eq!(first.hash, second.hash);
+    }
+}

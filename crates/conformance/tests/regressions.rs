@@ -1,0 +1,28 @@
+//! Seeds that once found a defect, each with its incident. They run in every `cargo test`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use conformance::{run_seed, subjects};
+
+/// What a seed means may change with the simulator; the incident stays, and the seed costs nothing.
+const RAFT: &[(u64, &str)] = &[
+    (
+        25,
+        "A follower was fed an old snapshot for ever: it had all of the transfer, but the leader had compacted on \
+         meanwhile, and took its acknowledgement for too little.",
+    ),
+    (
+        469,
+        "A follower was never fed again: its window was full of lost appends when the leader compacted past them, \
+         and heartbeats behind slot zero were accepted instead of refused.",
+    ),
+    (218, "As 469, with a follower that had crashed."),
+    (6, "As 469, with one node lost for good, so that no client was served any more."),
+];
+
+#[test]
+fn raft_passes_where_it_once_failed() {
+    for (seed, incident) in RAFT {
+        let report = run_seed::<raft::Raft>(*seed, &subjects::raft, false).unwrap();
+        assert_eq!(report.failure, None, "seed {seed} fails again; then it was: {incident}");
+    }
+}

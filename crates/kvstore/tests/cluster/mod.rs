@@ -1,0 +1,173 @@
+//! Real `kvstore serve` processes on free loopback ports and a temporary directory.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use kvstore::proto::etcdserverpb::StatusRequest;
+use kvstore::proto::etcdserverpb::maintenance_client::MaintenanceClient;
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+pub(crate) const KVSTORE: &str = env!("CARGO_BIN_EXE_kvstore");
+
+/// `count` ports that are free at the moment.
+pub(crate) fn free_ports(count: usize) -> Vec<u16> {
+    let held: Vec<_> = (0..count).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    held.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
+}
+
+pub(crate) struct Cluster {
+    directory: tempfile::TempDir,
+    peers: Vec<u16>,
+    clients: Vec<u16>,
+    flags: Vec<String>,
+    members: Vec<Option<Child>>,
+}
+
+impl Cluster {
+    /// Members that are not running yet.
+    pub(crate) fn new(count: usize, flags: &[&str]) -> Self {
+        let mut ports = free_ports(2 * count);
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+            clients: ports.split_off(count),
+            peers: ports,
+            flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
+            members: (0..count).map(|_| None).collect(),
+        }
+    }
+
+    pub(crate) fn start_all(&mut self) {
+        // All processes first: none waits for the others before it is ready.
+        for index in 0..self.members.len() {
+            self.spawn(index);
+        }
+        for index in 0..self.members.len() {
+            self.await_ready(index);
+        }
+    }
+
+    pub(crate) fn start(&mut self, index: usize) {
+        self.spawn(index);
+        self.await_ready(index);
+    }
+
+    pub(crate) fn data(&self, index: usize) -> PathBuf {
+        self.directory.path().join((index + 1).to_string())
+    }
+
+    /// The command that runs a member.
+    pub(crate) fn command(&self, index: usize) -> Command {
+        let peers: Vec<_> =
+            self.peers.iter().enumerate().map(|(i, port)| format!("{}=127.0.0.1:{port}", i + 1)).collect();
+        let mut command = Command::new(KVSTORE);
+        command
+            .args(["serve", "--id", &(index + 1).to_string(), "--peers", &peers.join(",")])
+            .args(["--listen-client", &self.endpoint(index)])
+            .arg("--data")
+            .arg(self.data(index))
+            .args(&self.flags);
+        command
+    }
+
+    fn spawn(&mut self, index: usize) {
+        let log = std::fs::File::options().create(true).append(true).open(self.log_path(index)).unwrap();
+        let child = self.command(index).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        self.members[index] = Some(child);
+    }
+
+    fn await_ready(&mut self, index: usize) {
+        let child = self.members[index].as_mut().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.contains(" is ready: "), "member {} says {line:?}\n{}", index + 1, self.log(index));
+    }
+
+    fn log_path(&self, index: usize) -> PathBuf {
+        self.directory.path().join(format!("log-{}", index + 1))
+    }
+
+    pub(crate) fn log(&self, index: usize) -> String {
+        let mut text = String::new();
+        std::fs::File::open(self.log_path(index)).unwrap().read_to_string(&mut text).unwrap();
+        text
+    }
+
+    pub(crate) fn endpoint(&self, index: usize) -> String {
+        format!("127.0.0.1:{}", self.clients[index])
+    }
+
+    pub(crate) fn urls(&self) -> Vec<String> {
+        (0..self.clients.len()).map(|index| format!("http://{}", self.endpoint(index))).collect()
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self, index: usize) {
+        if let Some(mut child) = self.members[index].take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// `kill -9` for all, before any of them is waited for.
+    pub(crate) fn kill_all(&mut self) {
+        for child in self.members.iter_mut().flatten() {
+            child.kill().unwrap();
+        }
+        for index in 0..self.members.len() {
+            self.kill(index);
+        }
+    }
+
+    /// `kill -TERM`, and how the process ends.
+    pub(crate) fn terminate(&mut self, index: usize) -> std::process::ExitStatus {
+        let mut child = self.members[index].take().unwrap();
+        assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+        child.wait().unwrap()
+    }
+
+    /// The member that all running members take for the leader.
+    pub(crate) async fn leader(&self) -> usize {
+        let begin = Instant::now();
+        loop {
+            let mut leaders = Vec::new();
+            for (index, url) in self.urls().into_iter().enumerate() {
+                if self.members[index].is_some()
+                    && let Ok(mut client) = MaintenanceClient::connect(url).await
+                    && let Ok(status) = client.status(StatusRequest {}).await
+                {
+                    leaders.push(status.into_inner().leader);
+                }
+            }
+            leaders.dedup();
+            if let [leader] = leaders[..]
+                && leader > 0
+            {
+                return usize::try_from(leader).unwrap() - 1;
+            }
+            assert!(begin.elapsed() < Duration::from_secs(20), "no leader: {leaders:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.kill_all();
+    }
+}
+
+/// Runs a command that is expected to end by itself.
+pub(crate) fn finished(command: &mut Command) -> Output {
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let begin = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if begin.elapsed() > Duration::from_secs(20) {
+            child.kill().unwrap();
+            panic!("{command:?} does not end");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.wait_with_output().unwrap()
+}

@@ -1,0 +1,155 @@
+//! `kill -9` under load from clients that remember every acknowledgement.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
+
+mod cluster;
+
+use cluster::Cluster;
+use kvstore::proto::etcdserverpb::kv_client::KvClient;
+use kvstore::proto::etcdserverpb::maintenance_client::MaintenanceClient;
+use kvstore::proto::etcdserverpb::{HashKvRequest, PutRequest, RangeRequest};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+
+const ELECTION_TIMEOUT: Duration = Duration::from_millis(500);
+/// What a client may need beside the two election timeouts to find a member that lives and to ask again.
+const RETRY_SLACK: Duration = Duration::from_millis(300);
+const CLIENTS: usize = 12;
+
+/// A write that was acknowledged.
+struct Acknowledged {
+    key: String,
+    value: String,
+    revision: i64,
+    asked: Instant,
+    answered: Instant,
+}
+
+struct Load {
+    stop: Arc<AtomicBool>,
+    clients: Vec<JoinHandle<Vec<Acknowledged>>>,
+}
+
+impl Load {
+    fn start(phase: &'static str, urls: &[String]) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let clients = (0..CLIENTS)
+            .map(|number| {
+                tokio::spawn(client(format!("{phase}/{number}"), urls.to_vec(), number, Arc::clone(&stop)))
+            })
+            .collect();
+        Self { stop, clients }
+    }
+
+    async fn finish(self) -> Vec<Acknowledged> {
+        self.stop.store(true, Relaxed);
+        let mut all = Vec::new();
+        for client in self.clients {
+            let acknowledged = client.await.unwrap();
+            let in_order = acknowledged.windows(2).all(|pair| pair[0].revision < pair[1].revision);
+            assert!(in_order, "a later write was acknowledged at an earlier revision");
+            all.extend(acknowledged);
+        }
+        all
+    }
+}
+
+/// Writes one key after the other; after an error it turns to the next member. What was not acknowledged is not tried again.
+async fn client(name: String, urls: Vec<String>, mut at: usize, stop: Arc<AtomicBool>) -> Vec<Acknowledged> {
+    let mut acknowledged = Vec::new();
+    let mut number = 0;
+    while !stop.load(Relaxed) {
+        at += 1;
+        let Ok(mut kv) = KvClient::connect(urls[at % urls.len()].clone()).await else {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            continue;
+        };
+        while !stop.load(Relaxed) {
+            number += 1;
+            let (key, value) = (format!("{name}/{number}"), format!("value {number} of {name}"));
+            let request =
+                PutRequest { key: key.clone().into(), value: value.clone().into(), ..PutRequest::default() };
+            let asked = Instant::now();
+            let Ok(reply) = kv.put(request).await else { break };
+            let revision = reply.into_inner().header.unwrap().revision;
+            acknowledged.push(Acknowledged { key, value, revision, asked, answered: Instant::now() });
+        }
+    }
+    acknowledged
+}
+
+/// Each member must have every acknowledged write, as it was acknowledged.
+async fn check(cluster: &Cluster, acknowledged: &[Acknowledged]) {
+    let mut digests = Vec::new();
+    let mut revision = 0;
+    for url in cluster.urls() {
+        let channel = tonic::transport::Channel::from_shared(url.clone()).unwrap().connect().await.unwrap();
+        let mut kv = KvClient::new(channel.clone()).max_decoding_message_size(256 << 20);
+        let everything = RangeRequest { key: "\0".into(), range_end: "\0".into(), ..RangeRequest::default() };
+        let found = kv.range(everything).await.unwrap().into_inner();
+        for write in acknowledged {
+            let place = found.kvs.binary_search_by(|kv| kv.key.as_ref().cmp(write.key.as_bytes()));
+            let Ok(place) = place else {
+                panic!("{url} lost {}, acknowledged at {}", write.key, write.revision)
+            };
+            let kv = &found.kvs[place];
+            assert_eq!(
+                (&kv.value[..], kv.mod_revision),
+                (write.value.as_bytes(), write.revision),
+                "{}",
+                write.key
+            );
+        }
+        // Nobody writes any more: all members answer for the same revision.
+        revision = found.header.unwrap().revision.max(revision);
+        let hash =
+            MaintenanceClient::new(channel).hash_kv(HashKvRequest { revision }).await.unwrap().into_inner();
+        digests.push(hash.hash);
+    }
+    digests.dedup();
+    assert_eq!(digests.len(), 1, "the members differ");
+}
+
+fn gap(writes: &[Acknowledged], killed: Instant) -> Duration {
+    let after = writes.iter().filter(|write| write.asked >= killed);
+    after.map(|write| write.answered).min().expect("service resumes") - killed
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acknowledged_is_lost() {
+    let election_timeout = ELECTION_TIMEOUT.as_millis().to_string();
+    let flags = ["--election-timeout-ms", &election_timeout, "--heartbeat-interval-ms", "50"];
+    let mut cluster = Cluster::new(3, &flags);
+    cluster.start_all();
+    let leader = cluster.leader().await;
+
+    let load = Load::start("leader", &cluster.urls());
+    tokio::time::sleep(Duration::from_millis(1000)).await;
+    let killed = Instant::now();
+    cluster.kill(leader);
+    tokio::time::sleep(4 * ELECTION_TIMEOUT).await;
+    let mut acknowledged = load.finish().await;
+    let gap = gap(&acknowledged, killed);
+    println!("leader killed after {} writes; service resumed after {gap:?}", acknowledged.len());
+    assert!(
+        acknowledged.iter().filter(|write| write.answered < killed).count() > 100,
+        "no load before the kill"
+    );
+    assert!(gap <= 2 * ELECTION_TIMEOUT + RETRY_SLACK, "service resumed only after {gap:?}");
+    cluster.start(leader);
+    check(&cluster, &acknowledged).await;
+
+    let load = Load::start("all", &cluster.urls());
+    tokio::time::sleep(Duration::from_millis(1000)).await;
+    cluster.kill_all();
+    let before = acknowledged.len();
+    acknowledged.extend(load.finish().await);
+    println!("all killed after {} more writes", acknowledged.len() - before);
+    assert!(acknowledged.len() > before + 100, "no load before the kill");
+    cluster.start_all();
+    check(&cluster, &acknowledged).await;
+    for index in 0..3 {
+        assert!(!cluster.log(index).contains("panicked"), "{}", cluster.log(index));
+    }
+}
