@@ -46,6 +46,7 @@ impl Raft {
         self.role = Role::PreCandidate(candidate);
         self.core.arm_retry(now, out);
         self.ask_for_votes(now, out);
+        // [R29] A single node is its own quorum.
         self.count_pre_votes(now, out);
     }
 

@@ -168,9 +168,11 @@ impl Log {
             return None;
         }
         // What is asked for is nearly always among the newest: a search over the whole log would miss every cache.
-        let recent = self.batches.iter().enumerate().rev().take(RECENT_BATCHES);
-        if let Some((index, _)) = recent.into_iter().find(|(_, batch)| batch.first <= slot) {
-            return Some(index);
+        let newest = self.batches.len();
+        for index in (newest.saturating_sub(RECENT_BATCHES)..newest).rev() {
+            if self.batches.get(index)?.first <= slot {
+                return Some(index);
+            }
         }
         self.batches.partition_point(|batch| batch.first <= slot).checked_sub(1)
     }

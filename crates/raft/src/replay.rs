@@ -82,14 +82,83 @@ pub(crate) fn replay(
 impl Core {
     /// The records that bring this state back, beside the snapshot. [R25]
     pub(crate) fn records(&self) -> Vec<Record> {
-        let mut records = Vec::new();
-        if let Some(snapshot) = &self.snapshot {
-            let (through, members) = (snapshot.through, Box::new(snapshot.members.clone()));
-            records.push(Record::Snapshot { through, members, base: self.log.base() });
+        records(self.term, self.vote, &self.log, self.snapshot.as_ref())
+    }
+}
+
+fn records(term: Epoch, vote: Option<NodeId>, log: &Log, snapshot: Option<&Snapshot>) -> Vec<Record> {
+    let head = snapshot.map(|snapshot| {
+        let (through, members) = (snapshot.through, Box::new(snapshot.members.clone()));
+        Record::Snapshot { through, members, base: log.base() }
+    });
+    let batches = log.batches().map(|(first, entries)| Record::Entries { first, entries: entries.clone() });
+    head.into_iter().chain([Record::Vote { term, vote }]).chain(batches).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::{Content, Entries, Entry};
+    use quickcheck::quickcheck;
+    use std::vec;
+
+    fn entries(term: u64, count: u64) -> Entries {
+        (0..count).map(|_| Entry { term: Epoch(term), content: Content::Noop }).collect()
+    }
+
+    quickcheck! {
+        // tests [R25]
+        fn replaying_the_records_of_a_state_gives_the_state(history: Vec<(u8, u8)>) -> bool {
+            // A model: the terms of the log, cut and appended to at random, each time in a later term.
+            let mut model: Vec<u64> = vec![];
+            let mut written = vec![];
+            for (turn, (cut, count)) in history.iter().enumerate() {
+                let term = turn as u64 + 1;
+                let keep = model.len() - usize::from(*cut) % (model.len() + 1);
+                let count = u64::from(count % 4) + 1;
+                written.push(Record::Vote { term: Epoch(term), vote: Some(NodeId(u64::from(*cut) + 1)) });
+                written.push(Record::Entries { first: Slot(keep as u64 + 1), entries: entries(term, count) });
+                model.truncate(keep);
+                model.extend((0..count).map(|_| term));
+            }
+            let members = Members::of([NodeId(1)]);
+            let Ok(state) = replay(members.clone(), None, written) else { return false };
+            state.log.assert_invariants();
+            let is_model = state.log.last().slot.0 == model.len() as u64
+                && (1..).zip(&model).all(|(slot, &term)| state.log.term(Slot(slot)) == Some(Epoch(term)));
+            // Cut in the middle, as compaction does, and brought back from the records of that.
+            let mut cut = state.clone();
+            let snapshot = state.log.position(Slot(model.len() as u64 / 2)).filter(|place| place.slot > Slot::ZERO);
+            cut.snapshot = snapshot.map(|through| {
+                cut.log.forget_through(Slot(through.slot.0 / 2));
+                Snapshot { through, members: members.clone(), bytes: Bytes::new() }
+            });
+            let records_of_it = records(cut.term, cut.vote, &cut.log, cut.snapshot.as_ref());
+            let on_disk = snapshot.map(|through| (through.slot, Bytes::new()));
+            let Ok(again) = replay(members, on_disk, records_of_it.clone()) else { return false };
+            again.log.assert_invariants();
+            let same = records(again.term, again.vote, &again.log, again.snapshot.as_ref()) == records_of_it;
+            is_model && same && again.log.last() == state.log.last()
         }
-        records.push(Record::Vote { term: self.term, vote: self.vote });
-        let batches = self.log.batches();
-        records.extend(batches.map(|(first, entries)| Record::Entries { first, entries: entries.clone() }));
-        records
+    }
+
+    // tests [R25]
+    #[test]
+    fn records_that_do_not_fit_are_refused() {
+        let vote = |term| Record::Vote { term: Epoch(term), vote: None };
+        let append = |first, term| Record::Entries { first: Slot(first), entries: entries(term, 2) };
+        let refused = [
+            vec![vote(2), append(2, 1)],
+            vec![vote(2), append(1, 1), append(4, 1)],
+            vec![vote(2), vote(1)],
+            vec![vote(2), append(1, 2), append(3, 1)],
+            vec![vote(1), append(1, 2)],
+            vec![vote(1), Record::Entries { first: Slot(0), entries: entries(1, 1) }],
+        ];
+        for records in refused {
+            assert!(replay(Members::of([NodeId(1)]), None, records.clone()).is_err(), "{records:?}");
+        }
+        let unknown = Some((Slot(3), Bytes::new()));
+        assert!(replay(Members::of([NodeId(1)]), unknown, vec![vote(1)]).is_err());
     }
 }
