@@ -79,7 +79,7 @@ pub(crate) fn run(rounds: &Rounds, options: &Options) -> Result<serde_json::Valu
         Some(directory) => directory.clone(),
         None => servers::target_directory()?.join("bench-data"),
     };
-    let appends_per_s = disk::durable_appends_per_s(&root, options.value as usize)?;
+    let writes_per_s = disk::durable_writes_per_s(&root, options.value as usize)?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let measured = LocalSet::new().block_on(&runtime, async {
         let mut terminate = signal(SignalKind::terminate())?;
@@ -89,10 +89,10 @@ pub(crate) fn run(rounds: &Rounds, options: &Options) -> Result<serde_json::Valu
             _ = terminate.recv() => bail!("terminated"),
         }
     })?;
-    print_heading(rounds, options, &root, appends_per_s);
+    print_heading(rounds, options, &root, writes_per_s);
     print_loads(&measured);
     print_rest(&measured, options);
-    Ok(serde_json::json!({ "disk_durable_appends_per_s": appends_per_s, "servers": measured }))
+    Ok(serde_json::json!({ "disk_durable_writes_per_s": writes_per_s, "servers": measured }))
 }
 
 async fn all(servers: &[Server], root: &Path, rounds: &Rounds, options: &Options) -> Result<Vec<Measured>> {
@@ -168,7 +168,7 @@ fn median(line: &LoadRounds, value: fn(&Sample) -> f64) -> f64 {
     Spread::of(&line.rounds.iter().map(value).collect::<Vec<f64>>()).median
 }
 
-fn print_heading(rounds: &Rounds, options: &Options, root: &Path, appends_per_s: f64) {
+fn print_heading(rounds: &Rounds, options: &Options, root: &Path, writes_per_s: f64) {
     println!(
         "\nServers: n = 3 processes on this machine, fsync on a majority before each acknowledgement, {} B values, 10,000 keys,",
         options.value
@@ -184,11 +184,11 @@ fn print_heading(rounds: &Rounds, options: &Options, root: &Path, appends_per_s:
         root.display()
     );
     println!(
-        "The disk alone: {} durable appends of {} B per s, one after the other.",
-        number(appends_per_s, 0),
+        "The disk alone: {} durable writes of {} B per s, one after the other, in a file of zeros.",
+        number(writes_per_s, 0),
         options.value
     );
-    if let Some(doubt) = disk::doubt(appends_per_s) {
+    if let Some(doubt) = disk::doubt(writes_per_s) {
         println!("{doubt}");
     }
 }
