@@ -165,7 +165,7 @@ impl Drop for Cluster {
             let _ = member.child.kill();
             let _ = member.child.wait();
         }
-        if std::env::var_os("BENCH_KEEP").is_none() {
+        if std::env::var_os("BENCH_KEEP").is_none_or(|value| value.is_empty()) {
             let _ = fs::remove_dir_all(&self.directory);
         }
     }
