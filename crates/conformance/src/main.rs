@@ -119,9 +119,12 @@ fn replay(sim: &Sim) -> Result<bool> {
 
 #[cfg(feature = "mutants")]
 fn hunt(mutants: &Mutants) -> Result<bool> {
-    let report = conformance::mutants::hunt(mutants.start, mutants.jobs)?;
-    println!("{report}");
-    Ok(report.survivors() == 0)
+    use conformance::mutants::{head, hunt};
+    println!("{}", head());
+    let report = hunt(mutants.start, mutants.jobs, |caught| println!("{caught}"))?;
+    let survivors = report.survivors();
+    println!("\n{} passed, {survivors} failed", report.catches.len() - survivors);
+    Ok(survivors == 0)
 }
 
 #[cfg(not(feature = "mutants"))]

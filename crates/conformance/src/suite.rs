@@ -104,7 +104,7 @@ pub fn check_until_failure<A: ConsensusAlgorithm>(
 /// One seed, run twice now and then.
 fn judge<A: ConsensusAlgorithm>(seed: u64, claims: &Claims, tune: Tune<'_, A::Config>) -> Report {
     let mut report = one::<A>(seed, claims, tune, false);
-    if seed % REPEAT_EVERY == 0 && report.failure.is_none() {
+    if seed.is_multiple_of(REPEAT_EVERY) && report.failure.is_none() {
         let again = one::<A>(seed, claims, tune, false);
         if again.hash != report.hash {
             let detail = format!("two runs differ: {:x} and {:x}", report.hash, again.hash);

@@ -7,7 +7,7 @@ use conformance::mutants::{Hunt, RAFT, hunt_one};
 #[test]
 fn every_planted_bug_is_found() {
     for hunt in RAFT {
-        let Hunt { mutant, budget } = hunt;
+        let Hunt { mutant, weather: _, budget } = hunt;
         let caught = hunt_one(hunt, 0, 2).unwrap();
         assert!(caught.found.is_some(), "{mutant:?} survived {budget} seeds");
     }

@@ -1,7 +1,8 @@
 //! A bounded run of the suite on Raft, for every `cargo test`; `cargo xtask conformance` runs thousands.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use conformance::{Options, check, run_seed, subjects};
+use conformance::{Options, check, check_until_failure, run_seed, subjects};
+use consensus_sim::{Plan, Stream};
 
 #[test]
 fn raft_keeps_its_promises() {
@@ -35,4 +36,16 @@ fn the_same_seed_gives_the_same_run() {
         assert_eq!(first.lines, second.lines);
         assert_eq!(first.hash, second.hash);
     }
+}
+
+/// Beyond the claims: without a disk that keeps its word, no crash-recovery protocol is safe, and the suite must see it.
+#[test]
+fn a_disk_that_lies_is_found() {
+    let lying = |draw: &mut Stream, plan: &mut Plan| {
+        plan.disk.lying_syncs = true;
+        subjects::raft(draw, plan)
+    };
+    let options = Options::<raft::Raft> { seeds: 0..50, jobs: 2, replay: String::new(), tune: &lying };
+    let failed = check_until_failure(&options).unwrap();
+    assert!(failed.is_some(), "syncs that do nothing went unnoticed");
 }

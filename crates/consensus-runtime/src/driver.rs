@@ -181,7 +181,11 @@ impl<A: Runnable, M: StateMachine> Driver<A, M> {
                     self.try_again(now)?;
                 }
             }
-            Inbound::LinkLost(peer) => self.on_link_lost(peer),
+            Inbound::LinkLost(peer) => {
+                self.on_link_lost(peer);
+                // Whoever closes its socket has most likely ended; only the algorithm knows what that is worth.
+                self.push(now, Event::Suspect { peer, suspected: true })?;
+            }
             // The storage is asked at the end of every burst.
             Inbound::Written => self.dirty = true,
             Inbound::Propose { ask, answer } => {

@@ -44,6 +44,8 @@ struct State {
     budget: Option<u64>,
     operations: u64,
     syncs: u64,
+    /// Syncs do nothing.
+    lies: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -194,6 +196,14 @@ impl SimDisk {
         Self::default()
     }
 
+    /// An empty disk whose syncs do nothing, though they say that all is well.
+    #[must_use]
+    pub fn lying() -> Self {
+        let disk = Self::default();
+        disk.0.borrow_mut().lies = true;
+        disk
+    }
+
     /// The power fails after `operations` more operations.
     pub fn fail_after(&self, operations: u64) {
         self.0.borrow_mut().budget = Some(operations);
@@ -284,6 +294,9 @@ impl Disk for SimDisk {
         let mut state = self.0.borrow_mut();
         state.operate()?;
         state.syncs += 1;
+        if state.lies {
+            return Ok(());
+        }
         state.pending_names.clear();
         let names = state.names.clone();
         state.durable_names = names;
@@ -344,8 +357,11 @@ impl DiskFile for SimFile {
 
     fn sync(&self) -> io::Result<()> {
         self.disk.0.borrow_mut().syncs += 1;
+        let lies = self.disk.0.borrow().lies;
         self.with(|content| {
-            content.sync();
+            if !lies {
+                content.sync();
+            }
             Ok(())
         })
     }

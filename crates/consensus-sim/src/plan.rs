@@ -21,6 +21,8 @@ pub struct Plan {
     pub crashes: Option<Rhythm>,
     /// Power losses of the whole cluster.
     pub power_losses: Option<Rhythm>,
+    /// How many of a million crashes, cuts and transfers are aimed at a leader, if there is one.
+    pub at_leaders_ppm: u64,
     /// Leadership transfers asked for by an operator.
     pub transfers: Option<Rhythm>,
     /// How many nodes never come back after the fault phase. Never more than the algorithm tolerates.
@@ -74,6 +76,8 @@ pub struct DiskPlan {
     pub segment_bytes: u64,
     /// How many zeros the journal writes ahead.
     pub zero_ahead_bytes: u64,
+    /// Whether syncs say that they are done, and do nothing: beyond every algorithm's claims, to test the tester.
+    pub lying_syncs: bool,
 }
 
 /// What the clients do.
@@ -108,13 +112,14 @@ impl Plan {
             _ => 5,
         };
         let faults_for = Duration::from_millis(draw.between(1_500, 5_000));
-        Self {
+        let mut plan = Self {
             nodes,
             faults_for,
             network: NetworkPlan::draw(draw),
             partitions: rhythm(draw, 600_000, (300, 2_000), (50, 1_200)),
             crashes: rhythm(draw, 600_000, (200, 2_000), (1, 800)),
             power_losses: rhythm(draw, 300_000, (700, 3_000), (1, 300)),
+            at_leaders_ppm: MILLION / 2,
             transfers: rhythm(draw, 200_000, (200, 1_000), (1, 1)),
             lost_for_good: draw.index(nodes),
             final_power_loss: draw.chance(MILLION / 4),
@@ -122,7 +127,18 @@ impl Plan {
             burst: Duration::from_micros(if draw.chance(MILLION / 2) { draw.between(20, 2_000) } else { 0 }),
             compact_after_bytes: *draw.pick(&[256, 1 << 10, 4 << 10, 16 << 10, 1 << 20]).unwrap_or(&1024),
             workload: Workload::draw(draw),
+        };
+        if seed % 8 == 7 {
+            plan.add_gusts(&mut Stream::derive(seed, "gusts"));
         }
+        plan
+    }
+
+    /// Many short crashes and cuts, mostly at leaders: elections without end.
+    fn add_gusts(&mut self, draw: &mut Stream) {
+        self.crashes = rhythm(draw, MILLION, (15, 150), (1, 100));
+        self.partitions = rhythm(draw, MILLION, (40, 300), (20, 150));
+        self.at_leaders_ppm = draw.below(MILLION);
     }
 
     /// A plan without any fault, for tests and schedules of one's own.
@@ -141,6 +157,7 @@ impl Plan {
             partitions: None,
             crashes: None,
             power_losses: None,
+            at_leaders_ppm: MILLION / 2,
             transfers: None,
             lost_for_good: 0,
             final_power_loss: false,
@@ -150,6 +167,7 @@ impl Plan {
                 slow: Duration::ZERO,
                 segment_bytes: 64 << 10,
                 zero_ahead_bytes: 0,
+                lying_syncs: false,
             },
             burst: Duration::ZERO,
             compact_after_bytes: 1 << 20,
@@ -190,6 +208,7 @@ impl DiskPlan {
             slow: Duration::from_millis(draw.between(10, 300)),
             segment_bytes: *draw.pick(&[4 << 10, 16 << 10, 64 << 10]).unwrap_or(&(64 << 10)),
             zero_ahead_bytes: *draw.pick(&[0, 4 << 10, 16 << 10]).unwrap_or(&0),
+            lying_syncs: false,
         }
     }
 }

@@ -92,6 +92,11 @@ mod tests {
         assert_ne!(first[0], disk.number());
         let mut again = Stream::derive(7, "network");
         assert_eq!(first, [again.number(), again.number()]);
+        assert_eq!(
+            first,
+            [342_448_343_757_049_804, 3_812_779_263_532_008_592],
+            "a change here changes what every seed means"
+        );
     }
 
     #[test]

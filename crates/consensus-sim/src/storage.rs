@@ -29,7 +29,8 @@ impl Platter {
             retained_bytes: plan.segment_bytes * 4,
             salt: node.0,
         };
-        Self { disk: SimDisk::new(), config, identity: Identity { cluster: ClusterId(1), node } }
+        let disk = if plan.lying_syncs { SimDisk::lying() } else { SimDisk::new() };
+        Self { disk, config, identity: Identity { cluster: ClusterId(1), node } }
     }
 
     /// Opens the journal; recovery runs. With `interrupt`, the power may fail in its midst.

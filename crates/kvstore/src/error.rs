@@ -71,6 +71,9 @@ pub enum ApiError {
     /// The replicas' programs disagree about the log's format.
     #[error("kvstore: this member's program cannot read the log: run the same version on all members")]
     Incompatible,
+    /// Not all replicas could carry it out, so none did.
+    #[error("kvstore: the request was aborted: not every replica could carry it out")]
+    Aborted,
     /// The profile or protocol cannot do it.
     #[error("kvstore: the protocol in use does not support this request")]
     Unsupported,
@@ -95,6 +98,7 @@ impl ApiError {
             Self::LeaseNotFound | Self::MemberNotFound => Code::NotFound,
             Self::NotLeader => Code::FailedPrecondition,
             Self::Incompatible => Code::DataLoss,
+            Self::Aborted => Code::Aborted,
             Self::Unsupported => Code::Unimplemented,
         }
     }
@@ -127,13 +131,14 @@ impl From<Reason> for ApiError {
 }
 
 impl From<RequestError> for ApiError {
-    #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum that may grow")]
     fn from(error: RequestError) -> Self {
         match error {
             RequestError::Refused(refusal) => refusal.into(),
             RequestError::NoLeader => Self::NoLeader,
             RequestError::LeaderLost => Self::LeaderChanged,
-            RequestError::TimedOut => Self::Timeout,
+            // Either way nobody can say any more what came of it.
+            RequestError::TimedOut | RequestError::Forgotten => Self::Timeout,
+            RequestError::Aborted { .. } => Self::Aborted,
             RequestError::Stopped(_) => Self::Stopped,
             _ => Self::Timeout,
         }

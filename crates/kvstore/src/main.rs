@@ -4,7 +4,7 @@
 mod cli;
 
 use clap::Parser;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -13,7 +13,8 @@ const WORKER_THREADS: usize = 2;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
-    let filter = EnvFilter::try_from_env("KVSTORE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter = EnvFilter::try_from_env("KVSTORE_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("warn,consensus_runtime::dial=error"));
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     let runtime =
@@ -27,9 +28,12 @@ fn main() -> ExitCode {
         };
     match runtime.block_on(cli.run()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("kvstore: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => complain(&format!("{error:#}")),
     }
+}
+
+fn complain(text: &str) -> ExitCode {
+    // If nobody reads stderr there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "kvstore: {text}");
+    ExitCode::FAILURE
 }

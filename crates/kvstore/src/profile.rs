@@ -54,6 +54,8 @@ pub struct ReplicaOptions {
     pub election_timeout_ms: u64,
     /// How often a leader shows that it lives, in milliseconds.
     pub heartbeat_interval_ms: u64,
+    /// A snapshot replaces the log once it has grown by this many bytes, and by as much as the last snapshot had.
+    pub snapshot_after_bytes: u64,
 }
 
 /// A running replica, its protocol forgotten.
@@ -119,6 +121,7 @@ async fn run<A: Runnable>(
     config.algorithm = algorithm;
     config.request_timeout_ms = REQUEST_MS.saturating_add(options.election_timeout_ms.saturating_mul(2));
     config.read_retry_ms = options.election_timeout_ms;
+    config.compact_after_bytes = options.snapshot_after_bytes;
     config.check_invariants = false;
     let handle = Replica::start(config, machine).await?;
     Ok(Running { group: Arc::new(handle.clone()), lifecycle: Box::new(handle) })

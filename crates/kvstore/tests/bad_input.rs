@@ -6,6 +6,7 @@ mod cluster;
 use cluster::{Cluster, KVSTORE, finished, free_ports};
 use kvstore::proto::etcdserverpb::kv_client::KvClient;
 use kvstore::proto::etcdserverpb::{PutRequest, RangeRequest};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -182,6 +183,28 @@ async fn a_damaged_segment_is_refused_by_name() {
     std::fs::write(&path, &bytes).unwrap();
     let mut cluster = cluster;
     cluster.start(0);
+}
+
+#[tokio::test]
+async fn rubbish_on_the_wire_harms_nobody() {
+    let mut cluster = used().await;
+    cluster.start(0);
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let endless_frame = [&preface[..], &[0xff; 200]].concat();
+    let requests: [&[u8]; 5] =
+        [b"", b"\0\0\0\0", b"GET /health HTTP/1.1\r\n\r\n", &endless_frame, &[0xff; 70_000]];
+    for address in [cluster.endpoint(0), cluster.peer(0)] {
+        for request in requests {
+            let mut socket = std::net::TcpStream::connect(&address).unwrap();
+            // The other side may hang up in the middle, as it should.
+            let _ = socket.write_all(request);
+        }
+    }
+    let mut kv = KvClient::connect(cluster.urls()[0].clone()).await.unwrap();
+    let found = kv.range(RangeRequest { key: "k".into(), ..RangeRequest::default() }).await.unwrap();
+    assert_eq!(found.into_inner().count, 1);
+    assert!(cluster.terminate(0).success());
+    assert!(!cluster.log(0).contains("panicked"), "{}", cluster.log(0));
 }
 
 /// The file that holds `needle`, its bytes, and where in it.

@@ -37,6 +37,17 @@ impl Raft {
         }
     }
 
+    /// [R31] A leader that is suspected does not count as heard, and is waited for a tenth of the time only. The suspicion may
+    /// be wrong: the pre-vote finds out whether others still hear that leader, and its next append settles the matter.
+    pub(crate) fn on_suspicion(&mut self, now: Time, peer: NodeId, out: &mut Out) {
+        if let Role::Follower(follower) = &self.role
+            && follower.leader == Some(peer)
+        {
+            self.core.heard = None;
+            self.core.hasten_election(now, out);
+        }
+    }
+
     fn become_pre_candidate(&mut self, now: Time, out: &mut Out) {
         let (term, vote) = (self.core.term, self.core.vote);
         // Gives up what a follower had promised to answer.

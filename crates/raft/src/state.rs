@@ -305,6 +305,13 @@ impl Core {
         out.set_timer(Timer::Election, self.election_due);
     }
 
+    /// [0, T/10) from now. [R31]
+    pub(crate) fn hasten_election(&mut self, now: Time, out: &mut Out) {
+        let soon = self.draw(Duration::ZERO, self.config.election_timeout() / 10);
+        self.election_due = self.election_due.min(now + soon);
+        out.set_timer(Timer::Election, self.election_due);
+    }
+
     pub(crate) fn postpone_election(&mut self, now: Time) {
         self.election_due = now + self.election_span;
     }

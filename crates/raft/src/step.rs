@@ -59,8 +59,11 @@ impl ConsensusAlgorithm for Raft {
             Input::Compact { through, snapshot } => self.on_compact(through, snapshot, out),
             // [R28] Not offered (yet).
             Input::Reconfigure { id, .. } => out.refuse(id, Refusal::Unsupported),
-            // [R28] Advice without an answer: leadership is not handed over, and nobody is suspected but by timeouts.
-            Input::Transfer { .. } | Input::Priority(_) | Input::Suspect { .. } => {}
+            Input::Suspect { peer, suspected: true } => self.on_suspicion(now, peer, out),
+            // The leader shows by itself that it is back.
+            Input::Suspect { suspected: false, .. } => {}
+            // [R28] Advice without an answer: leadership is not handed over.
+            Input::Transfer { .. } | Input::Priority(_) => {}
             // Nothing was ever given to be judged.
             Input::Judged { .. } => {}
         }

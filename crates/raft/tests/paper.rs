@@ -254,6 +254,39 @@ fn votes_are_refused_while_a_leader_is_heard_and_pre_votes_change_nothing() {
     assert_eq!(alone.cluster.nodes[&n(1)].status().epoch, Epoch(4));
 }
 
+// tests [R31]
+#[test]
+fn a_leader_whose_connections_broke_is_replaced_at_once() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.elect();
+    cluster.crash(leader);
+    for follower in cluster.others(leader) {
+        cluster.handle(follower, Event::Suspect { peer: leader, suspected: true });
+    }
+    cluster.run_for_ms(200);
+    let successors = cluster.leaders();
+    assert!(successors.len() == 1 && successors != [leader], "{successors:?}");
+}
+
+// tests [R31]
+#[test]
+fn a_wrong_suspicion_changes_nothing() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.elect();
+    let term = cluster.nodes[&leader].status().epoch;
+    let follower = cluster.others(leader)[0];
+    for _ in 0..20 {
+        cluster.handle(follower, Event::Suspect { peer: leader, suspected: true });
+        cluster.run_for_ms(150);
+        assert_eq!(cluster.leaders(), [leader]);
+    }
+    cluster.handle(leader, Event::Suspect { peer: follower, suspected: true });
+    cluster.handle(follower, Event::Suspect { peer: leader, suspected: false });
+    cluster.run_for_ms(3_000);
+    assert_eq!(cluster.leaders(), [leader]);
+    assert!(cluster.nodes.values().all(|node| node.status().epoch == term), "no term was raised");
+}
+
 // tests [R7]
 #[test]
 fn a_leader_without_a_quorum_steps_down() {

@@ -93,7 +93,12 @@ impl Schedule {
                 self.reads.insert(read, self.highest);
                 self.cluster.handle(id, Event::Read(ReadId(read)));
             }
-            76..94 => self.pass_time(),
+            76..92 => self.pass_time(),
+            92..94 => {
+                // A failure detector, which knows nothing here.
+                let (id, peer, suspected) = (self.somebody(), self.somebody(), self.below(4) > 0);
+                self.cluster.handle(id, Event::Suspect { peer, suspected });
+            }
             94..96 => {
                 let id = self.somebody();
                 if self.cluster.nodes.contains_key(&id) {

@@ -12,8 +12,9 @@ pub(super) fn check(sources: &[Source]) -> Vec<String> {
         if clauses.is_empty() {
             broken.push(format!("{}: no clause like `**R1**` in it", spec.path.display()));
         }
-        let cited = cited_below(sources, &folder.join("src"), "[");
-        let tested = cited_below(sources, &folder.join("tests"), "tests [");
+        let below = |part: &str, mark| cited_below(sources, &folder.join(part), mark);
+        let cited = below("src", "[");
+        let tested = &below("tests", "tests [") | &below("src", "tests [");
         for clause in &clauses {
             if !cited.contains(clause) {
                 broken.push(format!(
@@ -46,21 +47,17 @@ fn defined(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-fn cited_below(sources: &[Source], folder: &std::path::Path, opening: &str) -> BTreeSet<String> {
-    let mut clauses = BTreeSet::new();
-    for source in sources.iter().filter(|source| source.path.starts_with(folder) && source.is("rs")) {
-        for comment in
-            source.text.lines().filter_map(|line| line.split_once("//").map(|(_, comment)| comment))
-        {
-            for piece in comment.split(opening).skip(1) {
-                let inside = piece.split(']').next().unwrap_or_default();
-                clauses.extend(
-                    inside.split(',').map(str::trim).filter(|word| is_clause(word)).map(str::to_owned),
-                );
-            }
-        }
-    }
-    clauses
+/// Every `[R7]` in a comment that has `mark` in it.
+fn cited_below(sources: &[Source], folder: &std::path::Path, mark: &str) -> BTreeSet<String> {
+    let code = sources.iter().filter(|source| source.path.starts_with(folder) && source.is("rs"));
+    code.flat_map(|source| source.text.lines()).flat_map(|line| cited(line, mark)).collect()
+}
+
+fn cited(line: &str, mark: &str) -> Vec<String> {
+    let comment = line.split_once("//").map(|(_, comment)| comment).filter(|comment| comment.contains(mark));
+    let pieces = comment.into_iter().flat_map(|comment| comment.split('[').skip(1));
+    let words = pieces.flat_map(|piece| piece.split(']').next().unwrap_or_default().split(','));
+    words.map(str::trim).filter(|word| is_clause(word)).map(str::to_owned).collect()
 }
 
 fn is_clause(word: &str) -> bool {
@@ -79,6 +76,8 @@ mod tests {
             defined("- **R1** a **word** and **R12.** b"),
             BTreeSet::from(["R1".into(), "R12".into()])
         );
+        assert_eq!(cited("x // tests [R1] [R2, R3]", "tests ["), ["R1", "R2", "R3"]);
+        assert!(cited("x // see [R1]", "tests [").is_empty() && cited("[R1]", "[").is_empty());
         assert!(is_clause("R7") && is_clause("AC5"));
         assert!(!is_clause("R") && !is_clause("7") && !is_clause("RAFT7") && !is_clause("R7b"));
     }

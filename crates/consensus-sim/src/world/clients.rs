@@ -218,10 +218,8 @@ impl<A: ConsensusAlgorithm> World<A> {
 
     fn on_refused(&mut self, ticket: Ticket, reason: &Refusal) {
         let nodes = self.hosts.len();
-        let hint = match reason {
-            Refusal::NotLeader { hint } => hint.and_then(index_of).filter(|&index| index < nodes),
-            _ => None,
-        };
+        let hint = if let Refusal::NotLeader { hint } = reason { *hint } else { None };
+        let hint = hint.and_then(index_of).filter(|&index| index < nodes);
         let next = hint.unwrap_or_else(|| self.streams.clients.index(nodes));
         let Some(client) = self.client(ticket.client) else { return };
         let uses_session = client.uses_session;
@@ -231,7 +229,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let (in_doubt, is_read) = (errand.in_doubt, matches!(errand.request, Request::Read { .. }));
         if in_doubt && !is_read && !uses_session {
             self.give_up(ticket.client);
-        } else if hint.is_some() && self.attempts(ticket.client) % 8 != 0 {
+        } else if hint.is_some() && !self.attempts(ticket.client).is_multiple_of(8) {
             self.attempt(ticket.client);
         } else {
             // A pause keeps it from asking round and round while nobody leads.

@@ -3,7 +3,6 @@
 use super::{Happening, World};
 use crate::network::Cut;
 use crate::plan::Rhythm;
-use crate::random::MILLION;
 use consensus_core::{ConsensusAlgorithm, Event, Role};
 
 impl<A: ConsensusAlgorithm> World<A> {
@@ -32,7 +31,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             .collect();
         let choices = &mut self.streams.faults;
         let at_random = choices.index(self.hosts.len());
-        let dislikes_leaders = choices.chance(MILLION / 2);
+        let dislikes_leaders = choices.chance(self.plan.at_leaders_ppm);
         match choices.pick(&leaders) {
             Some(&leader) if dislikes_leaders => leader,
             Some(_) | None => at_random,

@@ -61,7 +61,7 @@ impl Endpoints {
             let endpoint =
                 Endpoint::from_shared(url).with_context(|| format!("{endpoint:?} is no HOST:PORT"))?;
             match endpoint.connect_timeout(CONNECT_TIMEOUT).connect().await {
-                Ok(channel) => return Ok(KvClient::new(channel)),
+                Ok(channel) => return Ok(KvClient::new(channel).max_decoding_message_size(usize::MAX)),
                 Err(error) => last = Some(error),
             }
         }
@@ -117,8 +117,7 @@ impl Put {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let request = PutRequest { key: self.key.into(), value: self.value.into(), ..PutRequest::default() };
         self.endpoints.connect().await?.put(request).await.map_err(|status| refused(&status))?;
-        println!("OK");
-        Ok(())
+        Ok(std::io::stdout().write_all(b"OK\n")?)
     }
 }
 
@@ -128,8 +127,7 @@ impl Del {
         let request = DeleteRangeRequest { key: self.key.into(), range_end, prev_kv: false };
         let response =
             self.endpoints.connect().await?.delete_range(request).await.map_err(|status| refused(&status))?;
-        println!("{}", response.into_inner().deleted);
-        Ok(())
+        Ok(writeln!(std::io::stdout(), "{}", response.into_inner().deleted)?)
     }
 }
 

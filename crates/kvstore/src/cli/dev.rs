@@ -1,6 +1,6 @@
 //! `kvstore dev`: a whole cluster in this process, to try things out.
 
-use super::{DEFAULT_CLIENT, MemberFlags, address, interrupted};
+use super::{DEFAULT_CLIENT, MemberFlags, address, announce, interrupted};
 use anyhow::Context;
 use clap::Args;
 use consensus_core::{ClusterId, NodeId};
@@ -73,6 +73,7 @@ impl Dev {
                 data_dir: data.join(node.0.to_string()),
                 election_timeout_ms: self.member.election_timeout_ms,
                 heartbeat_interval_ms: self.member.heartbeat_interval_ms,
+                snapshot_after_bytes: self.member.snapshot_after_bytes,
             },
             listen_client: clients.get(&node).copied().unwrap_or(self.listen_client),
             client_urls: clients
@@ -108,11 +109,15 @@ impl Dev {
             members.iter().map(|member| member.client_address().to_string()).collect();
         let endpoints = endpoints.join(",");
         let kept = if self.data.is_some() { "kept" } else { "removed at the end; keep it with --data DIR" };
-        println!("kvstore: {} replicas are ready at {endpoints}", members.len());
-        println!("data: {} ({kept})", data.display());
-        println!("try:  ETCDCTL_API=3 etcdctl --endpoints={endpoints} put hello world");
-        println!("or:   kvstore put hello world --endpoints {endpoints}");
-        println!("stop: Ctrl-C");
+        announce(&format!(
+            "kvstore: {} replicas are ready at {endpoints}\n\
+             data: {} ({kept})\n\
+             try:  ETCDCTL_API=3 etcdctl --endpoints={endpoints} put hello world\n\
+             or:   kvstore put hello world --endpoints {endpoints}\n\
+             stop: Ctrl-C\n",
+            members.len(),
+            data.display(),
+        ));
     }
 }
 

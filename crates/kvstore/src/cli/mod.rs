@@ -6,6 +6,7 @@ mod serve;
 
 use clap::{Args, Parser, Subcommand};
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::net::{SocketAddr, ToSocketAddrs};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -61,6 +62,9 @@ struct MemberFlags {
     /// How often the leader shows that it lives
     #[arg(long, value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     heartbeat_interval_ms: u64,
+    /// A snapshot replaces the log once it has grown by so much, and by as much as the last snapshot had
+    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20, value_parser = clap::value_parser!(u64).range(1 << 16..))]
+    snapshot_after_bytes: u64,
     /// The number of the cluster; members and data directories of other clusters are refused
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     cluster_id: u64,
@@ -108,6 +112,14 @@ fn by_number<T: Clone>(flag: &str, entries: &[(u64, T)]) -> anyhow::Result<BTree
         }
     }
     Ok(map)
+}
+
+/// Tells whoever listens. That nobody does must not end a server, as `println!` would.
+fn announce(text: &str) {
+    let mut out = std::io::stdout().lock();
+    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        tracing::warn!(%error, "nobody reads stdout");
+    }
 }
 
 /// Completes when somebody wants the process to end in order.

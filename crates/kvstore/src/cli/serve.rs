@@ -1,6 +1,6 @@
 //! `kvstore serve`: one member in this process.
 
-use super::{DEFAULT_CLIENT, MemberFlags, address, by_number, interrupted, numbered};
+use super::{DEFAULT_CLIENT, MemberFlags, address, announce, by_number, interrupted, numbered};
 use anyhow::Context;
 use clap::Args;
 use consensus_core::{ClusterId, NodeId};
@@ -57,10 +57,11 @@ impl Serve {
         let mut member = Member::start(config)
             .await
             .with_context(|| format!("member {id} does not start (data in {data})"))?;
-        println!(
-            "kvstore: member {id} is ready: clients at http://{}, peers at {peers}, data in {data}",
-            member.client_address()
-        );
+        let clients = member.client_address();
+        announce(&format!(
+            "kvstore: member {id} is ready: clients at http://{clients}, peers at {peers}, data in {data}
+"
+        ));
         tokio::select! {
             reason = member.failed() => anyhow::bail!("member {id} has stopped: {reason}"),
             wish = interrupted() => wish?,
@@ -88,6 +89,7 @@ impl Serve {
                 data_dir: self.data,
                 election_timeout_ms: self.member.election_timeout_ms,
                 heartbeat_interval_ms: self.member.heartbeat_interval_ms,
+                snapshot_after_bytes: self.member.snapshot_after_bytes,
             },
             listen_client: self.listen_client,
             client_urls: client_urls.into_iter().map(|(id, url)| (NodeId(id), url)).collect(),

@@ -1,7 +1,7 @@
 //! The state that is replicated: every version of every key, in memory.
 //!
 //! **Intuition.** The store is a diary. A *revision* counts the requests that wrote something; all writes of one request share
-//! it and are told apart by a *sub-revision*. Nothing is overwritten: each key has a [`History`] of versions, and a delete
+//! it and are told apart by a *sub-revision*. Nothing is overwritten: each key has a `History` of versions, and a delete
 //! is a version without a value. So a read can look at any moment since the last compaction, which is what forgets.
 //!
 //! **Invariants.**
@@ -26,6 +26,7 @@ use bytes::Bytes;
 use history::{History, Version};
 pub(crate) use range::KeyRange;
 pub use snapshot::SnapshotError;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 pub(crate) use txn::{has_puts, is_read_only};
 
@@ -218,22 +219,25 @@ impl<'a> Writing<'a> {
     }
 
     fn put(&mut self, request: &PutRequest) -> PutResponse {
-        let previous = self.store.newest(&request.key);
-        let prev_kv = previous.filter(|_| request.prev_kv).map(|v| v.key_value(&request.key, false));
-        let value = match previous.filter(|_| request.ignore_value) {
-            Some(kept) => kept.value.clone(),
-            // The request may be a slice of something far larger, which must not live on with the key.
-            None => Some(Bytes::copy_from_slice(&request.value)),
-        };
-        let version = Version {
-            revision: self.revision,
-            sub: self.writes,
-            create: previous.map_or(self.revision, |p| p.create),
-            version: previous.map_or(0, |p| p.version) + 1,
-            lease: previous.filter(|_| request.ignore_lease).map_or(request.lease, |p| p.lease),
-            value,
-        };
-        self.push(&request.key, version);
+        let (revision, sub) = (self.revision, self.writes);
+        let mut prev_kv = None;
+        self.write(&request.key, |key, history| {
+            let previous = history.newest();
+            prev_kv = previous.filter(|_| request.prev_kv).map(|version| version.key_value(key, false));
+            let value = match previous.filter(|_| request.ignore_value) {
+                Some(kept) => kept.value.clone(),
+                // The request may be a slice of something far larger, which must not live on with the key.
+                None => Some(Bytes::copy_from_slice(&request.value)),
+            };
+            Version {
+                revision,
+                sub,
+                create: previous.map_or(revision, |p| p.create),
+                version: previous.map_or(0, |p| p.version) + 1,
+                lease: previous.filter(|_| request.ignore_lease).map_or(request.lease, |p| p.lease),
+                value,
+            }
+        });
         PutResponse { header: Some(header(self.current())), prev_kv }
     }
 
@@ -247,22 +251,25 @@ impl<'a> Writing<'a> {
         let deleted = i64::try_from(live.len()).unwrap_or(i64::MAX);
         let mut prev_kvs = Vec::new();
         for (key, previous) in live {
-            self.push(&key, Version::tombstone(self.revision, self.writes));
+            let tombstone = Version::tombstone(self.revision, self.writes);
+            self.write(&key, |_, _| tombstone);
             prev_kvs.extend(previous);
         }
         DeleteRangeResponse { header: Some(header(self.current())), deleted, prev_kvs }
     }
 
-    fn push(&mut self, key: &[u8], version: Version) {
-        self.writes += 1;
-        self.store.size_bytes += version.cost(key);
-        // One allocation per key, shared by the tree, the timeline and every reply.
-        let key = match self.store.keys.get_key_value(key) {
-            Some((known, _)) => known.clone(),
-            None => Bytes::copy_from_slice(key),
+    /// Adds the version that `next` makes of the key's history.
+    fn write(&mut self, key: &[u8], next: impl FnOnce(&Bytes, &History) -> Version) {
+        // One search of the tree; and one allocation per key, shared by the tree, the timeline and every reply.
+        let (key, history) = match self.store.keys.entry(Bytes::copy_from_slice(key)) {
+            Entry::Occupied(known) => (known.key().clone(), known.into_mut()),
+            Entry::Vacant(new) => (new.key().clone(), new.insert(History::default())),
         };
-        self.store.timeline.push_back((version.revision, key.clone()));
-        self.store.keys.entry(key).or_default().push(version);
+        let version = next(&key, history);
+        self.writes += 1;
+        self.store.size_bytes += version.cost(&key);
+        history.push(version);
+        self.store.timeline.push_back((self.revision, key));
     }
 }
 

@@ -55,7 +55,7 @@ impl Store {
         Plan::new(self, request)?.run(&mut Stage::Reading(self))
     }
 
-    fn holds(&self, compare: &Compare) -> bool {
+    pub(super) fn holds(&self, compare: &Compare) -> bool {
         let mut found = KeyRange::new(&compare.key, &compare.range_end)
             .iter(&self.keys)
             .filter_map(|(_, history)| history.newest())

@@ -97,6 +97,10 @@ impl Cluster {
         format!("127.0.0.1:{}", self.clients[index])
     }
 
+    pub(crate) fn peer(&self, index: usize) -> String {
+        format!("127.0.0.1:{}", self.peers[index])
+    }
+
     pub(crate) fn urls(&self) -> Vec<String> {
         (0..self.clients.len()).map(|index| format!("http://{}", self.endpoint(index))).collect()
     }

@@ -3,7 +3,7 @@
 //!
 //! Each replica has a tokio runtime of its own with THREADS workers, as if it were a process.
 //!
-//! `cargo run --release -p consensus-runtime --example throughput -- [SECONDS] [THREADS] [DIRECTORY]`
+//! `cargo run --release -p consensus-runtime --example runtime_throughput -- [SECONDS] [THREADS] [DIRECTORY]`
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
