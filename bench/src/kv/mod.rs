@@ -247,7 +247,7 @@ fn print_rest(measured: &[Measured], options: &Options) {
             server.server.to_owned(),
             mib(peak(|peak| peak.0)),
             mib(peak(|peak| peak.1)),
-            table::optional(gap, |gap| gap.show(2)),
+            table::optional(gap, |gap| gap.show(3)),
         ]);
     }
     println!(
