@@ -1,0 +1,58 @@
+//! What the kernel knows of a process: CPU time and peak memory.
+
+use anyhow::{Context, Result, ensure};
+use std::process::Command;
+
+/// CPU seconds (user and system) of process `pid`, threads that have ended included.
+pub(super) fn cpu_seconds(pid: u32) -> Result<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .with_context(|| format!("process {pid} is gone"))?;
+    // The name in parentheses may hold blanks: fields count from behind it. utime and stime are fields 14 and 15.
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+    let ticks: Vec<f64> = fields.skip(11).take(2).filter_map(|field| field.parse().ok()).collect();
+    ensure!(ticks.len() == 2, "/proc/{pid}/stat has another shape than expected");
+    Ok(ticks.iter().sum::<f64>() / ticks_per_second())
+}
+
+/// CPU seconds of this process.
+pub(super) fn own_cpu_seconds() -> Result<f64> {
+    cpu_seconds(std::process::id())
+}
+
+/// The largest resident set of process `pid` so far, in bytes.
+pub(super) fn peak_memory(pid: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))
+        .with_context(|| format!("process {pid} is gone"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib: u64 = line
+        .and_then(|line| line.trim().strip_suffix("kB"))
+        .and_then(|number| number.trim().parse().ok())
+        .context("the kernel does not report VmHWM")?;
+    Ok(kib << 10)
+}
+
+fn ticks_per_second() -> f64 {
+    static TICKS: std::sync::OnceLock<f64> = std::sync::OnceLock::new();
+    *TICKS.get_or_init(|| {
+        let output = Command::new("getconf").arg("CLK_TCK").output().ok();
+        let text = output.and_then(|output| String::from_utf8(output.stdout).ok());
+        // 100 on every Linux of today.
+        text.and_then(|text| text.trim().parse().ok()).unwrap_or(100.0)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{cpu_seconds, own_cpu_seconds, peak_memory};
+
+    #[test]
+    fn this_process_burns_time_and_holds_memory() {
+        let before = own_cpu_seconds().unwrap();
+        let mut sum = 0u64;
+        while own_cpu_seconds().unwrap() < before + 0.02 {
+            sum = std::hint::black_box(sum.wrapping_add(1));
+        }
+        assert!(peak_memory(std::process::id()).unwrap() > 100_000);
+        assert!(cpu_seconds(u32::MAX).is_err());
+    }
+}

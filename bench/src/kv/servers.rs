@@ -1,0 +1,130 @@
+//! Which servers there are, and their command lines.
+
+use super::cluster::{Member, Server};
+use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+pub(super) const OURS: &str = "kvstore";
+/// Both sides run with the same timers.
+const HEARTBEAT_MS: &str = "100";
+const ELECTION_MS: &str = "1000";
+
+/// A server that can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Name {
+    /// The server of this workspace.
+    Kvstore,
+    /// Debian's etcd.
+    Etcd,
+}
+
+/// The servers to measure, ours first. A missing peer is said and left out, unless it was asked for by name.
+pub(super) fn find(only: &[Name], kvstore: Option<&Path>) -> Result<Vec<Server>> {
+    let wanted = |name| only.is_empty() || only.contains(&name);
+    let mut servers = Vec::new();
+    if wanted(Name::Kvstore) {
+        let program = match kvstore {
+            Some(program) => program.to_owned(),
+            None => build_kvstore()?,
+        };
+        ensure!(program.is_file(), "{} is not a program; build it or leave --kvstore out", program.display());
+        servers.push(Server { name: OURS, program, arguments: kvstore_arguments });
+    }
+    if wanted(Name::Etcd) {
+        if Command::new("etcd").arg("--version").output().is_ok_and(|output| output.status.success()) {
+            servers.push(Server { name: "etcd", program: "etcd".into(), arguments: etcd_arguments });
+        } else {
+            let how = "etcd is not installed: there is no peer to compare with (Debian: apt-get install etcd-server)";
+            ensure!(!only.contains(&Name::Etcd), "{how}");
+            eprintln!("{how}");
+        }
+    }
+    Ok(servers)
+}
+
+/// The target directory that this program was built into.
+pub(super) fn target_directory() -> Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    Ok(program.ancestors().nth(2).context("this program has no target directory")?.to_owned())
+}
+
+fn build_kvstore() -> Result<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the workspace is gone")?;
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["build", "--release", "--quiet", "--package", "kvstore", "--bin", "kvstore"])
+        .current_dir(root)
+        .env_remove("CARGO_TARGET_DIR")
+        .status()
+        .context("could not run cargo")?;
+    if !status.success() {
+        bail!("kvstore does not build; give a built one with --kvstore, or leave it out with --only etcd");
+    }
+    Ok(root.join("target/release/kvstore"))
+}
+
+fn etcd_arguments(member: &Member<'_>) -> Vec<String> {
+    let cluster: Vec<String> = member
+        .peers
+        .iter()
+        .enumerate()
+        .map(|(place, peer)| format!("m{}=http://{peer}", place + 1))
+        .collect();
+    [
+        ("--name", format!("m{}", member.id)),
+        ("--data-dir", member.directory.display().to_string()),
+        ("--listen-client-urls", format!("http://{}", member.client())),
+        ("--advertise-client-urls", format!("http://{}", member.client())),
+        ("--listen-peer-urls", format!("http://{}", member.peer())),
+        ("--initial-advertise-peer-urls", format!("http://{}", member.peer())),
+        ("--initial-cluster", cluster.join(",")),
+        ("--initial-cluster-state", "new".to_owned()),
+        ("--heartbeat-interval", HEARTBEAT_MS.to_owned()),
+        ("--election-timeout", ELECTION_MS.to_owned()),
+    ]
+    .into_iter()
+    .flat_map(|(flag, value)| [flag.to_owned(), value])
+    .collect()
+}
+
+fn kvstore_arguments(member: &Member<'_>) -> Vec<String> {
+    let peers: Vec<String> =
+        member.peers.iter().enumerate().map(|(place, peer)| format!("{}={peer}", place + 1)).collect();
+    let flags = [
+        ("--id", member.id.to_string()),
+        ("--peers", peers.join(",")),
+        ("--listen-client", member.client()),
+        ("--data", member.directory.display().to_string()),
+        ("--heartbeat-interval-ms", HEARTBEAT_MS.to_owned()),
+        ("--election-timeout-ms", ELECTION_MS.to_owned()),
+    ];
+    let flags = flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
+    std::iter::once("serve".to_owned()).chain(flags).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ELECTION_MS, etcd_arguments, kvstore_arguments};
+    use crate::kv::cluster::Member;
+    use std::net::SocketAddr;
+    use std::path::Path;
+
+    #[test]
+    fn both_sides_get_the_same_timers_and_their_own_directory() {
+        let addresses = |from: u16| {
+            (from..from + 3).map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect::<Vec<_>>()
+        };
+        let (clients, peers) = (addresses(1001), addresses(2001));
+        let member = Member { id: 2, directory: Path::new("/data/m2"), clients: &clients, peers: &peers };
+        for arguments in [etcd_arguments(&member), kvstore_arguments(&member)] {
+            for wanted in ["/data/m2", ELECTION_MS] {
+                assert!(arguments.iter().any(|argument| argument == wanted), "{wanted} in {arguments:?}");
+            }
+            let line = arguments.join(" ");
+            assert!(line.contains("127.0.0.1:1002"), "{line}");
+            assert!(peers.iter().all(|peer| line.contains(&peer.to_string())), "{line}");
+        }
+    }
+}

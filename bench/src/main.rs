@@ -1,0 +1,89 @@
+//! Honest tables: the workspace beside its peers, measured in the same run, as ratios.
+//!
+//! `bench core` compares the protocol cores in memory, `bench kv` whole servers with fsync on one disk. See the README for
+//! what is measured and how to read it.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a benchmark stands on the operating system: it reads the clock and starts processes"
+)]
+
+mod alloc;
+mod core;
+mod kv;
+mod stats;
+mod table;
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+#[global_allocator]
+static ALLOCATOR: alloc::Counting = alloc::Counting;
+
+/// Measure this workspace beside its peers, in alternating rounds of the same run.
+#[derive(Parser, Debug)]
+#[command(name = "bench", version)]
+struct Cli {
+    #[command(subcommand)]
+    what: Option<What>,
+    #[command(flatten)]
+    rounds: Rounds,
+    #[command(flatten)]
+    core: core::Options,
+    #[command(flatten)]
+    kv: kv::Options,
+    /// Also write everything that was measured into this file.
+    #[arg(long, global = true, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Subcommand, Clone, Copy, Debug, PartialEq)]
+enum What {
+    /// Protocol cores in memory: ours, raft-rs, omnipaxos and a bare append loop.
+    Core,
+    /// Three server processes with fsync: kvstore and etcd.
+    Kv,
+    /// Both.
+    All,
+}
+
+#[derive(Args, Clone, Debug)]
+struct Rounds {
+    /// Rounds per contestant; they alternate.
+    #[arg(long, global = true, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    /// Seconds of each single measurement.
+    #[arg(long, global = true, default_value_t = 2.0)]
+    seconds: f64,
+    /// A rough look: one round of 0.3 s (core) or 1 s (kv).
+    #[arg(long, global = true)]
+    quick: bool,
+}
+
+impl Rounds {
+    fn or_quick(&self, seconds: f64) -> Self {
+        if self.quick { Self { rounds: 1, seconds, quick: true } } else { self.clone() }
+    }
+}
+
+fn main() -> Result<()> {
+    let cli = Cli::parse();
+    anyhow::ensure!(
+        cli.rounds.seconds.is_finite() && (0.01..=3600.0).contains(&cli.rounds.seconds),
+        "--seconds must lie between 0.01 and 3600"
+    );
+    let what = cli.what.unwrap_or(What::All);
+    let mut measured = serde_json::Map::new();
+    if matches!(what, What::Core | What::All) {
+        measured.insert("core".into(), core::run(&cli.rounds.or_quick(0.3), &cli.core)?);
+    }
+    if matches!(what, What::Kv | What::All) {
+        measured.insert("kv".into(), kv::run(&cli.rounds.or_quick(1.0), &cli.kv)?);
+    }
+    if let Some(path) = cli.json {
+        std::fs::write(&path, serde_json::to_string_pretty(&measured)?)
+            .with_context(|| format!("could not write {}", path.display()))?;
+    }
+    Ok(())
+}
