@@ -86,8 +86,8 @@ impl crate::plan::NetworkPlan {
         });
         let draw = &mut Stream::derive(seed, "bandwidth");
         self.bandwidth = draw.chance(150_000).then(|| Bandwidth {
-            bytes_per_second: draw.between(50_000, 10_000_000),
-            longest_wait: Duration::from_millis(draw.between(5, 300)),
+            bytes_per_second: *draw.pick(&[10_000, 50_000, 500_000, 5_000_000]).unwrap_or(&50_000),
+            longest_wait: Duration::from_millis(draw.between(1, 60)),
         });
         let draw = &mut Stream::derive(seed, "corruption");
         self.corrupt_ppm = if draw.chance(200_000) { draw.between(1_000, 50_000) } else { 0 };

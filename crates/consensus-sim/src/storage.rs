@@ -56,6 +56,12 @@ impl Platter {
         self.disk.crash(choices);
     }
 
+    /// The disk has no fault, and had none: its node is down.
+    pub(crate) fn forget_fault(&self) {
+        self.disk.mend();
+        let _ = self.disk.take_fired();
+    }
+
     /// The disk itself, for faults.
     pub(crate) const fn disk(&self) -> &SimDisk {
         &self.disk

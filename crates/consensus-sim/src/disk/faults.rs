@@ -89,10 +89,9 @@ impl SimDisk {
         self.0.borrow_mut().fault = Some(fault);
     }
 
-    /// The disk has no fault any more.
+    /// The disk has no fault any more. What it refused before stays refused ([`SimDisk::take_fired`]).
     pub fn mend(&self) {
-        let mut state = self.0.borrow_mut();
-        (state.fault, state.fired) = (None, None);
+        self.0.borrow_mut().fault = None;
     }
 
     /// The fault that made an operation fail since this was last asked.

@@ -164,7 +164,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     /// The power failed in the midst of recovery: the node tries again.
     fn fail_again(&mut self, index: usize) {
         let Some(host) = self.hosts.get_mut(index) else { return };
-        host.platter.disk().mend();
+        host.platter.forget_fault();
         host.platter.crash(&mut self.streams.disk);
         self.counts.crashes += 1;
         let (id, boot) = (host.id, host.boot);
@@ -181,7 +181,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         node.storage().interrupt(choices);
         drop(node);
         host.platter.crash(choices);
-        host.platter.disk().mend();
+        host.platter.forget_fault();
         host.stop();
         let id = host.id;
         self.trace.event(self.now, 21, id.0);
