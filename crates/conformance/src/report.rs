@@ -76,27 +76,27 @@ impl SuiteReport {
     pub fn passed(&self) -> u64 {
         self.runs - self.failed()
     }
+}
 
-    fn marks(&self) -> [(&'static str, u64); 15] {
-        let counts = &self.counts;
-        [
-            ("messages delivered", counts.delivered),
-            ("messages lost", counts.lost),
-            ("messages repeated", counts.duplicated),
-            ("partitions", counts.partitions),
-            ("crashes", counts.crashes),
-            ("power losses", counts.power_losses),
-            ("restarts", counts.restarts),
-            ("transfers asked for", counts.transfers),
-            ("suspicions", counts.suspicions),
-            ("snapshots installed", counts.installs),
-            ("leaderships", counts.leaderships),
-            ("disk syncs", counts.syncs),
-            ("decisions", counts.decisions),
-            ("client operations", counts.operations),
-            ("of unknown outcome", counts.unknown),
-        ]
-    }
+/// The counts by name, in the order of reports.
+pub(crate) const fn marks(counts: &Counts) -> [(&'static str, u64); 15] {
+    [
+        ("messages delivered", counts.delivered),
+        ("messages lost", counts.lost),
+        ("messages repeated", counts.duplicated),
+        ("partitions", counts.partitions),
+        ("crashes", counts.crashes),
+        ("power losses", counts.power_losses),
+        ("restarts", counts.restarts),
+        ("transfers asked for", counts.transfers),
+        ("suspicions", counts.suspicions),
+        ("snapshots installed", counts.installs),
+        ("leaderships", counts.leaderships),
+        ("disk syncs", counts.syncs),
+        ("decisions", counts.decisions),
+        ("client operations", counts.operations),
+        ("of unknown outcome", counts.unknown),
+    ]
 }
 
 impl fmt::Display for SuiteReport {
@@ -119,7 +119,7 @@ impl fmt::Display for SuiteReport {
             writeln!(f, "{:<10} {:<24} {runs:>8} {faults:>16} {failed:>8}", self.algorithm, property.name())?;
         }
         writeln!(f)?;
-        for (name, count) in self.marks() {
+        for (name, count) in marks(&self.counts) {
             writeln!(f, "{count:>12} {name}{}", if count == 0 { "  (never happened)" } else { "" })?;
         }
         writeln!(f, "{:>12} events in {:.1} simulated seconds", self.events, self.simulated.as_secs_f64())?;

@@ -7,6 +7,7 @@ use crate::network::Outbox;
 use crate::oracle::Property;
 use crate::plan::DiskPlan;
 use crate::random::MILLION;
+use crate::record::{self, Happened, Loss};
 use crate::storage::{Platter, SimStorage};
 use crate::watch::{Tap, Watched, WatchedConfig};
 use consensus_core::{
@@ -104,6 +105,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.trace.event(self.now, 20, host.id.0);
         let id = host.id;
         self.trace.say(self.now, || format!("{id} boots"));
+        self.tape.note(self.now, || Happened::Boot { node: id });
         self.oracle.on_boot(id);
         let inner = self.config.clone();
         let config = NodeConfig::<Watched<A>> {
@@ -143,6 +145,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let (id, boot) = (host.id, host.boot);
         self.trace.event(self.now, 22, id.0);
         self.trace.say(self.now, || format!("{id} crashes while it recovers"));
+        self.tape.note(self.now, || Happened::Crash { node: id });
         self.plan_in(RECOVERY_PAUSE, Happening::Restart { node: index, boot });
     }
 
@@ -160,6 +163,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let id = host.id;
         self.trace.event(self.now, 21, id.0);
         self.trace.say(self.now, || format!("{id} crashes"));
+        self.tape.note(self.now, || Happened::Crash { node: id });
     }
 
     pub(super) fn is_up(&self, index: usize) -> bool {
@@ -223,6 +227,8 @@ impl<A: ConsensusAlgorithm> World<A> {
             if self.stormy && choices.chance(disk.slow_ppm) {
                 span += choices.span(core::time::Duration::ZERO, disk.slow);
             }
+            let (node, until) = (record::node(index), self.now + span);
+            self.tape.note(self.now, || Happened::Sync { node, until });
             self.plan_in(span, Happening::DiskDone { node: index, boot });
         }
     }
@@ -236,6 +242,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             let installs = journal.iter().filter(|entry| matches!(entry, Applied::Installed { .. })).count();
             self.counts.installs += installs as u64;
             let mut tap = host.tap.borrow_mut();
+            self.tape.applied(self.now, id, &tap, &journal, node.applied());
             self.oracle.on_applied(self.now, id, &mut tap, &mut journal, node.applied());
         }
         let status = node.status();
@@ -243,6 +250,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         if host.last_status != Some(now_is) {
             host.last_status = Some(now_is);
             self.trace.say(self.now, || format!("{id} is {:?} in {}", status.role, status.epoch));
+            self.tape.note(self.now, || Happened::role(id, &status));
         }
         self.oracle.on_status(self.now, id, &status);
         for (peer, offence) in node.accusations() {
@@ -264,11 +272,16 @@ impl<A: ConsensusAlgorithm> World<A> {
                 [Some(_), None] | [None, Some(_)] => {}
             }
             let [first, second] = arrivals;
+            let loss = || Loss::of(arrivals, self.links.is_cut(index, target));
+            let message = self.tape.sent::<A::Message>(self.now, (index, target), &frame, loss);
             if let Some(delay) = second {
-                self.plan_in(delay, Happening::Deliver { from: index, to: target, frame: frame.clone() });
+                self.plan_in(
+                    delay,
+                    Happening::Deliver { from: index, to: target, frame: frame.clone(), message },
+                );
             }
             if let Some(delay) = first {
-                self.plan_in(delay, Happening::Deliver { from: index, to: target, frame });
+                self.plan_in(delay, Happening::Deliver { from: index, to: target, frame, message });
             }
         }
     }
