@@ -350,10 +350,12 @@ class Diagram {
   drawDecisions() {
     const { c } = this;
     const size = 4.2;
-    const ends = [];
+    const lanes = new Map();
     for (const decision of this.model.decisions) {
       if (!this.sees(decision.at, decision.at) || !this.shows(decision.event)) continue;
       const [x, y] = [this.x(decision.at), this.laneY(decision.node) + 11];
+      if (!lanes.has(decision.node)) lanes.set(decision.node, []);
+      lanes.get(decision.node).push([x, y, decision.slot]);
       c.globalAlpha = this.matches(decision.event) ? 1 : 0.15;
       c.fillStyle = palette["--decision"];
       c.beginPath();
@@ -363,12 +365,24 @@ class Diagram {
       c.lineTo(x - size, y);
       c.fill();
       this.hits.push({ event: decision.event, point: [x, y] });
-      if (x - (ends[decision.node] ?? -99) > 2) {
-        const room = this.label(`${decision.slot}`, x + 6, y + 1, palette["--decision"], 9.5, 500);
-        ends[decision.node] = x + room + 6;
-      }
     }
     c.globalAlpha = 1;
+    for (const lane of lanes.values()) this.nameSlots(lane, size);
+  }
+
+  /** Names the slots where there is room; several that are close together go by their first and last. */
+  nameSlots(lane, size) {
+    let first = 0;
+    lane.forEach(([x, y, slot], place) => {
+      const next = lane[place + 1]?.[0] ?? Infinity;
+      if (next - x < 2 * size + 4) return;
+      const words = first === place ? `${slot}` : `${lane[first][2]}–${slot}`;
+      const short = first === place ? words : `${slot}`;
+      first = place + 1;
+      this.c.font = `500 9.5px ${FONT}`;
+      const fitting = [words, short].find((text) => x + size + this.c.measureText(text).width + 6 < next - size);
+      if (fitting) this.label(fitting, x + size + 4, y + 1, palette["--decision"], 9.5, 500);
+    });
   }
 
   drawMarks() {
@@ -376,7 +390,7 @@ class Diagram {
     this.labels = null;
     for (const mark of this.model.marks) {
       if (!this.sees(mark.at, mark.at) || !this.shows(mark.event)) continue;
-      const [x, y] = [this.x(mark.at), this.laneY(mark.node) - 26];
+      const [x, y] = [this.x(mark.at), this.laneY(mark.node) - 29];
       const install = mark.event.type === "install";
       const color = install ? palette["--decision"] : palette["--muted"];
       this.text(SYMBOLS[mark.event.type], x, y, color, 13, 700, "center");

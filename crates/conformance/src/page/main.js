@@ -62,7 +62,7 @@ function firstLook() {
     return look(begin, Math.max(end, model.failure.at) + (end - begin) * 0.08);
   }
   const fault = model.cuts[0]?.at ?? model.downs[0]?.at ?? 0;
-  const [begin, end] = span(times.findIndex((time) => time >= fault) - many / 3);
+  const [begin, end] = span(times.findIndex((time) => time >= fault) - Math.floor(many / 3));
   look(begin, end);
 }
 
@@ -336,7 +336,8 @@ function begin() {
   const wish = new URLSearchParams(location.hash.slice(1));
   setTheme(wish.get("theme") ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
   fillHeader();
-  if (wish.has("from") && wish.has("to")) look(Number(wish.get("from")) * MS, Number(wish.get("to")) * MS);
+  const [from, to] = [parseFloat(wish.get("from")), parseFloat(wish.get("to"))];
+  if (from < to) look(from * MS, to * MS);
   else firstLook();
   const event = model.events[Number(wish.get("event") ?? -1)];
   if (event) diagram.selected = event;
