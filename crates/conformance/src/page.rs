@@ -60,20 +60,19 @@ fn newest(events: &[Event]) -> Vec<Event> {
 }
 
 /// Whether the picture of a node or of the links depends on it for long after.
-#[expect(clippy::wildcard_enum_match_arm, reason = "an enum of another crate that may grow")]
 const fn is_state(what: &Happened) -> bool {
-    match what {
+    matches!(
+        what,
         Happened::Boot { .. }
-        | Happened::Crash { .. }
-        | Happened::Lost { .. }
-        | Happened::PowerLoss
-        | Happened::Cut { .. }
-        | Happened::Heal
-        | Happened::Calm
-        | Happened::Role { .. }
-        | Happened::Failure { .. } => true,
-        _ => false,
-    }
+            | Happened::Crash { .. }
+            | Happened::Lost { .. }
+            | Happened::PowerLoss
+            | Happened::Cut { .. }
+            | Happened::Heal
+            | Happened::Calm
+            | Happened::Role { .. }
+            | Happened::Failure { .. }
+    )
 }
 
 fn escaped(text: &str) -> String {

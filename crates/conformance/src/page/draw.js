@@ -450,7 +450,7 @@ class Diagram {
       const room = c.measureText(label).width;
       const left = x + room + 12 > this.width ? x - room - 8 : x + 5;
       this.label(label, left, failed ? this.clientsTop - 12 : this.clientsTop - 28, color, 11);
-      this.hits.push({ event, box: [x - 4, TOP, x + 4, this.height] });
+      this.hits.push({ event, box: [x - 4, TOP, x + 4, this.height], plain: true });
     }
   }
 
@@ -468,7 +468,7 @@ class Diagram {
     c.fillStyle = color;
     c.lineWidth = thick;
     const own = this.hits.filter((hit) => hit.event === event || (event.operation && hit.event === event.operation));
-    for (const { line, box, point } of own) {
+    for (const { line, box, point, plain } of own) {
       c.beginPath();
       if (line) {
         const heads = new Path2D();
@@ -477,7 +477,7 @@ class Diagram {
         if (!event.lost) this.head(heads, line, 10);
         c.fill(heads);
       }
-      if (box) c.rect(box[0], box[1], box[2] - box[0], box[3] - box[1]);
+      if (box && !plain) c.rect(box[0], box[1], box[2] - box[0], box[3] - box[1]);
       if (point) c.arc(point[0], point[1], 8, 0, 7);
       c.stroke();
     }

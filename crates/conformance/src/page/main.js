@@ -29,7 +29,13 @@ function look(begin, end) {
   repaint();
 }
 
-function zoom(factor, around = (view.begin + view.end) / 2) {
+/** What the keys zoom around: the chosen event if it is in sight. */
+function middle() {
+  const at = diagram.selected?.at ?? -1;
+  return at > view.begin && at < view.end ? at : (view.begin + view.end) / 2;
+}
+
+function zoom(factor, around = middle()) {
   const span = (view.end - view.begin) * factor;
   const part = (around - view.begin) / (view.end - view.begin);
   look(around - span * part, around + span * (1 - part));
@@ -120,8 +126,7 @@ function colorOf(event) {
 function showSide() {
   const events = visibleEvents();
   const here = diagram.selected;
-  const middle = (view.begin + view.end) / 2;
-  let place = here ? events.findIndex((event) => event.index >= here.index) : events.findIndex((event) => event.at >= middle);
+  let place = here ? events.findIndex((event) => event.index >= here.index) : events.findIndex((event) => event.at >= (view.begin + view.end) / 2);
   if (place < 0) place = events.length - 1;
   $("place").textContent = here ? `event ${place + 1} of ${events.length}` : `${events.length} events`;
   const detail = here
@@ -339,8 +344,7 @@ function begin() {
   const [from, to] = [parseFloat(wish.get("from")), parseFloat(wish.get("to"))];
   if (from < to) look(from * MS, to * MS);
   else firstLook();
-  const event = model.events[Number(wish.get("event") ?? -1)];
-  if (event) diagram.selected = event;
+  diagram.selected = model.events[Number(wish.get("event") ?? -1)] ?? model.failure;
   showSide();
   paint();
   Object.assign(document.documentElement.dataset, { rendered: "ok", events: model.events.length, drawn: diagram.drawn });
