@@ -21,7 +21,7 @@ enum Task {
     Conformance(Words),
     /// Replay one simulated run.
     ///
-    /// Try: cargo xtask sim --algorithm raft --seed 7 --trace run.txt
+    /// Try: cargo xtask sim --algorithm raft --seed 7 --trace run.json --html run.html
     #[command(disable_help_flag = true)]
     Sim(Words),
     /// Plant known bugs one by one and require that the suite finds each of them.

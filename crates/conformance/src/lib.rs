@@ -26,11 +26,14 @@
 mod claims;
 #[cfg(feature = "mutants")]
 pub mod mutants;
+pub mod page;
 mod panics;
+mod recorded;
 mod report;
 pub mod subjects;
 mod suite;
 
 pub use claims::{Claims, Unsupported, claims_of};
-pub use report::{FailedSeed, SuiteReport};
+pub use recorded::{FORMAT, Recorded, Violation, record_seed};
+pub use report::{FailedSeed, SuiteReport, marks};
 pub use suite::{Options, Tune, Tuning, check, check_until_failure, run_seed};

@@ -3,9 +3,9 @@
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
-use conformance::{Options, check, run_seed, subjects};
+use conformance::{Options, check, page, record_seed, run_seed, subjects};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -22,9 +22,9 @@ enum Command {
     ///
     /// Try: conformance run --algorithm raft --seeds 2000
     Run(Run),
-    /// Replay one seed, if wanted with a readable trace.
+    /// Replay one seed, and write it down if wanted: as lines, as JSON, as a page with a space-time diagram.
     ///
-    /// Try: conformance sim --algorithm raft --seed 7 --trace run.txt
+    /// Try: conformance sim --algorithm raft --seed 7 --trace run.json --html run.html
     Sim(Sim),
     /// Plant known bugs one by one, and require that each is found.
     Mutants(Mutants),
@@ -54,9 +54,12 @@ struct Sim {
     /// The seed.
     #[arg(long)]
     seed: u64,
-    /// Where to write the readable trace.
+    /// Where to write the trace: as JSON if the name ends in .json, otherwise as readable lines.
     #[arg(long)]
     trace: Option<PathBuf>,
+    /// Where to write the run as one page that a browser shows without a network.
+    #[arg(long)]
+    html: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -101,11 +104,28 @@ fn run_many(run: &Run) -> Result<bool> {
 
 fn replay(sim: &Sim) -> Result<bool> {
     known(&sim.algorithm)?;
-    let report = run_seed::<raft::Raft>(sim.seed, &subjects::raft, sim.trace.is_some())?;
-    if let Some(path) = &sim.trace {
+    let is_json = |path: &PathBuf| path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json"));
+    let json = sim.trace.as_ref().filter(|path| is_json(path));
+    let lines = sim.trace.as_ref().filter(|path| !is_json(path));
+    let report = if json.is_some() || sim.html.is_some() {
+        let command = format!("cargo xtask sim --algorithm {} --seed {}", sim.algorithm, sim.seed);
+        let (report, run) = record_seed::<raft::Raft>(sim.seed, &subjects::raft, lines.is_some(), &command)?;
+        if let Some(path) = json {
+            write(path, &run.to_json()?)?;
+            println!("{} events in {}", run.events.len(), path.display());
+        }
+        if let Some(path) = &sim.html {
+            write(path, &page::render(&run)?)?;
+            println!("a page of the run in {}", path.display());
+        }
+        report
+    } else {
+        run_seed::<raft::Raft>(sim.seed, &subjects::raft, lines.is_some())?
+    };
+    if let Some(path) = lines {
         let mut text = report.lines.join("\n");
         text.push('\n');
-        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        write(path, &text)?;
         println!("{} lines in {}", report.lines.len(), path.display());
     }
     println!("seed {}: {} events, hash {:016x}", sim.seed, report.events, report.hash);
@@ -115,6 +135,10 @@ fn replay(sim: &Sim) -> Result<bool> {
         None => println!("1 passed, 0 failed"),
     }
     Ok(report.failure.is_none())
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 #[cfg(feature = "mutants")]

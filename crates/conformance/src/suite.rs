@@ -4,7 +4,7 @@ use crate::claims::{Claims, Unsupported, claims_of};
 use crate::panics::guarded;
 use crate::report::{FailedSeed, SuiteReport};
 use consensus_core::{ConsensusAlgorithm, Time};
-use consensus_sim::{Counts, Failure, Plan, Property, Report, Setup, Stream, run};
+use consensus_sim::{Counts, Failure, Plan, Property, Report, Setup, Stream, Tape, run_taped};
 use core::ops::Range;
 use core::time::Duration;
 use std::sync::Mutex;
@@ -127,10 +127,32 @@ pub fn run_seed<A: ConsensusAlgorithm>(
 }
 
 fn one<A: ConsensusAlgorithm>(seed: u64, claims: &Claims, tune: Tune<'_, A::Config>, trace: bool) -> Report {
+    one_taped::<A>(seed, claims, tune, trace, &Tape::off())
+}
+
+/// What is drawn for a seed.
+pub(crate) fn draw<A: ConsensusAlgorithm>(
+    seed: u64,
+    claims: &Claims,
+    tune: Tune<'_, A::Config>,
+) -> (Plan, Tuning<A::Config>) {
     let mut plan = Plan::draw(seed);
-    let Tuning { config, patience } = tune(&mut Stream::derive(seed, "tuning"), &mut plan);
+    let tuning = tune(&mut Stream::derive(seed, "tuning"), &mut plan);
     claims.restrain(&mut plan);
-    guarded(|| run::<A>(Setup { seed, plan, config, patience, trace })).unwrap_or_else(|said| Report {
+    (plan, tuning)
+}
+
+/// Runs one seed, and records on `tape` what happens, even if the run panics.
+pub(crate) fn one_taped<A: ConsensusAlgorithm>(
+    seed: u64,
+    claims: &Claims,
+    tune: Tune<'_, A::Config>,
+    trace: bool,
+    tape: &Tape,
+) -> Report {
+    let (plan, Tuning { config, patience }) = draw::<A>(seed, claims, tune);
+    let setup = Setup { seed, plan, config, patience, trace };
+    guarded(|| run_taped::<A>(setup, tape.clone())).unwrap_or_else(|said| Report {
         failure: Some(Failure { property: Property::Invariant, at: Time::ZERO, detail: said }),
         hash: 0,
         events: 0,

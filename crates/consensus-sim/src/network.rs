@@ -6,7 +6,7 @@ use crate::topology::{Route, routes};
 use consensus_core::{Network, NodeId, Time, wire};
 use core::marker::PhantomData;
 use core::time::Duration;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The outbox of one node: messages leave it as bytes, so that encoders and decoders are part of every run.
 #[derive(Debug)]
@@ -42,7 +42,8 @@ pub enum Cut {
 }
 
 /// Why a message does not arrive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Loss {
     /// A partition.
     Cut,
@@ -54,6 +55,8 @@ pub enum Loss {
     Burst,
     /// Too much waits before it.
     Queue,
+    /// Its frame was damaged on the way, and dropped for that.
+    Corrupted,
 }
 
 /// What becomes of a message.

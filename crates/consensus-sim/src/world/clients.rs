@@ -3,6 +3,7 @@
 use super::{Happening, World};
 use crate::client::{Client, Errand, Request, Response, Ticket};
 use crate::machine::{Answer, Call, Command, Key, answer_of};
+use crate::record::{self, Happened};
 use bytes::Bytes;
 use consensus_core::{ConsensusAlgorithm, NodeId, Outcome, ProposalId, ReadId, Reads, Refusal, Slot, wire};
 use core::time::Duration;
@@ -85,6 +86,10 @@ impl<A: ConsensusAlgorithm> World<A> {
         call: Call,
         request: Request,
     ) {
+        self.tape.note(self.now, || Happened::Invoke {
+            client: number,
+            text: if operation.is_some() { record::wish(key, call) } else { "open a session".into() },
+        });
         let errand = Errand { number: operation, key, call, request, attempts: 0, in_doubt: false };
         if let Some(client) = self.client(number) {
             client.errand = Some(errand);
@@ -108,6 +113,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let ticket = client.ticket();
         self.trace
             .say(self.now, || format!("client {number} asks n{} {call:?} {key:?} {request:?}", target + 1));
+        self.tape.note(self.now, || Happened::Ask { client: number, node: record::node(target) });
         if let Some(delay) = self.client_link() {
             self.plan_in(delay, Happening::Arrive { node: target, ticket, request });
         }
@@ -151,6 +157,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     /// The client never learns what came of its operation.
     fn give_up(&mut self, number: u32) {
         self.trace.say(self.now, || format!("client {number} gives up"));
+        self.tape.note(self.now, || Happened::GiveUp { client: number });
         let think = self.streams.clients.around(self.plan.workload.think);
         if let Some(client) = self.client(number) {
             client.errand = None;
@@ -194,6 +201,8 @@ impl<A: ConsensusAlgorithm> World<A> {
             }
             Outcome::Opened(session) => {
                 let think = self.streams.clients.around(self.plan.workload.think);
+                let text = format!("{session:?}");
+                self.tape.note(self.now, || Happened::Return { client: number, text, slot: Some(slot) });
                 let Some(client) = self.client(number) else { return };
                 client.session = Some(session);
                 client.sequence = 0;
@@ -217,6 +226,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         client.target = node;
         client.completed += 1;
         client.learn(errand.key, errand.call, answer);
+        self.tape.note(self.now, || Happened::Return { client: number, text: record::learnt(answer), slot });
         if let Some(operation) = errand.number {
             self.history.complete(operation, answer, slot);
         }

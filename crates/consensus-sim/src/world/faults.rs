@@ -4,6 +4,7 @@ use super::{Happening, World};
 use crate::network::Cut;
 use crate::plan::Rhythm;
 use crate::random::MILLION;
+use crate::record::{self, Happened};
 use consensus_core::{ConsensusAlgorithm, Event, Role};
 
 impl<A: ConsensusAlgorithm> World<A> {
@@ -55,6 +56,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let span = choices.around(rhythm.lasts);
         self.trace.event(self.now, 9, target as u64);
         self.trace.say(self.now, || format!("the links are cut: {manner:?} around n{}", target + 1));
+        self.tape.note(self.now, || Happened::cut(manner, &self.links, self.plan.nodes));
         self.plan_in(span, Happening::Mend { phase: self.partition });
         self.plan_fault(self.plan.partitions, Happening::Partition);
     }
@@ -63,6 +65,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         if phase == self.partition && self.stormy {
             self.trace.event(self.now, 10, phase);
             self.trace.say(self.now, || "the links are whole".into());
+            self.tape.note(self.now, || Happened::Heal);
             self.links.heal();
         }
     }
@@ -82,6 +85,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let Some(rhythm) = self.plan.power_losses.filter(|_| self.stormy) else { return };
         self.counts.power_losses += 1;
         self.trace.event(self.now, 11, 0);
+        self.tape.note(self.now, || Happened::PowerLoss);
         for index in 0..self.hosts.len() {
             if self.is_up(index) {
                 self.kill(index);
@@ -116,6 +120,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.counts.transfers += 1;
         self.trace.event(self.now, 12, from as u64);
         self.trace.say(self.now, || format!("n{} is asked to hand over to {to:?}", from + 1));
+        self.tape.note(self.now, || Happened::Transfer { node: record::node(from), to });
         self.tell(from, Event::Transfer { to });
         self.plan_fault(self.plan.transfers, Happening::Transfer);
     }
@@ -132,6 +137,11 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.trace.event(self.now, 13, ((observer as u64) << 32) | peer as u64);
         self.trace.say(self.now, || format!("n{} suspects n{}: {suspected}", observer + 1, peer + 1));
         if let Some(peer) = self.hosts.get(peer).map(|host| host.id).filter(|_| peer != observer) {
+            self.tape.note(self.now, || Happened::Suspicion {
+                node: record::node(observer),
+                peer,
+                suspected,
+            });
             self.tell(observer, Event::Suspect { peer, suspected });
         }
         self.plan_fault(self.plan.suspicions, Happening::Suspicion);

@@ -4,6 +4,7 @@
 use super::{Happening, World};
 use crate::clock::Clock;
 use crate::disk::DiskFault;
+use crate::network::Loss;
 use crate::oracle::Property;
 use crate::plan::Rhythm;
 use crate::random::MILLION;
@@ -298,7 +299,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     /// A frame that was damaged on its way: whatever the decoder makes of it, the checksum of a real transport drops it. The
     /// decoder must not panic, and neither must the screening.
     pub(super) fn drop_corrupted(&mut self, index: usize, frame: &[u8]) {
-        self.counts.corrupted += 1;
+        self.count_loss(Loss::Corrupted);
         let decoded = wire::decode::<A::Message>(frame, wire::MAX_FRAME_BYTES);
         if let (Ok(message), Some(sender)) = (decoded, self.hosts.get(index).map(|host| host.id)) {
             self.counts.corrupted_decoded += 1;

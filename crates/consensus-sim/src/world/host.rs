@@ -9,6 +9,7 @@ use crate::network::{Fate, Loss, Outbox};
 use crate::oracle::Property;
 use crate::plan::DiskPlan;
 use crate::random::MILLION;
+use crate::record::{self, Happened};
 use crate::storage::{Platter, SimStorage};
 use crate::watch::{Tap, Watched, WatchedConfig};
 use consensus_core::{
@@ -128,6 +129,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.trace.event(self.now, 20, host.id.0);
         let id = host.id;
         self.trace.say(self.now, || format!("{id} boots"));
+        self.tape.note(self.now, || Happened::Boot { node: id });
         self.oracle.on_boot(id);
         let inner = self.config.clone();
         let config = NodeConfig::<Watched<A>> {
@@ -170,6 +172,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let (id, boot) = (host.id, host.boot);
         self.trace.event(self.now, 22, id.0);
         self.trace.say(self.now, || format!("{id} crashes while it recovers"));
+        self.tape.note(self.now, || Happened::Crash { node: id });
         self.plan_in(RECOVERY_PAUSE, Happening::Restart { node: index, boot });
     }
 
@@ -186,6 +189,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let id = host.id;
         self.trace.event(self.now, 21, id.0);
         self.trace.say(self.now, || format!("{id} crashes"));
+        self.tape.note(self.now, || Happened::Crash { node: id });
     }
 
     pub(super) fn is_up(&self, index: usize) -> bool {
@@ -255,6 +259,8 @@ impl<A: ConsensusAlgorithm> World<A> {
                 span += choices.span(core::time::Duration::ZERO, disk.slow);
             }
             let span = self.slowed(index, span);
+            let (node, until) = (record::node(index), self.now + span);
+            self.tape.note(self.now, || Happened::Sync { node, until });
             self.plan_in(span, Happening::DiskDone { node: index, boot });
         }
     }
@@ -268,6 +274,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             let installs = journal.iter().filter(|entry| matches!(entry, Applied::Installed { .. })).count();
             self.counts.installs += installs as u64;
             let mut tap = host.tap.borrow_mut();
+            self.tape.applied(self.now, id, &tap, &journal, node.applied());
             self.oracle.on_applied(self.now, id, &mut tap, &mut journal, node.applied());
         }
         let status = node.status();
@@ -275,6 +282,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         if host.last_status != Some(now_is) {
             host.last_status = Some(now_is);
             self.trace.say(self.now, || format!("{id} is {:?} in {}", status.role, status.epoch));
+            self.tape.note(self.now, || Happened::role(id, &status));
         }
         self.oracle.on_status(self.now, id, &status);
         for (peer, offence) in node.accusations() {
@@ -293,29 +301,34 @@ impl<A: ConsensusAlgorithm> World<A> {
             let (first, second) = match fate {
                 Fate::Arrives(first, second) => (first, second),
                 Fate::Lost(loss) => {
+                    self.tape.sent::<A::Message>(self.now, (index, target), &frame, Some(loss));
                     self.count_loss(loss);
                     continue;
                 }
             };
             if self.links.corrupt(&mut frame) {
+                self.tape.sent::<A::Message>(self.now, (index, target), &frame, Some(Loss::Corrupted));
                 self.drop_corrupted(index, &frame);
                 continue;
             }
             self.counts.forwarded += u64::from(self.links.hops(index, target).is_some_and(|hops| hops > 1));
+            let message = self.tape.sent::<A::Message>(self.now, (index, target), &frame, None);
             if let Some(delay) = second {
                 self.counts.duplicated += 1;
-                self.plan_in(delay, Happening::Deliver { from: index, to: target, frame: frame.clone() });
+                let frame = frame.clone();
+                self.plan_in(delay, Happening::Deliver { from: index, to: target, frame, message });
             }
-            self.plan_in(first, Happening::Deliver { from: index, to: target, frame });
+            self.plan_in(first, Happening::Deliver { from: index, to: target, frame, message });
         }
     }
 
-    const fn count_loss(&mut self, loss: Loss) {
+    pub(super) const fn count_loss(&mut self, loss: Loss) {
         match loss {
             Loss::Cut | Loss::Chance => self.counts.lost += 1,
             Loss::Flap => self.counts.lost_to_flaps += 1,
             Loss::Burst => self.counts.lost_in_bursts += 1,
             Loss::Queue => self.counts.lost_in_queues += 1,
+            Loss::Corrupted => self.counts.corrupted += 1,
         }
     }
 

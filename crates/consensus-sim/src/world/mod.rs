@@ -14,6 +14,7 @@ use crate::network::Links;
 use crate::oracle::{Failure, Oracle, Property};
 use crate::plan::Plan;
 use crate::random::{MILLION, Stream};
+use crate::record::{Happened, Tape};
 use crate::trace::Trace;
 use consensus_core::{ConsensusAlgorithm, Members, NodeId, Time};
 use core::cmp::Reverse;
@@ -157,24 +158,60 @@ pub struct Report {
 /// What may happen in the world.
 #[derive(Clone, Debug)]
 enum Happening {
-    Deliver { from: usize, to: usize, frame: Vec<u8> },
-    Wake { node: usize },
-    Flush { node: usize, boot: u64 },
-    DiskDone { node: usize, boot: u64 },
-    Restart { node: usize, boot: u64 },
-    Resume { node: usize, boot: u64 },
+    /// `message` is its number on the tape.
+    Deliver {
+        from: usize,
+        to: usize,
+        frame: Vec<u8>,
+        message: u64,
+    },
+    Wake {
+        node: usize,
+    },
+    Flush {
+        node: usize,
+        boot: u64,
+    },
+    DiskDone {
+        node: usize,
+        boot: u64,
+    },
+    Restart {
+        node: usize,
+        boot: u64,
+    },
+    Resume {
+        node: usize,
+        boot: u64,
+    },
     Hardship(Hardship),
     Partition,
-    Mend { phase: u64 },
+    Mend {
+        phase: u64,
+    },
     Crash,
     PowerLoss,
     Transfer,
     Suspicion,
-    ClientNext { client: u32 },
-    ClientTimeout { ticket: Ticket },
-    ClientRetry { ticket: Ticket },
-    Arrive { node: usize, ticket: Ticket, request: Request },
-    Respond { node: usize, ticket: Ticket, response: Response },
+    ClientNext {
+        client: u32,
+    },
+    ClientTimeout {
+        ticket: Ticket,
+    },
+    ClientRetry {
+        ticket: Ticket,
+    },
+    Arrive {
+        node: usize,
+        ticket: Ticket,
+        request: Request,
+    },
+    Respond {
+        node: usize,
+        ticket: Ticket,
+        response: Response,
+    },
 }
 
 struct Entry {
@@ -227,6 +264,7 @@ pub struct World<A: ConsensusAlgorithm> {
     history: History,
     oracle: Oracle,
     trace: Trace,
+    tape: Tape,
     counts: Counts,
     streams: Streams,
     /// Whether faults are injected at the moment.
@@ -240,7 +278,13 @@ pub struct World<A: ConsensusAlgorithm> {
 /// Runs a whole plan and judges it.
 #[must_use]
 pub fn run<A: ConsensusAlgorithm>(setup: Setup<A>) -> Report {
-    let mut world = World::new(setup);
+    run_taped(setup, Tape::off())
+}
+
+/// As [`run`], and records on `tape` what happens.
+#[must_use]
+pub fn run_taped<A: ConsensusAlgorithm>(setup: Setup<A>, tape: Tape) -> Report {
+    let mut world = World::with_tape(setup, tape);
     world.run_plan();
     world.finish()
 }
@@ -249,6 +293,12 @@ impl<A: ConsensusAlgorithm> World<A> {
     /// A world at time zero, with every node booted.
     #[must_use]
     pub fn new(setup: Setup<A>) -> Self {
+        Self::with_tape(setup, Tape::off())
+    }
+
+    /// As [`World::new`], and records on `tape` what happens.
+    #[must_use]
+    pub fn with_tape(setup: Setup<A>, tape: Tape) -> Self {
         let Setup { seed, plan, config, patience, trace } = setup;
         let ids = (1..=plan.nodes as u64).map(NodeId);
         let streams = Streams {
@@ -281,6 +331,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             history: History::new(),
             oracle: Oracle::new(),
             trace: Trace::new(trace),
+            tape,
             counts: Counts::default(),
             streams,
             stormy: false,
@@ -334,6 +385,10 @@ impl<A: ConsensusAlgorithm> World<A> {
                 }
             }
         }
+        if let Some(failure) = self.oracle.failure() {
+            let (property, detail) = (failure.property.name().into(), failure.detail.clone());
+            self.tape.note(failure.at, || Happened::Failure { property, detail });
+        }
         let operations = self.history.operations().len() as u64;
         self.counts.operations = operations;
         self.counts.unknown = operations - self.history.completed() as u64;
@@ -386,7 +441,10 @@ impl<A: ConsensusAlgorithm> World<A> {
     fn happen(&mut self, happening: Happening) {
         let Some(happening) = self.defer(happening) else { return };
         match happening {
-            Happening::Deliver { from, to, frame } => self.on_deliver(from, to, &frame),
+            Happening::Deliver { from, to, frame, message } => {
+                self.tape.arrived(self.now, message, || self.is_up(to));
+                self.on_deliver(from, to, &frame);
+            }
             Happening::Wake { node } => self.on_wake(node),
             Happening::Flush { node, boot } => self.on_flush(node, boot),
             Happening::DiskDone { node, boot } => self.on_disk_done(node, boot),

@@ -2,6 +2,7 @@
 
 use super::{Happening, World};
 use crate::oracle::Property;
+use crate::record::{self, Happened};
 use consensus_core::{ConsensusAlgorithm, Time};
 use core::time::Duration;
 
@@ -33,6 +34,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.links.calm();
         self.trace.event(self.now, 13, 0);
         self.trace.say(self.now, || "the faults are over".into());
+        self.tape.note(self.now, || Happened::Calm);
         let nodes = self.hosts.len();
         let lost = self.plan.lost_for_good.min(A::GUARANTEES.tolerated(nodes));
         let mut order: Vec<usize> = (0..nodes).collect();
@@ -52,6 +54,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             if losses < lost {
                 losses += 1;
                 self.kill(index);
+                self.tape.note(self.now, || Happened::Lost { node: record::node(index) });
                 if let Some(host) = self.hosts.get_mut(index) {
                     host.lost = true;
                 }
@@ -65,6 +68,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     /// Every node loses power at once, and those that are not lost for good come back.
     pub fn lose_all_power(&mut self) {
         self.counts.power_losses += 1;
+        self.tape.note(self.now, || Happened::PowerLoss);
         for index in 0..self.hosts.len() {
             self.kill(index);
         }
