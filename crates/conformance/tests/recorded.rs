@@ -82,16 +82,22 @@ fn what_is_recorded_is_what_happened() {
     assert!(seen.iter().all(|&count| count > 0), "these seeds show too little: {seen:?}");
 }
 
-#[test]
-fn a_failure_is_in_the_recording_and_on_the_page() {
+/// A run that fails, with its seed: on disks whose syncs do nothing.
+fn failing() -> (u64, Report, Recorded) {
     let lying = |draw: &mut Stream, plan: &mut Plan| {
         plan.disk.lying_syncs = true;
         subjects::raft(draw, plan)
     };
-    let (seed, (report, run)) = (0..50)
+    (0..50)
         .map(|seed| (seed, record_seed::<raft::Raft>(seed, &lying, false, "replay it").unwrap()))
         .find(|(_, (report, _))| report.failure.is_some())
-        .expect("a disk that lies is found");
+        .map(|(seed, (report, run))| (seed, report, run))
+        .expect("a disk that lies is found")
+}
+
+#[test]
+fn a_failure_is_in_the_recording_and_on_the_page() {
+    let (seed, report, run) = failing();
     let failure = report.failure.unwrap();
     let violation = run.failure.as_ref().unwrap();
     assert_eq!(violation.property, failure.property.name(), "seed {seed}");
@@ -184,11 +190,16 @@ fn a_browser_shows_the_page() {
         );
         return;
     };
+    for run in [recorded(11).1, failing().2] {
+        looked_at(&browser, &run);
+    }
+}
+
+fn looked_at(browser: &Path, run: &Recorded) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("run.html");
-    let (_, run) = record_seed::<raft::Raft>(1, &short, false, REPLAY).unwrap();
-    fs::write(&file, page::render(&run).unwrap()).unwrap();
-    let dom = match dump(&browser, &file, folder.path()) {
+    fs::write(&file, page::render(run).unwrap()).unwrap();
+    let dom = match dump(browser, &file, folder.path()) {
         Ok(dom) => dom,
         Err(why) if std::env::var_os("CI").is_none() => {
             eprintln!("SKIPPED: {} cannot run here: {why}", browser.display());
