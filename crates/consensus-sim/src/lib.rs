@@ -8,6 +8,7 @@
 //! This crate knows no protocol, no thread and no clock.
 
 mod client;
+pub mod consistency;
 mod disk;
 mod history;
 pub mod linearizability;
