@@ -17,6 +17,8 @@
 
 mod configurations;
 mod depth_first;
+#[cfg(test)]
+mod tests;
 
 use crate::history::{History, Moment, Operation};
 use crate::machine::{Call, Key, Value};
