@@ -255,3 +255,55 @@ impl<'a> Search<'a> {
         Finding::Violated(text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consistency::{Access, Event};
+    use crate::history::Moment;
+    use crate::machine::Value;
+    use crate::random::Stream;
+
+    /// A store whose reads now and then see any value of the register.
+    fn observed(seed: u64) -> Observed {
+        let mut choices = Stream::derive(seed, "spoilt");
+        let mut values: BTreeMap<Key, Vec<Value>> = BTreeMap::new();
+        let mut events = Vec::new();
+        for number in 1..=choices.between(6, 24) {
+            let key = Key(u16::try_from(choices.below(2)).unwrap());
+            let written = values.entry(key).or_insert_with(|| vec![Value::default()]);
+            let access = if choices.chance(450_000) {
+                written.push(Value(number));
+                Access::Write(Value(number))
+            } else {
+                let spoilt = choices.chance(300_000);
+                let value = if spoilt { choices.pick(written) } else { written.last() };
+                Access::Read(*value.unwrap())
+            };
+            let client = u32::try_from(choices.below(3)).unwrap();
+            let (invoked, returned) = (Moment(2 * number), Some(Moment(2 * number + 1)));
+            events.push(Event { client, key, access, invoked, returned });
+        }
+        Observed::new(&events).unwrap()
+    }
+
+    #[test]
+    fn the_search_alone_finds_what_it_finds_after_saturation() {
+        let (mut good, mut beyond_causal) = (0, 0);
+        for seed in 0..4_000 {
+            let history = observed(seed);
+            if crate::consistency::causal::check(&history) != Finding::Holds {
+                continue;
+            }
+            let holds = check(&history) == Finding::Holds;
+            let alone = Search::new(&history, history.causes.clone()).run();
+            assert_eq!(alone == Finding::Holds, holds, "seed {seed}: {alone:?}");
+            good += usize::from(holds);
+            if let Finding::Violated(text) = alone {
+                assert!(text.contains("client"), "{text}");
+                beyond_causal += 1;
+            }
+        }
+        assert!(good > 300 && beyond_causal > 100, "{good} {beyond_causal}");
+    }
+}
