@@ -7,16 +7,18 @@
 //! without an explanation is refused at the first return that nothing explains, where a depth-first search would try every
 //! order of all that came before.
 //!
-//! Three rules keep the sets small; none loses an explanation:
+//! Four rules keep the sets small; none loses an explanation:
 //! - An operation whose reply says that it changed nothing takes effect as soon as the register makes that reply true.
 //! - Of two configurations that differ only in operations that never return, the one that has used fewer of them can do all
 //!   that the other can, and alone is kept.
 //! - Of operations with equal calls that never return, the first goes first.
+//! - Where there are plain reads and writes alone, a write that nobody saw takes effect just before another, if it is open then:
+//!   it is replaced at once, and could be of no use later.
 
 use super::{Verdict, line, returned};
 use crate::history::{Moment, Operation};
 use crate::machine::{Answer, Call, Value};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// The most operations that may be open at one moment.
 const MAX_OPEN: usize = 128;
@@ -48,6 +50,8 @@ pub(super) struct Configurations<'a> {
     seat_of: Vec<usize>,
     /// The seats whose operation never returns.
     optional: u128,
+    /// The writes that return and that nobody saw.
+    unseen: Vec<bool>,
     alive: Vec<Configuration>,
     given_up: bool,
 }
@@ -71,6 +75,7 @@ impl<'a> Configurations<'a> {
             seats: Vec::new(),
             seat_of: vec![0; operations.len()],
             optional: 0,
+            unseen: unseen(operations),
             alive: vec![Configuration { value: Value::default(), done: 0 }],
             given_up: false,
         }
@@ -173,11 +178,19 @@ impl<'a> Configurations<'a> {
             if operation.outcome.is_some_and(|(_, told)| told != answer) {
                 continue;
             }
-            let next = self.settled(Configuration { value, done: configuration.done | bit });
+            let hidden = if matches!(operation.call, Call::Put(_)) { self.unseen_seats() } else { 0 };
+            let next = self.settled(Configuration { value, done: configuration.done | bit | hidden });
             if known.is_new(next, self.optional) {
                 work.push(next);
             }
         }
+    }
+
+    /// The open writes that may hide behind another.
+    fn unseen_seats(&self) -> u128 {
+        let is_unseen = |index: usize| self.unseen.get(index).copied().unwrap_or_default();
+        let taken = self.seats.iter().enumerate().filter(|(_, seat)| seat.is_some_and(is_unseen));
+        taken.fold(0, |seats, (seat, _)| seats | 1 << seat)
     }
 
     /// Whether an equal call that never returns either has not taken effect, and sits before it.
@@ -225,6 +238,22 @@ impl<'a> Configurations<'a> {
         }
         text
     }
+}
+
+/// Which writes return and are seen by nobody; none if a call other than a read or a write could tell them apart.
+fn unseen(operations: &[&Operation]) -> Vec<bool> {
+    let is_plain = operations.iter().all(|operation| matches!(operation.call, Call::Get | Call::Put(_)));
+    let mut seen: FxHashSet<Value> = FxHashSet::default();
+    for operation in operations {
+        if let Some((_, Answer::Value(value))) = operation.outcome {
+            seen.insert(value);
+        }
+    }
+    let is_unseen = |operation: &&Operation| match operation.call {
+        Call::Put(mark) => operation.outcome.is_some() && !seen.contains(&Value::written(mark)),
+        Call::Get | Call::Append(_) | Call::Cas { .. } => false,
+    };
+    operations.iter().map(|operation| is_plain && is_unseen(operation)).collect()
 }
 
 /// Whether the reply is true of `value`, and tells that the operation changed nothing whatever the register held.

@@ -7,9 +7,9 @@ use crate::random::Stream;
 use consensus_core::Time;
 
 /// Few marks, so that equal writes, some of unknown outcome, are frequent.
-fn call(choices: &mut Stream) -> Call {
-    let mark = choices.between(1, 2);
-    match choices.below(6) {
+fn call(choices: &mut Stream, is_plain: bool) -> Call {
+    let mark = choices.between(1, if is_plain { 4 } else { 2 });
+    match choices.below(if is_plain { 4 } else { 6 }) {
         0 | 1 => Call::Get,
         2 | 3 => Call::Put(mark),
         4 => Call::Append(mark),
@@ -24,7 +24,7 @@ fn history(seed: u64) -> Vec<Operation> {
     let mut value = Value::default();
     let mut operations = Vec::new();
     for number in 0..count {
-        let call = call(&mut choices);
+        let call = call(&mut choices, seed % 2 == 0);
         let at = number * 400;
         let (after, mut answer) = call.carry_out(value);
         let is_lost = choices.chance(250_000);
