@@ -24,7 +24,7 @@ fn history(seed: u64) -> Vec<Operation> {
     let mut value = Value::default();
     let mut operations = Vec::new();
     for number in 0..count {
-        let call = call(&mut choices, seed % 2 == 0);
+        let call = call(&mut choices, seed.is_multiple_of(2));
         let at = number * 400;
         let (after, mut answer) = call.carry_out(value);
         let is_lost = choices.chance(250_000);
