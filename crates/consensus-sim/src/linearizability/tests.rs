@@ -106,3 +106,38 @@ fn a_search_that_is_cut_into_slices_finds_the_same() {
         assert_eq!(found, [some_order(&operations, Value::default()); 2], "seed {seed}");
     }
 }
+
+#[test]
+fn equal_writes_of_unknown_outcome_may_each_be_needed() {
+    let steps = [
+        (Call::Put(7), None),
+        (Call::Get, Some(Answer::Value(Value::written(7)))),
+        (Call::Put(8), Some(Answer::Done)),
+        (Call::Put(7), None),
+        (Call::Get, Some(Answer::Value(Value::written(7)))),
+    ];
+    let history: Vec<Operation> = steps
+        .into_iter()
+        .zip(1u32..)
+        .map(|((call, answer), number)| Operation {
+            client: number,
+            key: Key(1),
+            call,
+            invoked: Moment(u64::from(number) * 2),
+            invoked_at: Time::ZERO,
+            id: None,
+            outcome: answer.map(|answer| (Moment(u64::from(number) * 2 + 1), answer)),
+            slot: None,
+        })
+        .collect();
+    let all: Vec<&Operation> = history.iter().collect();
+    // Without the second write nothing explains the second read.
+    let fewer: Vec<&Operation> = [0, 1, 2, 4].into_iter().map(|index| &history[index]).collect();
+    for (operations, expected) in [(all, true), (fewer, false)] {
+        let depth_first = DepthFirst::new(&operations).advance(1_000);
+        let configurations = Configurations::new(&operations).advance(1_000);
+        for verdict in [depth_first, configurations] {
+            assert_eq!(matches!(verdict.unwrap(), Verdict::Found), expected);
+        }
+    }
+}
