@@ -9,6 +9,7 @@
 
 mod client;
 mod clock;
+pub mod consistency;
 mod disk;
 mod hardship;
 mod history;

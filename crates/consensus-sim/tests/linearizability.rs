@@ -193,3 +193,95 @@ fn a_single_wrong_reply_among_many_is_found() {
         assert!(matches!(finding, Finding::Violation { .. }), "seed {seed}: {finding:?}");
     }
 }
+
+/// Some read in the middle of the history sees what was there long before.
+fn with_a_stale_read(mut history: Vec<Operation>, seed: u64) -> Vec<Operation> {
+    let reads: Vec<usize> = (0..history.len()).filter(|&index| history[index].call == Call::Get).collect();
+    let late = reads[reads.len() / 2 + Stream::derive(seed, "stale").index(reads.len() / 2)];
+    let early = reads[reads.len() / 4];
+    assert_ne!(history[early].outcome.unwrap().1, history[late].outcome.unwrap().1);
+    let moment = history[late].outcome.unwrap().0;
+    history[late].outcome = Some((moment, history[early].outcome.unwrap().1));
+    history
+}
+
+#[track_caller]
+fn violates(operations: &[Operation]) {
+    let finding = check_operations(operations);
+    assert!(matches!(finding, Finding::Violation { .. }), "{finding:?}");
+}
+
+#[test]
+fn one_contended_register_is_decided_in_seconds_good_or_bad() {
+    for (seed, count) in [(1, 2_500), (2, 10_000)] {
+        let history = concurrent(seed, 10, 1, count, false);
+        let began = Instant::now();
+        accepts(&history);
+        eprintln!("{count} operations of 10 clients on one register, good: {:?}", began.elapsed());
+        let spoilt = with_a_stale_read(history, seed);
+        let again = Instant::now();
+        violates(&spoilt);
+        eprintln!("{count} operations of 10 clients on one register, bad: {:?}", again.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(8), "it took {:?}", began.elapsed());
+    }
+}
+
+/// Every so many writes is never answered; `same` gives all of these the same mark.
+fn with_lost_replies(mut history: Vec<Operation>, every: usize, same: bool) -> Vec<Operation> {
+    let lost = history.iter_mut().filter(|operation| matches!(operation.call, Call::Put(_)));
+    for operation in lost.step_by(every) {
+        operation.outcome = None;
+        if same {
+            operation.call = Call::Put(u64::MAX);
+        }
+    }
+    history
+}
+
+/// The replies of a register on which every operation takes effect in this order.
+fn answered(mut history: Vec<Operation>) -> Vec<Operation> {
+    let mut value = Value::default();
+    for operation in &mut history {
+        let (after, answer) = operation.call.carry_out(value);
+        value = after;
+        operation.outcome = operation.outcome.map(|(moment, _)| (moment, answer));
+    }
+    history
+}
+
+#[test]
+fn lost_replies_on_a_contended_register_do_not_blow_up() {
+    for (seed, same) in [(1, false), (2, true)] {
+        let history = answered(with_lost_replies(concurrent(seed, 10, 1, 2_000, false), 10, same));
+        let lost = history.iter().filter(|operation| operation.outcome.is_none()).count();
+        assert!(lost > 40, "{lost}");
+        let began = Instant::now();
+        accepts(&history);
+        violates(&with_a_stale_read(history, seed));
+        eprintln!("2,000 operations, {lost} without a reply, same {same}: {:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(8), "it took {:?}", began.elapsed());
+    }
+}
+
+#[test]
+fn blind_writes_do_not_blow_up() {
+    // Ten clients of which nearly all write all the time, each for long: hardly anything that they write is ever seen.
+    let mut history = concurrent(3, 10, 1, 10_000, false);
+    for (number, operation) in history.iter_mut().enumerate() {
+        let is_read = operation.call == Call::Get && number.is_multiple_of(5);
+        operation.call = if is_read { Call::Get } else { Call::Put(1_000_000 + number as u64) };
+        // The next operation of the client stays behind this return; its invocation moves up to it.
+        operation.invoked.0 = operation.invoked.0.saturating_sub(39_000_000);
+    }
+    let mut last: std::collections::BTreeMap<u32, Moment> = std::collections::BTreeMap::new();
+    for operation in &mut history {
+        let floor = last.insert(operation.client, operation.outcome.unwrap().0).unwrap_or_default();
+        operation.invoked = operation.invoked.max(Moment(floor.0 + 1));
+    }
+    let history = answered(history);
+    let began = Instant::now();
+    accepts(&history);
+    violates(&with_a_stale_read(history, 3));
+    eprintln!("10,000 operations, nearly all blind writes: {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(8), "it took {:?}", began.elapsed());
+}
