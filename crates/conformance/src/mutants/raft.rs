@@ -30,9 +30,12 @@ pub enum Weather {
     SlowDisks,
     /// Many readers, and leaders that are cut off again and again while others are elected.
     Deposed,
+    /// Links that break for a moment, and much that comes late, with pre-votes: elections begin and are overtaken by the
+    /// leader's return.
+    Flicker,
 }
 
-use Weather::{Amnesia, Deposed, Elections, Readers, SlowDisks, Swarm};
+use Weather::{Amnesia, Deposed, Elections, Flicker, Readers, SlowDisks, Swarm};
 
 /// Two nodes decided differently, or one forgot what it had decided: whichever shows first.
 const UNSAFE: &[Property] = &[Agreement, Durability, PrefixOrder, OneLeader, Linearizable, Integrity];
@@ -73,12 +76,12 @@ pub const RAFT: &[Hunt] = &[
     hunt(Mutant::RefusalNamesWrongSlot, STUCK, 3, Swarm, 300),
     hunt(Mutant::HeartbeatUnchecked, UNSAFE, 3, Elections, 300),
     hunt(Mutant::HeartbeatBehindNothing, STUCK, 3, Swarm, 300),
-    hunt(Mutant::LeaderIgnoresHigherTerm, STUCK, 3, Readers, 300),
+    hunt(Mutant::LeaderIgnoresHigherTerm, STUCK, 3, Flicker, 300),
     hunt(Mutant::NoNoop, STUCK, 3, Swarm, 300),
     hunt(Mutant::InterruptedAsRefused, &[Integrity, Linearizable], 3, Swarm, 300),
     hunt(Mutant::ReadBeforeOwnCommit, &[Linearizable], 3, Swarm, 300),
     hunt(Mutant::ReadWithoutQuorum, &[Linearizable], 3, Deposed, 300),
-    hunt(Mutant::ReadProbeReused, &[Linearizable], 3, Deposed, 300),
+    hunt(Mutant::ReadProbeReused, &[Linearizable], 3, Deposed, 800),
     hunt(Mutant::ReadAnswerOfEarlierBoot, &[Linearizable], 3, Readers, 300),
     hunt(Mutant::SnapshotLowersTerm, &[Monotonic], 3, Swarm, 300),
     hunt(Mutant::SnapshotCutsMatchingLog, &[Invariant], 3, Swarm, 400),
@@ -104,6 +107,7 @@ impl Hunt {
             Readers => readers(draw, plan),
             SlowDisks => slow_disks(draw, plan),
             Deposed => deposed(draw, plan),
+            Flicker => flicker(draw, plan),
         };
         tuning.config.mutant = mutant;
         tuning
@@ -138,6 +142,16 @@ fn deposed(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
     plan.partitions = Some(Rhythm { every: millis(draw, 100, 300), lasts: millis(draw, 50, 200) });
     plan.at_leaders_ppm = MILLION * 9 / 10;
     read_much(plan);
+    tuning
+}
+
+fn flicker(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
+    let mut tuning = amnesia(draw, plan);
+    plan.network.spike_ppm = draw.between(100_000, 300_000);
+    plan.crashes = None;
+    plan.partitions = Some(Rhythm { every: millis(draw, 60, 150), lasts: millis(draw, 30, 100) });
+    plan.at_leaders_ppm = MILLION / 2;
+    tuning.config.stable_leadership = true;
     tuning
 }
 
