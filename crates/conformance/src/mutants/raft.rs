@@ -49,17 +49,17 @@ const fn hunt(mutant: Mutant, by: &'static [Property], nodes: usize, weather: We
 /// Every bug that can be planted in Raft, with its budget in seeds: several times what it took when this was written.
 pub const RAFT: &[Hunt] = &[
     hunt(Mutant::VoteNotPersisted, &[OneLeader], 3, Amnesia, 300),
-    hunt(Mutant::VoteBeforeDurable, &[OneLeader], 3, SlowDisks, 300),
+    hunt(Mutant::VoteBeforeDurable, &[OneLeader], 3, SlowDisks, 600),
     hunt(Mutant::TermNotPersisted, &[Recovery], 3, Swarm, 300),
     hunt(Mutant::VoteTwice, &[OneLeader], 3, Amnesia, 300),
     hunt(Mutant::LeaderVotesForOthers, &[OneLeader], 3, Amnesia, 300),
     hunt(Mutant::HeartbeatClearsVote, &[OneLeader], 3, Amnesia, 300),
-    hunt(Mutant::StaleVoteCounted, &[OneLeader], 3, Amnesia, 300),
+    hunt(Mutant::StaleVoteCounted, &[OneLeader], 3, Amnesia, 800),
     hunt(Mutant::DuplicateVoteCounted, &[OneLeader], 4, Amnesia, 300),
     hunt(Mutant::RefusalCountsAsVote, &[OneLeader], 3, Amnesia, 300),
     hunt(Mutant::VoteWithoutLogCheck, UNSAFE, 3, Elections, 300),
     hunt(Mutant::VoteComparesLength, UNSAFE, 3, Elections, 300),
-    hunt(Mutant::CommitOldTermByCounting, UNSAFE, 3, Elections, 300),
+    hunt(Mutant::CommitOldTermByCounting, UNSAFE, 3, Elections, 600),
     hunt(Mutant::CommitUnverified, &[Invariant], 3, Swarm, 300),
     hunt(Mutant::CommitRegresses, &[Monotonic], 3, Swarm, 300),
     hunt(Mutant::CountReplies, UNSAFE, 3, Swarm, 300),
@@ -81,10 +81,10 @@ pub const RAFT: &[Hunt] = &[
     hunt(Mutant::InterruptedAsRefused, &[Integrity, Linearizable], 3, Swarm, 300),
     hunt(Mutant::ReadBeforeOwnCommit, &[Linearizable], 3, Swarm, 300),
     hunt(Mutant::ReadWithoutQuorum, &[Linearizable], 3, Deposed, 300),
-    hunt(Mutant::ReadProbeReused, &[Linearizable], 3, Deposed, 800),
-    hunt(Mutant::ReadAnswerOfEarlierBoot, &[Linearizable], 3, Readers, 300),
+    hunt(Mutant::ReadProbeReused, &[Linearizable], 3, Deposed, 2000),
+    hunt(Mutant::ReadAnswerOfEarlierBoot, &[Linearizable], 3, Readers, 600),
     hunt(Mutant::SnapshotLowersTerm, &[Monotonic], 3, Swarm, 300),
-    hunt(Mutant::SnapshotCutsMatchingLog, &[Invariant], 3, Swarm, 400),
+    hunt(Mutant::SnapshotCutsMatchingLog, &[Invariant], 3, Swarm, 600),
 ];
 
 /// Bugs that random delays hide, or that cost service only while a fault lasts. Each has a schedule of its own in
