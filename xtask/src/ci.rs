@@ -6,7 +6,7 @@ use anyhow::Result;
 /// Seeds of the simulator that every change must pass.
 pub const CONFORMANCE_SEEDS: &str = "2000";
 
-/// Formatting, lints, documentation, a fixed budget of simulated runs, and the planted bugs.
+/// Formatting, lints, documentation, the bench, the planted bugs, and a fixed budget of simulated runs.
 ///
 /// # Errors
 /// The first check that fails.
@@ -16,6 +16,9 @@ pub fn run() -> Result<()> {
     succeed(
         cargo()?.args(["doc", "--workspace", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "-D warnings"),
     )?;
+    // The measurements live in a workspace of their own: a change here must not leave them behind.
+    let bench = ["check", "--quiet", "--manifest-path", "bench/Cargo.toml", "--all-targets", "--locked"];
+    succeed(cargo()?.args(bench))?;
     mutants(&[])?;
     conformance(&["run", "--algorithm", "raft", "--seeds", CONFORMANCE_SEEDS])
 }

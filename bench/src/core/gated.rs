@@ -6,8 +6,8 @@
 use bytes::Bytes;
 use consensus_core::{
     Boot, ConfigError, ConsensusAlgorithm, Epoch, Faults, Guarantees, In, Input, Members, Membership, NodeId,
-    Out, Problem, ProposalId, Reads, Resilience, Role, Slot, Status, Termination, Time, Timing, Verdict,
-    WriteSeq,
+    Out, Problem, ProposalId, Reads, Resilience, RestoreError, Role, Slot, Status, Termination, Time, Timing,
+    Verdict, WriteSeq,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -112,11 +112,11 @@ impl ConsensusAlgorithm for Gated {
         Ok(())
     }
 
-    fn restore(boot: Boot<Self>, out: &mut Out<Self>) -> Self {
+    fn restore(boot: Boot<Self>, out: &mut Out<Self>) -> Result<Self, RestoreError> {
         // The driver waits for a first decision, as a real leader's no-op would be.
         let last_slot = Slot(1);
         out.decide(last_slot, None, Verdict::Noop, Bytes::new());
-        Self {
+        Ok(Self {
             id: boot.id,
             durable: boot.members.iter().map(|_| 0).collect(),
             members: boot.members,
@@ -127,7 +127,7 @@ impl ConsensusAlgorithm for Gated {
             last_slot,
             writes: VecDeque::new(),
             owes: false,
-        }
+        })
     }
 
     fn step(&mut self, _now: Time, input: In<Self>, out: &mut Out<Self>) {

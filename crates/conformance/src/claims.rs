@@ -77,9 +77,12 @@ impl Claims {
             plan.crashes = None;
             plan.power_losses = None;
             plan.final_power_loss = false;
+            plan.hardships.failed_syncs = None;
+            plan.hardships.full_disks = None;
         }
         if !self.survives_losses {
             plan.lost_for_good = 0;
+            plan.hardships.rot = None;
         }
     }
 }

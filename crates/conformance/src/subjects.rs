@@ -7,7 +7,8 @@ use core::time::Duration;
 /// Raft with small timeouts, batches, windows and chunks, so that every limit is met.
 pub fn raft(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
     // The paper's timing requirement (§5.6): a broadcast, disk included, takes much less than an election timeout.
-    let round = (plan.network.delay + plan.burst) * 3 + plan.disk.sync * 2;
+    let delay = plan.network.longest_delay(plan.nodes);
+    let round = (delay + plan.burst) * 3 + plan.disk.sync * 2;
     let round_ms = u64::try_from(round.as_millis()).unwrap_or(u64::MAX);
     let heartbeat_interval_ms = draw.between(5, 40).max(round_ms);
     let election_timeout_ms = heartbeat_interval_ms * draw.between(3, 8);

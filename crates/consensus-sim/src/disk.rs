@@ -8,6 +8,10 @@
 //! Power may fail in the midst of a sequence of operations ([`SimDisk::fail_after`]): every operation from then on reports
 //! an error, and the node that called is dead.
 
+mod faults;
+
+pub use faults::DiskFault;
+
 use crate::random::{MILLION, Stream};
 use consensus_wal::{Disk, DiskFile};
 use std::cell::RefCell;
@@ -32,7 +36,7 @@ pub struct SimFile {
     number: FileNumber,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct State {
     files: BTreeMap<FileNumber, Content>,
     next: FileNumber,
@@ -46,6 +50,9 @@ struct State {
     syncs: u64,
     /// Syncs do nothing.
     lies: bool,
+    fault: Option<DiskFault>,
+    /// The fault that made an operation fail.
+    fired: Option<DiskFault>,
 }
 
 #[derive(Clone, Debug)]
@@ -55,7 +62,7 @@ enum NameChange {
     Remove(String),
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Content {
     current: Vec<u8>,
     durable: Vec<u8>,
@@ -82,6 +89,20 @@ impl Content {
         self.lengths.push(length);
         // The bytes between the old and the new end became zeros, or are gone.
         self.note_sectors(before.min(length), before.max(length).min(self.current.len()));
+    }
+
+    /// Writes the beginning of `bytes` to `from..end`.
+    fn write(&mut self, from: usize, end: usize, bytes: &[u8]) {
+        if end == from {
+            return;
+        }
+        if end > self.current.len() {
+            self.set_length(end);
+        }
+        if let (Some(target), Some(source)) = (self.current.get_mut(from..end), bytes.get(..end - from)) {
+            target.copy_from_slice(source);
+        }
+        self.note_sectors(from, end);
     }
 
     fn sync(&mut self) {
@@ -297,6 +318,9 @@ impl Disk for SimDisk {
         if state.lies {
             return Ok(());
         }
+        if state.failing_sync().is_some() {
+            return Err(faults::failed_sync());
+        }
         state.pending_names.clear();
         let names = state.names.clone();
         state.durable_names = names;
@@ -335,16 +359,12 @@ impl DiskFile for SimFile {
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let (from, to) = place(offset, bytes.len())?;
-        self.with(|content| {
-            if to > content.current.len() {
-                content.set_length(to);
-            }
-            if let Some(target) = content.current.get_mut(from..to) {
-                target.copy_from_slice(bytes);
-            }
-            content.note_sectors(from, to);
-            Ok(())
-        })
+        let length = self.with(|content| Ok(content.current.len()))?;
+        let mut state = self.disk.0.borrow_mut();
+        let end = state.room(length, to).max(from);
+        let content = state.files.get_mut(&self.number).ok_or_else(|| missing("with this number"))?;
+        content.write(from, end, bytes);
+        if end < to { Err(faults::no_space()) } else { Ok(()) }
     }
 
     fn truncate(&self, length: u64) -> io::Result<()> {
@@ -356,13 +376,22 @@ impl DiskFile for SimFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.disk.0.borrow_mut().syncs += 1;
-        let lies = self.disk.0.borrow().lies;
-        self.with(|content| {
-            if !lies {
-                content.sync();
+        let (lies, failing) = {
+            let mut state = self.disk.0.borrow_mut();
+            state.syncs += 1;
+            (state.lies, if state.lies { None } else { state.failing_sync() })
+        };
+        self.with(|content| match failing {
+            Some(salt) => {
+                content.fail_sync(salt);
+                Err(faults::failed_sync())
             }
-            Ok(())
+            None => {
+                if !lies {
+                    content.sync();
+                }
+                Ok(())
+            }
         })
     }
 }

@@ -8,7 +8,9 @@
 //! This crate knows no protocol, no thread and no clock.
 
 mod client;
+mod clock;
 mod disk;
+mod hardship;
 mod history;
 pub mod linearizability;
 mod machine;
@@ -17,17 +19,21 @@ mod oracle;
 mod plan;
 mod random;
 mod storage;
+mod topology;
 mod trace;
 mod watch;
 mod world;
 
-pub use disk::{SECTOR_BYTES, SimDisk, SimFile};
+pub use clock::Clock;
+pub use disk::{DiskFault, SECTOR_BYTES, SimDisk, SimFile};
+pub use hardship::{Bandwidth, Bursts, ClockPlan, Hardships};
 pub use history::{History, Moment, Operation, OperationNumber};
 pub use machine::{Answer, Applied, Call, Command, Journal, Key, Registers, Value, answer_of};
-pub use network::{Cut, Links, Outbox};
+pub use network::{Cut, Fate, Links, Loss, Outbox};
 pub use oracle::{Failure, Oracle, Property};
 pub use plan::{DiskPlan, NetworkPlan, Plan, Rhythm, Workload};
 pub use random::{MILLION, Stream};
+pub use topology::{Link, Route, Shape, Topology, routes};
 pub use trace::{Trace, hash_bytes, mix};
 pub use watch::{Decided, Tap, Watched, WatchedConfig};
-pub use world::{Counts, Report, Setup, World, run};
+pub use world::{Counts, Observation, PartialCase, Report, Setup, World, observe, run};

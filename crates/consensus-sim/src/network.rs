@@ -2,7 +2,8 @@
 
 use crate::plan::NetworkPlan;
 use crate::random::Stream;
-use consensus_core::{Network, NodeId, wire};
+use crate::topology::{Route, routes};
+use consensus_core::{Network, NodeId, Time, wire};
 use core::marker::PhantomData;
 use core::time::Duration;
 use serde::Serialize;
@@ -40,21 +41,99 @@ pub enum Cut {
     Partial,
 }
 
+/// Why a message does not arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// A partition.
+    Cut,
+    /// Chance.
+    Chance,
+    /// The link is down for a moment.
+    Flap,
+    /// The link is in a bad state.
+    Burst,
+    /// Too much waits before it.
+    Queue,
+}
+
+/// What becomes of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It arrives after the first delay, and perhaps again after the second.
+    Arrives(Duration, Option<Duration>),
+    /// It never arrives.
+    Lost(Loss),
+}
+
 /// The links between `n` nodes.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Links {
     nodes: usize,
     /// Whether the link from (row) to (column) is cut.
     cut: Vec<bool>,
     plan: NetworkPlan,
     calm: bool,
+    /// The way from (row) to (column); empty if all are alike.
+    routes: Vec<Option<Route>>,
+    /// What else is known of the link from (row) to (column).
+    lines: Vec<Line>,
+    /// Choices of routes, bursts, queues and flips: they move no others.
+    choices: Stream,
+}
+
+/// One direction between two nodes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Line {
+    /// It loses most.
+    bad: bool,
+    /// It loses everything up to here.
+    down_until: Time,
+    /// It carries earlier messages up to here.
+    busy_until: Time,
 }
 
 impl Links {
     /// Whole links.
     #[must_use]
-    pub fn new(nodes: usize, plan: NetworkPlan) -> Self {
-        Self { nodes, cut: vec![false; nodes * nodes], plan, calm: false }
+    pub fn new(nodes: usize, plan: NetworkPlan, seed: u64) -> Self {
+        let mut choices = Stream::derive(seed, "links");
+        let routes = plan.topology.as_ref().map_or_else(Vec::new, |topology| {
+            routes(nodes, &topology.links(nodes, plan.delay, &mut choices))
+        });
+        let (cut, lines) = (vec![false; nodes * nodes], vec![Line::default(); nodes * nodes]);
+        Self { nodes, cut, plan, calm: false, routes, lines, choices }
+    }
+
+    /// How many links the way from `from` to `to` has; `None` if there is no way.
+    #[must_use]
+    pub fn hops(&self, from: usize, to: usize) -> Option<u32> {
+        if self.routes.is_empty() { Some(1) } else { self.route(from, to).map(|route| route.hops) }
+    }
+
+    fn route(&self, from: usize, to: usize) -> Option<Route> {
+        if self.routes.is_empty() {
+            return Some(Route { delay: self.plan.delay, loss_ppm: 0, hops: 1 });
+        }
+        self.routes.get(from * self.nodes + to).copied().flatten()
+    }
+
+    /// The link from `from` to `to` loses everything until then.
+    pub fn flap(&mut self, from: usize, to: usize, until: Time) {
+        if let Some(line) = self.lines.get_mut(from * self.nodes + to) {
+            line.down_until = line.down_until.max(until);
+        }
+    }
+
+    /// Perhaps flips one bit of the frame; whether it did.
+    pub fn corrupt(&mut self, frame: &mut [u8]) -> bool {
+        if self.calm || frame.is_empty() || !self.choices.chance(self.plan.corrupt_ppm) {
+            return false;
+        }
+        let (place, bit) = (self.choices.index(frame.len()), self.choices.below(8));
+        if let Some(byte) = frame.get_mut(place) {
+            *byte ^= 1 << bit;
+        }
+        true
     }
 
     /// Cuts or mends the link from `from` to `to` (indices).
@@ -123,26 +202,53 @@ impl Links {
         }
     }
 
-    /// When the message arrives: never, once, or twice. The second number is how many were repeated.
-    pub fn fate(&self, from: usize, to: usize, choices: &mut Stream) -> [Option<Duration>; 2] {
-        if self.is_cut(from, to) {
-            return [None, None];
-        }
-        let plan = &self.plan;
+    /// What becomes of a message of `bytes` bytes that leaves now.
+    pub fn fate(&mut self, now: Time, from: usize, to: usize, bytes: usize, choices: &mut Stream) -> Fate {
+        let Some(route) = self.route(from, to).filter(|_| !self.is_cut(from, to)) else {
+            return Fate::Lost(Loss::Cut);
+        };
         if self.calm {
-            return [Some(choices.around(plan.delay)), None];
+            return Fate::Arrives(choices.around(route.delay), None);
         }
-        if choices.chance(plan.loss_ppm) {
-            return [None, None];
+        let wait = match self.pass_line(now, from, to, bytes) {
+            Ok(wait) => wait,
+            Err(loss) => return Fate::Lost(loss),
+        };
+        if self.choices.chance(route.loss_ppm) || choices.chance(self.plan.loss_ppm) {
+            return Fate::Lost(Loss::Chance);
         }
-        let first = self.delay(choices);
-        let second = choices.chance(plan.duplicate_ppm).then(|| self.delay(choices));
-        [Some(first), second]
+        let first = wait + self.delay(route, choices);
+        let repeated = choices.chance(self.plan.duplicate_ppm);
+        Fate::Arrives(first, repeated.then(|| wait + self.delay(route, choices)))
     }
 
-    fn delay(&self, choices: &mut Stream) -> Duration {
+    /// How long the message waits for its turn on the line, and is on its way into it.
+    fn pass_line(&mut self, now: Time, from: usize, to: usize, bytes: usize) -> Result<Duration, Loss> {
+        let choices = &mut self.choices;
+        let Some(line) = self.lines.get_mut(from * self.nodes + to) else { return Ok(Duration::ZERO) };
+        if now < line.down_until {
+            return Err(Loss::Flap);
+        }
+        if let Some(bursts) = self.plan.bursts {
+            let turns = choices.chance(if line.bad { bursts.leave_ppm } else { bursts.enter_ppm });
+            line.bad ^= turns;
+            if line.bad && choices.chance(bursts.loss_ppm) {
+                return Err(Loss::Burst);
+            }
+        }
+        let Some(bandwidth) = self.plan.bandwidth else { return Ok(Duration::ZERO) };
+        let free = line.busy_until.max(now);
+        if free.since(now) > bandwidth.longest_wait {
+            return Err(Loss::Queue);
+        }
+        let nanos = (bytes as u128) * 1_000_000_000 / u128::from(bandwidth.bytes_per_second.max(1));
+        line.busy_until = free + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+        Ok(line.busy_until.since(now))
+    }
+
+    fn delay(&self, route: Route, choices: &mut Stream) -> Duration {
         let plan = &self.plan;
-        let usual = choices.around(plan.delay);
+        let usual = choices.around(route.delay);
         if choices.chance(plan.spike_ppm) { usual + choices.span(Duration::ZERO, plan.spike) } else { usual }
     }
 }
@@ -150,12 +256,14 @@ impl Links {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hardship::{Bandwidth, Bursts};
     use crate::plan::Plan;
+    use crate::random::MILLION;
 
     #[test]
     fn each_manner_of_cutting_leaves_some_links_and_cuts_others() {
         let mut choices = Stream::derive(1, "network");
-        let mut links = Links::new(5, Plan::draw(1).network);
+        let mut links = Links::new(5, Plan::draw(1).network, 1);
         for manner in [Cut::Split, Cut::OneWay, Cut::Isolate, Cut::Partial] {
             for target in 0..5 {
                 links.cut(manner, target, &mut choices);
@@ -165,5 +273,64 @@ mod tests {
         }
         links.heal();
         assert!((0..25).all(|pair| !links.is_cut(pair / 5, pair % 5)));
+    }
+
+    fn calm_network() -> NetworkPlan {
+        Plan::calm(3).network
+    }
+
+    /// How often each thing happens to 1,000 messages of 1,000 bytes, one per millisecond.
+    fn losses(plan: NetworkPlan) -> Vec<Option<Loss>> {
+        let (mut links, mut choices) = (Links::new(3, plan, 1), Stream::derive(1, "network"));
+        links.flap(0, 1, Time::from_millis(100));
+        (0..1_000)
+            .map(|millis| match links.fate(Time::from_millis(millis), 0, 1, 1_000, &mut choices) {
+                Fate::Arrives(..) => None,
+                Fate::Lost(loss) => Some(loss),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_link_that_flaps_loses_everything_for_a_while_and_nothing_afterwards() {
+        let losses = losses(calm_network());
+        assert!(losses.iter().take(100).all(|loss| *loss == Some(Loss::Flap)));
+        assert!(losses.iter().skip(100).all(Option::is_none));
+    }
+
+    #[test]
+    fn bursts_lose_many_messages_in_a_row() {
+        let bursts = Bursts { enter_ppm: 20_000, leave_ppm: 100_000, loss_ppm: MILLION };
+        let losses = losses(NetworkPlan { bursts: Some(bursts), ..calm_network() });
+        let runs = losses.split(Option::is_none).filter(|run| run.contains(&Some(Loss::Burst)));
+        let longest = runs.map(<[Option<Loss>]>::len).max();
+        assert!(longest.is_some_and(|longest| longest >= 8), "{longest:?} at most in a row");
+        assert!(losses.iter().filter(|loss| loss.is_none()).count() > 500);
+    }
+
+    #[test]
+    fn a_narrow_link_makes_messages_wait_and_drops_what_would_wait_too_long() {
+        let longest_wait = Duration::from_millis(20);
+        let bandwidth = Some(Bandwidth { bytes_per_second: 500_000, longest_wait });
+        let plan = NetworkPlan { bandwidth, ..calm_network() };
+        let (mut links, mut choices) = (Links::new(3, plan, 1), Stream::derive(1, "network"));
+        let mut fate = |bytes| links.fate(Time::ZERO, 0, 1, bytes, &mut choices);
+        let Fate::Arrives(first, None) = fate(500) else { panic!("an empty link takes a message") };
+        assert!(first >= Duration::from_millis(1) && first < Duration::from_millis(2), "{first:?}");
+        assert!(matches!(fate(10_000), Fate::Arrives(delay, None) if delay > longest_wait));
+        assert_eq!(fate(1), Fate::Lost(Loss::Queue));
+        links.calm();
+        assert!(matches!(links.fate(Time::ZERO, 0, 1, 1, &mut choices), Fate::Arrives(..)));
+    }
+
+    #[test]
+    fn a_corrupted_frame_differs_in_one_bit() {
+        let plan = NetworkPlan { corrupt_ppm: MILLION, ..calm_network() };
+        let mut links = Links::new(3, plan, 1);
+        let mut frame = [0; 20];
+        assert!(links.corrupt(&mut frame) && !links.corrupt(&mut []));
+        assert_eq!(frame.iter().map(|byte| byte.count_ones()).sum::<u32>(), 1);
+        links.calm();
+        assert!(!links.corrupt(&mut frame));
     }
 }

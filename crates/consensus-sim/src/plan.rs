@@ -3,11 +3,14 @@
 //! A swarm (Groce and others 2012): each seed first draws which classes of faults are on, so that some runs see one class
 //! alone and hard, and no class hides another in every run.
 
+use crate::hardship::{Bandwidth, Bursts, ClockPlan, Hardships};
 use crate::random::{MILLION, Stream};
+use crate::topology::Topology;
 use core::time::Duration;
+use serde::{Deserialize, Serialize};
 
 /// The whole of a run, but for the algorithm's own configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// How many nodes.
     pub nodes: usize,
@@ -27,6 +30,10 @@ pub struct Plan {
     pub transfers: Option<Rhythm>,
     /// Opinions of failure detectors, mostly wrong.
     pub suspicions: Option<Rhythm>,
+    /// Faults of disks, machines and single links.
+    pub hardships: Hardships,
+    /// The nodes' clocks; `None`: all show the same time.
+    pub clocks: Option<ClockPlan>,
     /// How many nodes never come back after the fault phase. Never more than the algorithm tolerates.
     pub lost_for_good: usize,
     /// Whether the whole cluster loses power once more at the very end, and must come back with everything.
@@ -42,7 +49,7 @@ pub struct Plan {
 }
 
 /// Something that starts now and then, and lasts a while.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rhythm {
     /// The mean time between two.
     pub every: Duration,
@@ -51,7 +58,7 @@ pub struct Rhythm {
 }
 
 /// What the links do to messages.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkPlan {
     /// The mean delay.
     pub delay: Duration,
@@ -63,10 +70,18 @@ pub struct NetworkPlan {
     pub spike_ppm: u64,
     /// By how much, at most.
     pub spike: Duration,
+    /// Who is wired to whom; `None`: every pair, all alike.
+    pub topology: Option<Topology>,
+    /// Losses that come together.
+    pub bursts: Option<Bursts>,
+    /// How much a link carries; `None`: anything at once.
+    pub bandwidth: Option<Bandwidth>,
+    /// How many of a million messages arrive with a flipped bit.
+    pub corrupt_ppm: u64,
 }
 
 /// What the disks do to writes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskPlan {
     /// The mean time of a sync.
     pub sync: Duration,
@@ -83,7 +98,7 @@ pub struct DiskPlan {
 }
 
 /// What the clients do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Workload {
     /// How many clients.
     pub clients: u32,
@@ -125,6 +140,8 @@ impl Plan {
             transfers: rhythm(draw, 200_000, (200, 1_000), (1, 1)),
             // A stream of its own: what a seed meant before stays what it means.
             suspicions: rhythm(&mut Stream::derive(seed, "suspicions"), 300_000, (20, 1_000), (1, 1)),
+            hardships: Hardships::default(),
+            clocks: None,
             lost_for_good: draw.index(nodes),
             final_power_loss: draw.chance(MILLION / 4),
             disk: DiskPlan::draw(draw),
@@ -132,6 +149,7 @@ impl Plan {
             compact_after_bytes: *draw.pick(&[256, 1 << 10, 4 << 10, 16 << 10, 1 << 20]).unwrap_or(&1024),
             workload: Workload::draw(draw),
         };
+        plan.add_hardships(seed);
         if seed % 8 == 7 {
             plan.add_gusts(&mut Stream::derive(seed, "gusts"));
         }
@@ -157,6 +175,10 @@ impl Plan {
                 duplicate_ppm: 0,
                 spike_ppm: 0,
                 spike: Duration::ZERO,
+                topology: None,
+                bursts: None,
+                bandwidth: None,
+                corrupt_ppm: 0,
             },
             partitions: None,
             crashes: None,
@@ -164,6 +186,8 @@ impl Plan {
             at_leaders_ppm: MILLION / 2,
             transfers: None,
             suspicions: None,
+            hardships: Hardships::default(),
+            clocks: None,
             lost_for_good: 0,
             final_power_loss: false,
             disk: DiskPlan {
@@ -201,6 +225,10 @@ impl NetworkPlan {
             duplicate_ppm: if duplicating { draw.between(1_000, 100_000) } else { 0 },
             spike_ppm: if spiky { draw.between(1_000, 100_000) } else { 0 },
             spike: Duration::from_millis(draw.between(5, 400)),
+            topology: None,
+            bursts: None,
+            bandwidth: None,
+            corrupt_ppm: 0,
         }
     }
 }
@@ -233,9 +261,43 @@ impl Workload {
     }
 }
 
-fn rhythm(draw: &mut Stream, on_ppm: u64, every: (u64, u64), lasts: (u64, u64)) -> Option<Rhythm> {
+pub(crate) fn rhythm(draw: &mut Stream, on_ppm: u64, every: (u64, u64), lasts: (u64, u64)) -> Option<Rhythm> {
     // Both spans are drawn in any case, so that a class that is off moves nothing else.
     let every = Duration::from_millis(draw.between(every.0, every.1));
     let lasts = Duration::from_millis(draw.between(lasts.0, lasts.1));
     draw.chance(on_ppm).then_some(Rhythm { every, lasts })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_can_be_written_down_and_read_back() {
+        for seed in 0..50 {
+            let plan = Plan::draw(seed);
+            let text = serde_json::to_string(&plan).unwrap();
+            assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
+        }
+    }
+
+    #[test]
+    fn every_class_of_hardship_is_on_in_some_plans_and_off_in_most() {
+        let plans: Vec<Plan> = (0..300).map(Plan::draw).collect();
+        let on = |is_on: fn(&Plan) -> bool| plans.iter().filter(|plan| is_on(plan)).count();
+        let classes = [
+            on(|plan| plan.hardships.failed_syncs.is_some()),
+            on(|plan| plan.hardships.full_disks.is_some()),
+            on(|plan| plan.hardships.slow_disks.is_some()),
+            on(|plan| plan.hardships.rot.is_some()),
+            on(|plan| plan.hardships.pauses.is_some()),
+            on(|plan| plan.hardships.flaps.is_some()),
+            on(|plan| plan.clocks.is_some()),
+            on(|plan| plan.network.topology.is_some()),
+            on(|plan| plan.network.bursts.is_some()),
+            on(|plan| plan.network.bandwidth.is_some()),
+            on(|plan| plan.network.corrupt_ppm > 0),
+        ];
+        assert!(classes.iter().all(|count| (20..120).contains(count)), "{classes:?}");
+    }
 }

@@ -1,6 +1,6 @@
 //! The storage of a simulated node: the real journal on a disk that takes its time, and that a crash finds at any step.
 
-use crate::disk::SimDisk;
+use crate::disk::{DiskFault, SimDisk};
 use crate::plan::DiskPlan;
 use crate::random::{MILLION, Stream};
 use bytes::Bytes;
@@ -13,6 +13,8 @@ use serde::de::DeserializeOwned;
 const GROUP: GroupId = GroupId(1);
 /// The most disk operations that a write or a recovery gets through before the power fails in its midst; more than most take.
 const MAX_OPERATIONS: u64 = 12;
+/// The most space that a disk has left when it is said to be full.
+const MAX_LEFT_BYTES: usize = 8 << 10;
 
 /// What outlives a crash.
 pub(crate) struct Platter {
@@ -52,6 +54,64 @@ impl Platter {
 
     pub(crate) fn crash(&self, choices: &mut Stream) {
         self.disk.crash(choices);
+    }
+
+    /// The disk has no fault, and had none: its node is down.
+    pub(crate) fn forget_fault(&self) {
+        self.disk.mend();
+        let _ = self.disk.take_fired();
+    }
+
+    /// The disk itself, for faults.
+    pub(crate) const fn disk(&self) -> &SimDisk {
+        &self.disk
+    }
+
+    /// Flips one bit, and tells what a node that starts on this disk would make of it. The node must be down.
+    pub(crate) fn rot<R>(&self, choices: &mut Stream) -> Rot
+    where
+        R: Clone + PartialEq + Serialize + DeserializeOwned,
+    {
+        let sound = self.read_copy::<R>();
+        let Some((name, offset)) = self.disk.rot(choices) else { return Rot::Nothing };
+        let place = format!("a bit flipped in {name} at byte {offset}");
+        match (sound, self.read_copy::<R>()) {
+            (Err(error), _) => Rot::Wrong(format!("the sound disk cannot be read: {error}")),
+            (Ok(before), Ok(after)) if before == after => Rot::Harmless(place),
+            (Ok(_), Ok(_)) => Rot::Wrong(format!("{place}, and the node starts with other records")),
+            (Ok(_), Err(error @ StorageError::Corrupt { .. })) => Rot::Refused(format!("{place}: {error}")),
+            (Ok(_), Err(error)) => Rot::Wrong(format!("{place}, and is not called damage: {error}")),
+        }
+    }
+
+    /// Recovers from a copy of the disk, which is left alone.
+    fn read_copy<R: Serialize + DeserializeOwned>(&self) -> Result<Recovered<R>, StorageError> {
+        SoloStorage::<SimDisk, R>::open(self.disk.fork(), self.config.clone(), self.identity, GROUP)?
+            .recover()
+    }
+}
+
+/// What came of a bit that flipped.
+pub(crate) enum Rot {
+    /// There is nothing on the disk yet.
+    Nothing,
+    /// It hit what nobody needs: everything is read back as before.
+    Harmless(String),
+    /// The node refuses to start, and says that its disk is damaged.
+    Refused(String),
+    /// A defect: the node starts with something else, or gives another reason.
+    Wrong(String),
+}
+
+impl DiskFault {
+    /// A full disk with a little space.
+    pub(crate) fn full(choices: &mut Stream) -> Self {
+        Self::Full { left: choices.index(MAX_LEFT_BYTES) }
+    }
+
+    /// A disk whose syncs fail.
+    pub(crate) fn sync(choices: &mut Stream) -> Self {
+        Self::Sync { salt: choices.number() }
     }
 }
 

@@ -14,6 +14,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.plan_fault(self.plan.power_losses, Happening::PowerLoss);
         self.plan_fault(self.plan.transfers, Happening::Transfer);
         self.plan_fault(self.plan.suspicions, Happening::Suspicion);
+        self.start_hardships();
     }
 
     fn plan_fault(&mut self, rhythm: Option<Rhythm>, happening: Happening) {
@@ -23,14 +24,16 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
     }
 
+    /// Who calls itself leader.
+    pub(super) fn leaders(&self) -> Vec<usize> {
+        let leads =
+            |host: &super::host::Host<A>| host.status().map(|status| status.role) == Some(Role::Leader);
+        (0..self.hosts.len()).filter(|&index| self.hosts.get(index).is_some_and(leads)).collect()
+    }
+
     /// Whom the adversary dislikes most: mostly a leader, if there is one.
     fn victim(&mut self) -> usize {
-        let leads = |role: Option<Role>| role == Some(Role::Leader);
-        let leaders: Vec<usize> = (0..self.hosts.len())
-            .filter(|&index| {
-                leads(self.hosts.get(index).and_then(super::host::Host::status).map(|status| status.role))
-            })
-            .collect();
+        let leaders = self.leaders();
         let choices = &mut self.streams.faults;
         let at_random = choices.index(self.hosts.len());
         let dislikes_leaders = choices.chance(self.plan.at_leaders_ppm);

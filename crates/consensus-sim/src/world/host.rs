@@ -1,9 +1,11 @@
 //! One node's life: boot, inputs, effects, crash.
 
+use super::hardships::Pause;
 use super::{Happening, World};
 use crate::client::{Request, Response, Ticket};
+use crate::clock::Clock;
 use crate::machine::{Applied, Journal, Key, Registers};
-use crate::network::Outbox;
+use crate::network::{Fate, Loss, Outbox};
 use crate::oracle::Property;
 use crate::plan::DiskPlan;
 use crate::random::MILLION;
@@ -29,7 +31,7 @@ type SimNode<A> = Node<
 /// The machine that a node runs on: what outlives the node, and the node while it runs.
 pub(super) struct Host<A: ConsensusAlgorithm> {
     pub(super) id: NodeId,
-    platter: Platter,
+    pub(super) platter: Platter,
     pub(super) node: Option<SimNode<A>>,
     /// Counts boots, so that what was planned for an earlier one is ignored.
     pub(super) boot: u64,
@@ -42,10 +44,18 @@ pub(super) struct Host<A: ConsensusAlgorithm> {
     waiting: BTreeMap<ProposalId, Ticket>,
     reads: BTreeMap<ReadId, (Ticket, Key)>,
     last_status: Option<(Role, u64)>,
+    /// What this node takes for the time.
+    pub(super) clock: Clock,
+    /// How many millionths of a second its clock counts in a second.
+    pub(super) rate_ppm: u64,
+    /// It handles nothing at the moment.
+    pub(super) paused: Option<Pause>,
+    /// Its disk is slow up to here.
+    pub(super) slow_until: Time,
 }
 
 impl<A: ConsensusAlgorithm> Host<A> {
-    pub(super) fn new(id: NodeId, disk: &DiskPlan) -> Self {
+    pub(super) fn new(id: NodeId, disk: &DiskPlan, rate_ppm: u64) -> Self {
         Self {
             id,
             platter: Platter::new(id, disk),
@@ -59,7 +69,19 @@ impl<A: ConsensusAlgorithm> Host<A> {
             waiting: BTreeMap::new(),
             reads: BTreeMap::new(),
             last_status: None,
+            clock: Clock::TRUE,
+            rate_ppm,
+            paused: None,
+            slow_until: Time::ZERO,
         }
+    }
+
+    /// The process ends, and all that only it knew.
+    pub(super) fn stop(&mut self) {
+        (self.node, self.paused) = (None, None);
+        self.waiting.clear();
+        self.reads.clear();
+        self.boot += 1;
     }
 
     pub(super) fn status(&self) -> Option<Status> {
@@ -96,8 +118,10 @@ impl<A: ConsensusAlgorithm> World<A> {
     /// Starts the node on what its disk holds.
     pub(super) fn boot(&mut self, index: usize) {
         let seed = self.streams.boots.number();
+        let clock = self.new_clock(index);
         let Some(host) = self.hosts.get_mut(index) else { return };
         host.boot += 1;
+        host.clock = clock;
         (host.wake, host.flush_planned, host.last_status) = (None, false, None);
         host.tap = Tap::default();
         host.journal = Journal::default();
@@ -122,13 +146,15 @@ impl<A: ConsensusAlgorithm> World<A> {
             self.fail_again(index);
             return;
         }
+        let local = host.clock.read(self.now);
         let opened =
-            opened.and_then(|storage| Node::open(config, self.now, Outbox::default(), storage, machine));
+            opened.and_then(|storage| Node::open(config, local, Outbox::default(), storage, machine));
         match opened {
             Ok(node) => {
                 host.node = Some(node);
                 self.settle(index);
             }
+            Err(error) if self.tries_again(index, &error) => {}
             Err(error) => {
                 self.oracle.fail(Property::Recovery, self.now, format!("{id} does not start: {error}"));
             }
@@ -138,6 +164,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     /// The power failed in the midst of recovery: the node tries again.
     fn fail_again(&mut self, index: usize) {
         let Some(host) = self.hosts.get_mut(index) else { return };
+        host.platter.forget_fault();
         host.platter.crash(&mut self.streams.disk);
         self.counts.crashes += 1;
         let (id, boot) = (host.id, host.boot);
@@ -154,9 +181,8 @@ impl<A: ConsensusAlgorithm> World<A> {
         node.storage().interrupt(choices);
         drop(node);
         host.platter.crash(choices);
-        host.waiting.clear();
-        host.reads.clear();
-        host.boot += 1;
+        host.platter.forget_fault();
+        host.stop();
         let id = host.id;
         self.trace.event(self.now, 21, id.0);
         self.trace.say(self.now, || format!("{id} crashes"));
@@ -170,11 +196,15 @@ impl<A: ConsensusAlgorithm> World<A> {
     pub(super) fn tell(&mut self, index: usize, event: Event<A::Message>) {
         let burst = self.plan.burst;
         let Some(host) = self.hosts.get_mut(index) else { return };
-        let (id, boot) = (host.id, host.boot);
+        if host.paused.is_some() {
+            return;
+        }
+        let (boot, local) = (host.boot, host.clock.read(self.now));
         let Some(node) = &mut host.node else { return };
-        let result = if burst.is_zero() { node.handle(self.now, event) } else { node.push(self.now, event) };
+        let result = if burst.is_zero() { node.handle(local, event) } else { node.push(local, event) };
         if let Err(error) = result {
-            self.oracle.fail(Property::NodeRuns, self.now, format!("{id} stopped: {error}"));
+            self.on_stopped(index, &error);
+            return;
         }
         if burst.is_zero() {
             self.settle(index);
@@ -189,15 +219,16 @@ impl<A: ConsensusAlgorithm> World<A> {
         let Some(node) = &mut host.node else { return };
         host.flush_planned = false;
         self.trace.event(self.now, 2, host.id.0);
-        if let Err(error) = node.flush(self.now) {
-            let detail = format!("{} stopped: {error}", host.id);
-            self.oracle.fail(Property::NodeRuns, self.now, detail);
+        if let Err(error) = node.flush(host.clock.read(self.now)) {
+            self.on_stopped(index, &error);
+            return;
         }
         self.settle(index);
     }
 
     /// Looks at everything that a burst brought about.
     fn settle(&mut self, index: usize) {
+        self.expect_fail_stop(index);
         self.observe(index);
         self.post(index);
         self.answer(index);
@@ -205,7 +236,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let boot = host.boot;
         let Some(node) = &mut host.node else { return };
         let writes = node.storage().begin();
-        let deadline = node.deadline();
+        let deadline = node.deadline().map(|at| host.clock.when(at));
         let wake = deadline.filter(|&at| host.wake.is_none_or(|planned| at < planned));
         if wake.is_some() {
             host.wake = wake;
@@ -223,6 +254,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             if self.stormy && choices.chance(disk.slow_ppm) {
                 span += choices.span(core::time::Duration::ZERO, disk.slow);
             }
+            let span = self.slowed(index, span);
             self.plan_in(span, Happening::DiskDone { node: index, boot });
         }
     }
@@ -255,21 +287,35 @@ impl<A: ConsensusAlgorithm> World<A> {
     fn post(&mut self, index: usize) {
         let Some(node) = self.hosts.get_mut(index).and_then(|host| host.node.as_mut()) else { return };
         let sent = core::mem::take(&mut node.network().sent);
-        for (to, frame) in sent {
+        for (to, mut frame) in sent {
             let Some(target) = usize::try_from(to.0).ok().and_then(|to| to.checked_sub(1)) else { continue };
-            let arrivals = self.links.fate(index, target, &mut self.streams.network);
-            match arrivals {
-                [None, None] => self.counts.lost += 1,
-                [Some(_), Some(_)] => self.counts.duplicated += 1,
-                [Some(_), None] | [None, Some(_)] => {}
+            let fate = self.links.fate(self.now, index, target, frame.len(), &mut self.streams.network);
+            let (first, second) = match fate {
+                Fate::Arrives(first, second) => (first, second),
+                Fate::Lost(loss) => {
+                    self.count_loss(loss);
+                    continue;
+                }
+            };
+            if self.links.corrupt(&mut frame) {
+                self.drop_corrupted(index, &frame);
+                continue;
             }
-            let [first, second] = arrivals;
+            self.counts.forwarded += u64::from(self.links.hops(index, target).is_some_and(|hops| hops > 1));
             if let Some(delay) = second {
+                self.counts.duplicated += 1;
                 self.plan_in(delay, Happening::Deliver { from: index, to: target, frame: frame.clone() });
             }
-            if let Some(delay) = first {
-                self.plan_in(delay, Happening::Deliver { from: index, to: target, frame });
-            }
+            self.plan_in(first, Happening::Deliver { from: index, to: target, frame });
+        }
+    }
+
+    const fn count_loss(&mut self, loss: Loss) {
+        match loss {
+            Loss::Cut | Loss::Chance => self.counts.lost += 1,
+            Loss::Flap => self.counts.lost_to_flaps += 1,
+            Loss::Burst => self.counts.lost_in_bursts += 1,
+            Loss::Queue => self.counts.lost_in_queues += 1,
         }
     }
 
@@ -335,11 +381,12 @@ impl<A: ConsensusAlgorithm> World<A> {
     pub(super) fn on_wake(&mut self, index: usize) {
         let now = self.now;
         let Some(host) = self.hosts.get_mut(index) else { return };
+        let clock = host.clock;
         // A wake-up that an earlier one replaced still comes; the deadline decides.
         host.wake = host.wake.filter(|&at| at > now);
         let Some(node) = &mut host.node else { return };
         let id = host.id;
-        match node.deadline() {
+        match node.deadline().map(|at| clock.when(at)) {
             Some(at) if at <= now => {
                 self.trace.event(now, 3, id.0);
                 self.tell(index, Event::Tick);

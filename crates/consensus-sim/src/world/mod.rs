@@ -2,7 +2,9 @@
 
 mod clients;
 mod faults;
+mod hardships;
 mod host;
+mod partial;
 mod phases;
 
 use crate::client::{Client, Request, Response, Ticket};
@@ -11,12 +13,14 @@ use crate::linearizability::{self, Finding};
 use crate::network::Links;
 use crate::oracle::{Failure, Oracle, Property};
 use crate::plan::Plan;
-use crate::random::Stream;
+use crate::random::{MILLION, Stream};
 use crate::trace::Trace;
 use consensus_core::{ConsensusAlgorithm, Members, NodeId, Time};
 use core::cmp::Reverse;
 use core::time::Duration;
+use hardships::Hardship;
 use host::Host;
+pub use partial::{Observation, PartialCase, observe};
 use std::collections::BinaryHeap;
 
 /// The most events that may wait. An algorithm that answers each message by more than one brings this about.
@@ -52,6 +56,33 @@ pub struct Counts {
     pub transfers: u64,
     /// Opinions of failure detectors, right or wrong.
     pub suspicions: u64,
+    /// Nodes that stopped because a sync failed.
+    pub failed_syncs: u64,
+    /// Nodes that stopped because their disk was full.
+    pub full_disks: u64,
+    /// Spans in which a disk was slow.
+    pub slow_disks: u64,
+    /// Bits that flipped on a disk.
+    pub bit_rots: u64,
+    /// Nodes that refused to start on such a disk.
+    pub refused_disks: u64,
+    /// Boots with a clock that shows another time.
+    pub skewed_boots: u64,
+    /// Spans in which a node handled nothing.
+    pub pauses: u64,
+    /// Spans in which a single link was down, and what it lost.
+    pub flaps: u64,
+    pub lost_to_flaps: u64,
+    /// Messages that a link in a bad state lost.
+    pub lost_in_bursts: u64,
+    /// Messages dropped because too much waited before them.
+    pub lost_in_queues: u64,
+    /// Messages that went over more than one link.
+    pub forwarded: u64,
+    /// Messages dropped because a bit flipped on the way.
+    pub corrupted: u64,
+    /// Those of them that still were the encoding of some message.
+    pub corrupted_decoded: u64,
     pub installs: u64,
     pub leaderships: u64,
     pub decisions: u64,
@@ -72,6 +103,20 @@ impl Counts {
         self.restarts += other.restarts;
         self.transfers += other.transfers;
         self.suspicions += other.suspicions;
+        self.failed_syncs += other.failed_syncs;
+        self.full_disks += other.full_disks;
+        self.slow_disks += other.slow_disks;
+        self.bit_rots += other.bit_rots;
+        self.refused_disks += other.refused_disks;
+        self.skewed_boots += other.skewed_boots;
+        self.pauses += other.pauses;
+        self.flaps += other.flaps;
+        self.lost_to_flaps += other.lost_to_flaps;
+        self.lost_in_bursts += other.lost_in_bursts;
+        self.lost_in_queues += other.lost_in_queues;
+        self.forwarded += other.forwarded;
+        self.corrupted += other.corrupted;
+        self.corrupted_decoded += other.corrupted_decoded;
         self.installs += other.installs;
         self.leaderships += other.leaderships;
         self.decisions += other.decisions;
@@ -83,7 +128,10 @@ impl Counts {
     /// How many faults were injected.
     #[must_use]
     pub const fn faults(&self) -> u64 {
-        self.lost + self.duplicated + self.partitions + self.crashes + self.power_losses
+        let classic = self.lost + self.duplicated + self.partitions + self.crashes + self.power_losses;
+        let disks = self.failed_syncs + self.full_disks + self.slow_disks + self.bit_rots;
+        let links = self.flaps + self.lost_to_flaps + self.lost_in_bursts + self.lost_in_queues;
+        classic + disks + links + self.corrupted + self.pauses + self.skewed_boots
     }
 }
 
@@ -114,6 +162,8 @@ enum Happening {
     Flush { node: usize, boot: u64 },
     DiskDone { node: usize, boot: u64 },
     Restart { node: usize, boot: u64 },
+    Resume { node: usize, boot: u64 },
+    Hardship(Hardship),
     Partition,
     Mend { phase: u64 },
     Crash,
@@ -157,6 +207,8 @@ struct Streams {
     faults: Stream,
     clients: Stream,
     boots: Stream,
+    hardships: Stream,
+    clocks: Stream,
 }
 
 /// The deterministic world.
@@ -199,16 +251,23 @@ impl<A: ConsensusAlgorithm> World<A> {
     pub fn new(setup: Setup<A>) -> Self {
         let Setup { seed, plan, config, patience, trace } = setup;
         let ids = (1..=plan.nodes as u64).map(NodeId);
-        let hosts = ids.clone().map(|id| Host::new(id, &plan.disk)).collect();
         let streams = Streams {
             network: Stream::derive(seed, "network"),
             disk: Stream::derive(seed, "disk"),
             faults: Stream::derive(seed, "faults"),
             clients: Stream::derive(seed, "clients"),
             boots: Stream::derive(seed, "boots"),
+            hardships: Stream::derive(seed, "hardships"),
+            clocks: Stream::derive(seed, "boot clocks"),
         };
+        let drift_ppm = plan.clocks.map_or(0, |clocks| clocks.drift_ppm.min(MILLION / 2));
+        let rates = &mut Stream::derive(seed, "clock rates");
+        let hosts = ids
+            .clone()
+            .map(|id| Host::new(id, &plan.disk, rates.between(MILLION - drift_ppm, MILLION + drift_ppm)))
+            .collect();
         let mut world = Self {
-            links: Links::new(plan.nodes, plan.network.clone()),
+            links: Links::new(plan.nodes, plan.network.clone(), seed),
             members: Members::of(ids),
             plan,
             config,
@@ -325,12 +384,15 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     fn happen(&mut self, happening: Happening) {
+        let Some(happening) = self.defer(happening) else { return };
         match happening {
             Happening::Deliver { from, to, frame } => self.on_deliver(from, to, &frame),
             Happening::Wake { node } => self.on_wake(node),
             Happening::Flush { node, boot } => self.on_flush(node, boot),
             Happening::DiskDone { node, boot } => self.on_disk_done(node, boot),
             Happening::Restart { node, boot } => self.on_restart(node, boot),
+            Happening::Resume { node, boot } => self.on_resume(node, boot),
+            Happening::Hardship(hardship) => self.on_hardship(hardship),
             Happening::Partition => self.on_partition(),
             Happening::Mend { phase } => self.on_mend(phase),
             Happening::Crash => self.on_crash(),

@@ -37,8 +37,20 @@ impl<A: ConsensusAlgorithm> World<A> {
         let lost = self.plan.lost_for_good.min(A::GUARANTEES.tolerated(nodes));
         let mut order: Vec<usize> = (0..nodes).collect();
         self.streams.faults.shuffle(&mut order);
-        for (place, &index) in order.iter().enumerate() {
-            if place < lost {
+        for index in 0..nodes {
+            self.resume(index);
+            if let Some(host) = self.hosts.get(index) {
+                host.platter.disk().mend();
+            }
+        }
+        // A node whose disk is damaged is lost already.
+        let mut losses = self.hosts.iter().filter(|host| host.lost).count();
+        for &index in &order {
+            if self.hosts.get(index).is_some_and(|host| host.lost) {
+                continue;
+            }
+            if losses < lost {
+                losses += 1;
                 self.kill(index);
                 if let Some(host) = self.hosts.get_mut(index) {
                     host.lost = true;
@@ -64,11 +76,15 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
     }
 
-    /// Every client must be served again within the bound.
-    pub fn expect_progress(&mut self) {
+    pub(super) fn forget_completed(&mut self) {
         for client in &mut self.clients {
             client.completed = 0;
         }
+    }
+
+    /// Every client must be served again within the bound.
+    pub fn expect_progress(&mut self) {
+        self.forget_completed();
         let timeout = self.plan.workload.timeout;
         let bound = self.patience + timeout * 16 + self.plan.workload.think * 4;
         let served = |world: &Self| world.clients.iter().all(|client| client.completed >= CALM_OPERATIONS);

@@ -1,0 +1,101 @@
+//! The faults beyond crashes, cuts and lost messages: of disks, clocks and links. Each class is drawn from a stream of its own,
+//! so that a new class changes only the runs in which it is on.
+
+use crate::plan::{Plan, Rhythm, rhythm};
+use crate::random::{MILLION, Stream};
+use crate::topology::Topology;
+use core::time::Duration;
+use serde::{Deserialize, Serialize};
+
+/// Faults of disks and machines that come now and then; `None`: never. All of them end with the storm, but for rot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hardships {
+    /// A sync fails: the node stops, and is restarted, by its machine's side or with a loss of power.
+    pub failed_syncs: Option<Rhythm>,
+    /// A disk is full: the node stops, and is restarted, perhaps before there is space again.
+    pub full_disks: Option<Rhythm>,
+    /// A disk is slow for a while.
+    pub slow_disks: Option<Rhythm>,
+    /// A bit flips on a disk while its node is down. The node refuses to start, and is lost for good: never more nodes than the
+    /// algorithm tolerates, so that what was acknowledged is whole on a quorum.
+    pub rot: Option<Rhythm>,
+    /// A node handles nothing for a while, and then everything at once.
+    pub pauses: Option<Rhythm>,
+    /// A link is down for a while, in one direction or in both.
+    pub flaps: Option<Rhythm>,
+}
+
+/// Clocks that disagree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockPlan {
+    /// A node's clock shows anything up to this when the node boots.
+    pub skew: Duration,
+    /// How many millionths too fast or too slow a clock runs at most, for the whole of the run.
+    pub drift_ppm: u64,
+}
+
+/// Losses that come together (Gilbert 1960, Elliott 1963): a link is good or bad, and each message may change that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bursts {
+    /// How many of a million messages make a good link bad.
+    pub enter_ppm: u64,
+    /// How many of a million messages make a bad link good.
+    pub leave_ppm: u64,
+    /// How many of a million messages a bad link loses.
+    pub loss_ppm: u64,
+}
+
+/// A link that takes one message after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bandwidth {
+    /// Bytes per second, in each direction of each pair.
+    pub bytes_per_second: u64,
+    /// A message that would wait longer than this is dropped.
+    pub longest_wait: Duration,
+}
+
+impl Plan {
+    pub(crate) fn add_hardships(&mut self, seed: u64) {
+        let on = |name: &str, ppm, every, lasts| rhythm(&mut Stream::derive(seed, name), ppm, every, lasts);
+        self.hardships = Hardships {
+            failed_syncs: on("failed syncs", 150_000, (200, 1_500), (1, 500)),
+            full_disks: on("full disks", 150_000, (300, 2_000), (10, 500)),
+            slow_disks: on("slow disks", 150_000, (200, 1_500), (50, 800)),
+            rot: on("rot", 200_000, (200, 2_000), (1, 500)),
+            pauses: on("pauses", 150_000, (50, 800), (5, 700)),
+            flaps: on("flaps", 150_000, (5, 200), (1, 150)),
+        };
+        let draw = &mut Stream::derive(seed, "clocks");
+        self.clocks = draw.chance(250_000).then(|| ClockPlan {
+            skew: Duration::from_secs(draw.between(1, 1_000_000)),
+            drift_ppm: *draw.pick(&[0, 200, 10_000, 80_000]).unwrap_or(&200),
+        });
+        self.network.add_hardships(seed);
+    }
+}
+
+impl crate::plan::NetworkPlan {
+    fn add_hardships(&mut self, seed: u64) {
+        let draw = &mut Stream::derive(seed, "topology");
+        self.topology = draw.chance(200_000).then(|| Topology::draw(draw));
+        let draw = &mut Stream::derive(seed, "bursts");
+        self.bursts = draw.chance(150_000).then(|| Bursts {
+            enter_ppm: draw.between(1_000, 30_000),
+            leave_ppm: draw.between(20_000, 300_000),
+            loss_ppm: draw.between(500_000, MILLION),
+        });
+        let draw = &mut Stream::derive(seed, "bandwidth");
+        self.bandwidth = draw.chance(150_000).then(|| Bandwidth {
+            bytes_per_second: *draw.pick(&[10_000, 50_000, 500_000, 5_000_000]).unwrap_or(&50_000),
+            longest_wait: Duration::from_millis(draw.between(1, 60)),
+        });
+        let draw = &mut Stream::derive(seed, "corruption");
+        self.corrupt_ppm = if draw.chance(200_000) { draw.between(1_000, 50_000) } else { 0 };
+    }
+
+    /// The longest mean delay between any two of `nodes` nodes: what timeouts must be reckoned from.
+    #[must_use]
+    pub fn longest_delay(&self, nodes: usize) -> Duration {
+        self.topology.as_ref().map_or(self.delay, |topology| topology.longest(nodes, self.delay))
+    }
+}

@@ -1,0 +1,318 @@
+//! Disks that fail, machines that stand still, links that flap. Nothing here takes anything durable from more nodes than the
+//! algorithm tolerates, so that every failure is a defect.
+
+use super::{Happening, World};
+use crate::clock::Clock;
+use crate::disk::DiskFault;
+use crate::oracle::Property;
+use crate::plan::Rhythm;
+use crate::random::MILLION;
+use crate::storage::Rot;
+use consensus_core::{ConsensusAlgorithm, NodeError, StorageError, Time, wire};
+use core::time::Duration;
+
+/// The most messages and requests that a paused machine keeps; more are lost, as a network may lose them.
+const MAX_BACKLOG: usize = 10_000;
+/// How many times slower a slow disk is at most.
+const SLOWEST_DISK: u64 = 40;
+
+/// A fault that comes now and then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hardship {
+    FailedSync,
+    FullDisk,
+    SlowDisk,
+    Rot,
+    Pause,
+    Flap,
+}
+
+impl Hardship {
+    const ALL: [Self; 6] =
+        [Self::FailedSync, Self::FullDisk, Self::SlowDisk, Self::Rot, Self::Pause, Self::Flap];
+}
+
+impl<A: ConsensusAlgorithm> World<A> {
+    pub(super) fn start_hardships(&mut self) {
+        for hardship in Hardship::ALL {
+            self.plan_hardship(hardship);
+        }
+    }
+
+    const fn rhythm_of(&self, hardship: Hardship) -> Option<Rhythm> {
+        let plan = &self.plan.hardships;
+        match hardship {
+            Hardship::FailedSync => plan.failed_syncs,
+            Hardship::FullDisk => plan.full_disks,
+            Hardship::SlowDisk => plan.slow_disks,
+            Hardship::Rot => plan.rot,
+            Hardship::Pause => plan.pauses,
+            Hardship::Flap => plan.flaps,
+        }
+    }
+
+    fn plan_hardship(&mut self, hardship: Hardship) {
+        if let Some(rhythm) = self.rhythm_of(hardship) {
+            let span = self.streams.hardships.around(rhythm.every);
+            self.plan_in(span, Happening::Hardship(hardship));
+        }
+    }
+
+    pub(super) fn on_hardship(&mut self, hardship: Hardship) {
+        let Some(rhythm) = self.rhythm_of(hardship).filter(|_| self.stormy) else { return };
+        let index = self.victim_of_hardship();
+        let span = self.streams.hardships.around(rhythm.lasts);
+        self.trace.event(self.now, 30 + hardship as u64, index as u64);
+        match hardship {
+            Hardship::FailedSync => {
+                let fault = DiskFault::sync(&mut self.streams.hardships);
+                self.arm(index, fault);
+            }
+            Hardship::FullDisk => {
+                let fault = DiskFault::full(&mut self.streams.hardships);
+                self.arm(index, fault);
+            }
+            Hardship::SlowDisk => self.slow_down(index, span),
+            Hardship::Rot => self.rot(index, span),
+            Hardship::Pause => self.pause(index, span),
+            Hardship::Flap => self.flap(span),
+        }
+        self.plan_hardship(hardship);
+    }
+
+    fn victim_of_hardship(&mut self) -> usize {
+        let leader = self.leaders().first().copied();
+        let choices = &mut self.streams.hardships;
+        let at_random = choices.index(self.hosts.len());
+        leader.filter(|_| choices.chance(self.plan.at_leaders_ppm)).unwrap_or(at_random)
+    }
+
+    fn arm(&mut self, index: usize, fault: DiskFault) {
+        let Some(host) = self.hosts.get(index).filter(|host| host.node.is_some()) else { return };
+        host.platter.disk().arm(fault);
+        self.trace.say(self.now, || format!("the disk of n{} will fail: {fault:?}", index + 1));
+    }
+
+    /// The node has stopped with this error. That is right if its disk failed, and wrong otherwise.
+    pub(super) fn on_stopped(&mut self, index: usize, error: &NodeError) {
+        let Some(host) = self.hosts.get_mut(index) else { return };
+        let id = host.id;
+        let of_disk = matches!(error, NodeError::Storage(StorageError::Io { .. }));
+        let Some(fault) = host.platter.disk().take_fired().filter(|_| of_disk) else {
+            self.oracle.fail(Property::NodeRuns, self.now, format!("{id} stopped: {error}"));
+            return;
+        };
+        self.trace.event(self.now, 40, id.0);
+        self.trace.say(self.now, || format!("{id} stops: {error}"));
+        let rhythm = match fault {
+            DiskFault::Sync { .. } => {
+                self.counts.failed_syncs += 1;
+                self.plan.hardships.failed_syncs
+            }
+            DiskFault::Full { .. } => {
+                self.counts.full_disks += 1;
+                self.plan.hardships.full_disks
+            }
+        };
+        host.stop();
+        let choices = &mut self.streams.hardships;
+        // Either the process alone is restarted, and reads what the operating system still remembers, or the machine is.
+        if choices.chance(MILLION / 2) {
+            host.platter.crash(choices);
+        }
+        let still_full = matches!(fault, DiskFault::Full { .. }) && choices.chance(MILLION / 2);
+        if !still_full {
+            host.platter.disk().mend();
+        }
+        let boot = host.boot;
+        let span = choices.around(rhythm.map_or(Duration::from_millis(1), |rhythm| rhythm.lasts));
+        self.plan_in(span, Happening::Restart { node: index, boot });
+    }
+
+    /// The node could not start; whether that is because its disk is still full. Then there is space the next time.
+    pub(super) fn tries_again(&mut self, index: usize, error: &NodeError) -> bool {
+        let Some(host) = self.hosts.get_mut(index) else { return false };
+        let of_disk = matches!(error, NodeError::Storage(StorageError::Io { .. }));
+        if !of_disk || host.platter.disk().take_fired().is_none() {
+            return false;
+        }
+        host.platter.disk().mend();
+        let (id, boot) = (host.id, host.boot);
+        self.trace.event(self.now, 41, id.0);
+        self.trace.say(self.now, || format!("{id} does not start: {error}"));
+        self.plan_in(Duration::from_millis(1), Happening::Restart { node: index, boot });
+        true
+    }
+
+    /// A node whose disk refused something must not go on.
+    pub(super) fn expect_fail_stop(&mut self, index: usize) {
+        let Some(host) = self.hosts.get(index).filter(|host| host.node.is_some()) else { return };
+        if host.platter.disk().has_fired() {
+            let detail = format!("{} goes on, though its disk failed", host.id);
+            self.oracle.fail(Property::Durability, self.now, detail);
+        }
+    }
+
+    fn slow_down(&mut self, index: usize, span: Duration) {
+        let until = self.now + span;
+        let Some(host) = self.hosts.get_mut(index) else { return };
+        host.slow_until = host.slow_until.max(until);
+        self.counts.slow_disks += 1;
+        self.trace.say(self.now, || format!("the disk of n{} is slow", index + 1));
+    }
+
+    /// How long a sync takes that would take `span`.
+    pub(super) fn slowed(&mut self, index: usize, span: Duration) -> Duration {
+        let slow = self.hosts.get(index).is_some_and(|host| self.now < host.slow_until);
+        if !slow || !self.stormy {
+            return span;
+        }
+        let times = self.streams.hardships.between(2, SLOWEST_DISK);
+        span * u32::try_from(times).unwrap_or(1)
+    }
+
+    /// A bit flips on the disk of a node that is down, unless too many nodes are lost already.
+    fn rot(&mut self, index: usize, span: Duration) {
+        let lost = self.hosts.iter().filter(|host| host.lost).count();
+        let spare = A::GUARANTEES.tolerated(self.hosts.len()).saturating_sub(lost);
+        if spare == 0 || self.hosts.get(index).is_none_or(|host| host.lost) {
+            return;
+        }
+        if self.is_up(index) {
+            self.counts.crashes += 1;
+            self.kill(index);
+        }
+        let Some(host) = self.hosts.get_mut(index) else { return };
+        let (id, boot) = (host.id, host.boot);
+        let rot = host.platter.rot::<A::Record>(&mut self.streams.hardships);
+        let said = match rot {
+            Rot::Nothing => "there is nothing to rot".into(),
+            Rot::Harmless(place) => {
+                self.counts.bit_rots += 1;
+                place
+            }
+            Rot::Refused(detail) => {
+                self.counts.bit_rots += 1;
+                self.counts.refused_disks += 1;
+                host.lost = true;
+                detail
+            }
+            Rot::Wrong(detail) => {
+                self.oracle.fail(Property::Durability, self.now, format!("{id}: {detail}"));
+                detail
+            }
+        };
+        self.trace.say(self.now, || format!("{id}: {said}"));
+        self.plan_in(span, Happening::Restart { node: index, boot });
+    }
+
+    fn pause(&mut self, index: usize, span: Duration) {
+        let clock_stops = self.streams.hardships.chance(MILLION / 2);
+        let now = self.now;
+        let Some(host) = self.hosts.get_mut(index) else { return };
+        if host.node.is_none() || host.paused.is_some() {
+            return;
+        }
+        host.paused = Some(Pause { since: now, clock_stops, backlog: Vec::new() });
+        let boot = host.boot;
+        self.counts.pauses += 1;
+        self.trace.say(self.now, || format!("n{} stands still", index + 1));
+        self.plan_in(span, Happening::Resume { node: index, boot });
+    }
+
+    pub(super) fn on_resume(&mut self, index: usize, boot: u64) {
+        if self.hosts.get(index).is_some_and(|host| host.boot == boot) {
+            self.resume(index);
+        }
+    }
+
+    /// Everything that came in the meantime happens at once.
+    pub(super) fn resume(&mut self, index: usize) {
+        let Some(host) = self.hosts.get_mut(index) else { return };
+        let Some(Pause { since, clock_stops, backlog }) = host.paused.take() else { return };
+        if clock_stops {
+            host.clock.stood_still(self.now.since(since));
+        }
+        self.trace.event(self.now, 42, index as u64);
+        self.trace.say(self.now, || format!("n{} goes on, with {} events", index + 1, backlog.len()));
+        for happening in backlog {
+            self.happen(happening);
+        }
+    }
+
+    /// Keeps what happens to a machine that stands still; gives back what happens now.
+    pub(super) fn defer(&mut self, happening: Happening) -> Option<Happening> {
+        let (node, may_be_lost) = match &happening {
+            Happening::Deliver { to: node, .. } | Happening::Arrive { node, .. } => (*node, true),
+            Happening::Wake { node } | Happening::Flush { node, .. } | Happening::DiskDone { node, .. } => {
+                (*node, false)
+            }
+            Happening::Restart { .. }
+            | Happening::Resume { .. }
+            | Happening::Hardship(_)
+            | Happening::Partition
+            | Happening::Mend { .. }
+            | Happening::Crash
+            | Happening::PowerLoss
+            | Happening::Transfer
+            | Happening::Suspicion
+            | Happening::ClientNext { .. }
+            | Happening::ClientTimeout { .. }
+            | Happening::ClientRetry { .. }
+            | Happening::Respond { .. } => return Some(happening),
+        };
+        let Some(pause) = self.hosts.get_mut(node).and_then(|host| host.paused.as_mut()) else {
+            return Some(happening);
+        };
+        if !may_be_lost || pause.backlog.len() < MAX_BACKLOG {
+            pause.backlog.push(happening);
+        }
+        None
+    }
+
+    fn flap(&mut self, span: Duration) {
+        let n = self.hosts.len();
+        let choices = &mut self.streams.hardships;
+        let (from, to, both) = (choices.index(n), choices.index(n), choices.chance(MILLION / 2));
+        if from == to {
+            return;
+        }
+        let until = self.now + span;
+        self.links.flap(from, to, until);
+        if both {
+            self.links.flap(to, from, until);
+        }
+        self.counts.flaps += 1;
+        self.trace.say(self.now, || format!("the link from n{} to n{} is down", from + 1, to + 1));
+    }
+
+    /// The clock of a node that boots now. Its rate stays the same for the whole run.
+    pub(super) fn new_clock(&mut self, index: usize) -> Clock {
+        let Some(plan) = self.plan.clocks else { return Clock::TRUE };
+        let rate_ppm = self.hosts.get(index).map_or(MILLION, |host| host.rate_ppm);
+        let skew = self.streams.clocks.span(Duration::ZERO, plan.skew);
+        self.counts.skewed_boots += 1;
+        Clock::new(self.now, Time::ZERO + skew, rate_ppm)
+    }
+
+    /// A frame that was damaged on its way: whatever the decoder makes of it, the checksum of a real transport drops it. The
+    /// decoder must not panic, and neither must the screening.
+    pub(super) fn drop_corrupted(&mut self, index: usize, frame: &[u8]) {
+        self.counts.corrupted += 1;
+        let decoded = wire::decode::<A::Message>(frame, wire::MAX_FRAME_BYTES);
+        if let (Ok(message), Some(sender)) = (decoded, self.hosts.get(index).map(|host| host.id)) {
+            self.counts.corrupted_decoded += 1;
+            // An accusation is as good as none: the frame never gets so far.
+            let _ = A::screen(&self.config, sender, &message);
+        }
+    }
+}
+
+/// A machine that stands still.
+pub(super) struct Pause {
+    since: Time,
+    /// Its clock stands still too, as a suspended machine's may.
+    clock_stops: bool,
+    /// What waits for it.
+    backlog: Vec<Happening>,
+}
