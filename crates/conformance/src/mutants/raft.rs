@@ -70,7 +70,7 @@ pub const RAFT: &[Hunt] = &[
     hunt(Mutant::AckBeforeDurable, UNSAFE, 3, Swarm, 300),
     hunt(Mutant::LeaderCountsUnwritten, UNSAFE, 3, Elections, 300),
     hunt(Mutant::AckWholeLog, &[Invariant, NoFalseAccusation], 3, Swarm, 300),
-    hunt(Mutant::TruncateWithoutConflict, UNSAFE, 3, Swarm, 300),
+    hunt(Mutant::TruncateWithoutConflict, UNSAFE, 3, Swarm, 2_000),
     hunt(Mutant::ConflictKept, UNSAFE, 3, Elections, 300),
     hunt(Mutant::StaleAppendTaken, &[Agreement, NoFalseAccusation], 3, Elections, 300),
     hunt(Mutant::RefusalNamesWrongSlot, STUCK, 3, Swarm, 300),
