@@ -31,11 +31,21 @@ pub fn conformance(words: &[&str]) -> Result<()> {
     succeed(cargo()?.args(["run", "--quiet", "--package", "conformance", "--"]).args(words))
 }
 
-/// The conformance program, built so that it can plant bugs, hunting them.
+/// The conformance program, built so that it can plant bugs, hunting them; then the bugs that have a schedule of their own.
 ///
 /// # Errors
 /// If a planted bug survives.
 pub fn mutants(words: &[&str]) -> Result<()> {
     let build = ["run", "--quiet", "--package", "conformance", "--features", "mutants", "--", "mutants"];
-    succeed(cargo()?.args(build).args(words))
+    succeed(cargo()?.args(build).args(words))?;
+    succeed(cargo()?.args([
+        "test",
+        "--quiet",
+        "--package",
+        "raft",
+        "--features",
+        "mutants",
+        "--test",
+        "mutants",
+    ]))
 }

@@ -143,9 +143,12 @@ fn write(path: &Path, text: &str) -> Result<()> {
 
 #[cfg(feature = "mutants")]
 fn hunt(mutants: &Mutants) -> Result<bool> {
-    use conformance::mutants::{head, hunt};
+    use conformance::mutants::{RAFT_BY_SCHEDULE, head, hunt};
     println!("{}", head());
     let report = hunt(mutants.start, mutants.jobs, |caught| println!("{caught}"))?;
+    for mutant in RAFT_BY_SCHEDULE {
+        println!("{:<26} by schedule: crates/raft/tests/mutants.rs", format!("{mutant:?}"));
+    }
     let survivors = report.survivors();
     println!("\n{} passed, {survivors} failed", report.catches.len() - survivors);
     Ok(survivors == 0)

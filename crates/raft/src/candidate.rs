@@ -3,8 +3,10 @@
 //! A node first asks whether it *would* be elected, without changing anything anywhere; only with a quorum of such answers does
 //! it raise its term and ask for votes. Votes are counted by distinct sender, the own one when it is durable.
 
+use crate::entry::Position;
 use crate::leader::Leader;
 use crate::message::{Ballot, BallotReply, Message};
+use crate::mutant::Mutant;
 use crate::state::{Core, Raft, Role};
 use crate::step::{Out, Timer};
 use crate::votes;
@@ -95,7 +97,7 @@ impl Raft {
     /// [R6] Would we vote for him? Answering changes neither term nor vote, nor any timer.
     pub(crate) fn on_pre_vote(&mut self, now: Time, from: NodeId, ballot: Ballot, out: &mut Out) {
         let granted = ballot.term > self.core.term
-            && ballot.last >= self.core.log.last() // [R2]
+            && self.core.is_up_to_date(ballot.last)
             && !self.follows_or_leads(now);
         let term = if granted { ballot.term } else { self.core.term };
         let reply = Message::PreVoteReply(BallotReply { term, granted });
@@ -125,23 +127,32 @@ impl Raft {
         }
         let is_free = match self.core.vote {
             _ if ballot.term > self.core.term => true,
-            Some(vote) => vote == from,
+            Some(vote) => vote == from || self.core.votes_again(vote),
             None => true,
         };
-        let granted = ballot.term >= self.core.term && is_free && ballot.last >= self.core.log.last();
+        let granted = ballot.term >= self.core.term && is_free && self.core.is_up_to_date(ballot.last);
         let is_news = ballot.term > self.core.term || (granted && self.core.vote.is_none());
         if is_news {
             self.become_follower(now, ballot.term, granted.then_some(from), None, out);
         }
-        out.send(from, Message::VoteReply(BallotReply { term: self.core.term, granted }));
+        let reply = Message::VoteReply(BallotReply { term: self.core.term, granted });
+        if self.core.config.plants(Mutant::VoteBeforeDurable) {
+            // EARLY: it is a bug, and planted.
+            return out.send_early(from, reply);
+        }
+        out.send(from, reply);
     }
 
     pub(crate) fn on_vote_reply(&mut self, now: Time, from: NodeId, reply: BallotReply, out: &mut Out) {
-        if !self.settle_term(now, reply.term, out) || !reply.granted {
+        let is_current = self.settle_term(now, reply.term, out);
+        let config = &self.core.config;
+        if !(is_current || config.plants(Mutant::StaleVoteCounted))
+            || !(reply.granted || config.plants(Mutant::RefusalCountsAsVote))
+        {
             return;
         }
         if let Role::Candidate(candidate) = &mut self.role {
-            candidate.granted.add(from);
+            candidate.granted.add(self.core.voter(&candidate.granted, from));
             self.count_votes(now, out);
         }
     }
@@ -176,6 +187,17 @@ impl Raft {
     fn follows_or_leads(&self, now: Time) -> bool {
         let leads = matches!(self.role, Role::Leader(_)) && self.core.config.stable_leadership;
         leads || self.core.leader_is_fresh(now)
+    }
+}
+
+impl Core {
+    /// [R2] Whether a log that ends at `last` holds everything that may be committed, as far as our own log tells.
+    fn is_up_to_date(&self, last: Position) -> bool {
+        let own = self.log.last();
+        if self.config.plants(Mutant::VoteComparesLength) {
+            return last.slot >= own.slot;
+        }
+        last >= own || self.config.plants(Mutant::VoteWithoutLogCheck)
     }
 }
 

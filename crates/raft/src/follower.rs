@@ -59,7 +59,7 @@ impl Follower {
     /// One acknowledgement for everything that a burst brought. It claims only what is already durable. [R12]
     fn acknowledge(&mut self, leader: NodeId, core: &Core, out: &mut Out) {
         let durable = core.durable_slot();
-        let matched = self.verified.min(durable);
+        let matched = core.or_whole_log(Mutant::AckWholeLog, self.verified).min(durable);
         let is_due = self.owes_echo
             || matched > self.acknowledged
             || (self.owes_acknowledgement && self.verified <= durable);
@@ -107,10 +107,12 @@ impl Raft {
                 follower.verified = follower.verified.max(through);
                 follower.owes_acknowledgement |= wants_answer;
                 // [R13] Only what is known to equal the leader's log.
-                core.commit_through(commit.min(follower.verified), out);
+                let verified = core.or_whole_log(Mutant::CommitUnverified, follower.verified);
+                core.commit_through(commit.min(verified), out);
             }
             Fit::Misses(hint) => {
-                let outcome = Outcome::Rejected { prev: prev.slot, hint };
+                let is_wrong = core.config.plants(Mutant::RefusalNamesWrongSlot);
+                let outcome = Outcome::Rejected { prev: if is_wrong { hint.slot } else { prev.slot }, hint };
                 let reply = AppendReply { term, probe: follower.probe, outcome };
                 follower.owes_echo = false;
                 out.send_after(from, Message::AppendReply(reply), core.vote_written);
@@ -133,7 +135,7 @@ impl Raft {
             let outcome = Outcome::Rejected { prev, hint: Position::ZERO };
             let reply = AppendReply { term: self.core.term, probe: 0, outcome };
             out.send_after(from, Message::AppendReply(reply), self.core.vote_written);
-            return false;
+            return self.core.config.plants(Mutant::StaleAppendTaken);
         }
         let known = if term == self.core.term { self.leader() } else { None };
         if known.is_some_and(|leader| leader != from) {
@@ -161,6 +163,9 @@ enum Fit {
 impl Core {
     /// Makes the log equal to the leader's as far as the append tells. [R9] [R10]
     fn fit(&mut self, prev: Position, entries: Entries, out: &mut Out) -> Fit {
+        if entries.is_empty() && self.config.plants(Mutant::HeartbeatUnchecked) {
+            return Fit::Matches(prev.slot.min(self.log.last().slot));
+        }
         if prev == self.log.last() {
             let through = Slot(prev.slot.0 + entries.len() as u64);
             self.append(entries, out);
@@ -194,9 +199,9 @@ impl Core {
     fn merge(&mut self, prev: Slot, entries: &Entries, out: &mut Out) -> Fit {
         let through = Slot(prev.0 + entries.len() as u64);
         let slots = (prev.0 + 1..).map(Slot);
-        let known =
-            slots.zip(entries.iter()).take_while(|(slot, entry)| self.log.term(*slot) == Some(entry.term));
-        let known = known.count();
+        let keeps = self.config.plants(Mutant::ConflictKept);
+        let is_known = |slot, term| self.log.term(slot).is_some_and(|known| known == term || keeps);
+        let known = slots.zip(entries.iter()).take_while(|(slot, entry)| is_known(*slot, entry.term)).count();
         let first = Slot(prev.0 + known as u64 + 1);
         if known < entries.len() {
             if first <= self.commit {

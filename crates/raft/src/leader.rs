@@ -74,7 +74,9 @@ impl Leader {
             has_progress: false,
             reads: ReadQueue::new(),
         };
-        leader.push(noop);
+        if !core.config.plants(Mutant::NoNoop) {
+            leader.push(noop);
+        }
         leader
     }
 
@@ -99,7 +101,8 @@ impl Leader {
         if core::mem::take(&mut self.has_progress) {
             self.advance_commit(core, out);
         }
-        let has_own_commit = core.commit >= self.term_start;
+        let has_own_commit =
+            core.commit >= self.term_start || core.config.plants(Mutant::ReadBeforeOwnCommit);
         self.reads.start_round(core.commit, has_own_commit);
         for peer in &mut self.peers {
             feed(peer, core, self.reads.probe(), out);
@@ -117,14 +120,19 @@ impl Leader {
 
     /// [R11] What a quorum holds durably is committed, if it is of our own term; what is older is committed with it.
     fn advance_commit(&mut self, core: &mut Core, out: &mut Out) {
-        // [R12] We count ourselves only for what is on our disk.
-        let own = core.durable_slot();
-        let matched = |node| if node == core.id { own.0 } else { self.matched(node).0 };
-        let reached = Slot(votes::reached_by_quorum(&core.members, matched));
+        let reached = self.reached(core);
         let is_own_term = reached >= self.term_start || core.config.plants(Mutant::CommitOldTermByCounting);
         if reached > core.commit && is_own_term {
             self.uncommitted_size -= core.commit_through(reached, out);
         }
+    }
+
+    /// Everything up to here is held by a quorum.
+    fn reached(&self, core: &Core) -> Slot {
+        // [R12] We count ourselves only for what is on our disk.
+        let own = core.or_whole_log(Mutant::LeaderCountsUnwritten, core.durable_slot());
+        let matched = |node| if node == core.id { own.0 } else { self.matched(node).0 };
+        Slot(votes::reached_by_quorum(&core.members, matched))
     }
 
     fn matched(&self, node: NodeId) -> Slot {
@@ -135,9 +143,11 @@ impl Leader {
     /// of this burst never left.
     pub(crate) fn abdicate(mut self, core: &Core, hint: Option<NodeId>, out: &mut Out) {
         let first = core.commit.next().max(self.term_start);
+        let is_denied = core.config.plants(Mutant::InterruptedAsRefused);
+        let reason = if is_denied { Refusal::NotLeader { hint } } else { Refusal::Interrupted };
         for (_, entry) in core.log.iter(first, core.log.last().slot) {
             if let Content::Proposal { id, .. } = entry.content {
-                out.refuse(id, Refusal::Interrupted);
+                out.refuse(id, reason.clone());
             }
         }
         for entry in self.pending.drain(..) {
@@ -154,6 +164,8 @@ impl Leader {
         for peer in &self.peers {
             peer.assert_invariants(last);
         }
+        let is_held = core.commit < self.term_start || core.commit <= self.reached(core);
+        assert!(is_held, "what was committed in this term is no longer held by a quorum");
         let in_log: usize = core.log.iter(core.commit.next(), last).map(|(_, entry)| entry.size()).sum();
         let pending: usize = self.pending.iter().map(Entry::size).sum();
         assert_eq!(self.pending_size, pending, "the size of the pending batch is wrong");
@@ -208,7 +220,11 @@ impl Raft {
     }
 
     pub(crate) fn on_append_reply(&mut self, now: Time, from: NodeId, reply: AppendReply, out: &mut Out) {
-        if !self.settle_term(now, reply.term, out) {
+        if reply.term > self.core.term && self.core.config.plants(Mutant::LeaderIgnoresHigherTerm) {
+            return;
+        }
+        let is_current = self.settle_term(now, reply.term, out);
+        if !is_current && !self.core.config.plants(Mutant::StaleAckCounted) {
             return;
         }
         let Role::Leader(leader) = &mut self.role else { return };
@@ -229,11 +245,23 @@ impl Raft {
                 out.accuse(from, Offence::Impossible("it acknowledges what was never sent"));
             }
             Outcome::Accepted { matched } => {
+                let matched = core.or_whole_log(Mutant::CountReplies, matched);
                 leader.has_progress |= matched > peer.matched;
+                if core.config.plants(Mutant::MatchRegresses) {
+                    peer.matched = matched;
+                }
                 peer.on_accepted(matched, base);
             }
+            Outcome::Rejected { hint, .. } if core.config.plants(Mutant::RefusalCountsAsMatch) => {
+                leader.has_progress = true;
+                peer.on_accepted(hint.slot.min(last), base);
+            }
             Outcome::Rejected { prev, hint } if peer.heeds_rejection(prev) => {
-                peer.become_probe(agreement(core, prev, hint).next());
+                let next = agreement(core, prev, hint).next();
+                peer.become_probe(next);
+                if core.config.plants(Mutant::NextNotAboveMatch) {
+                    peer.next = next;
+                }
             }
             Outcome::Rejected { .. } => {}
         }
@@ -263,7 +291,7 @@ impl Raft {
             u64::from(node == core.id || is_heard)
         };
         let has_quorum = votes::reached_by_quorum(&core.members, active) > 0;
-        if has_quorum || !core.config.stable_leadership {
+        if has_quorum || !core.config.stable_leadership || core.config.plants(Mutant::NoCheckQuorum) {
             for peer in &mut leader.peers {
                 peer.is_active = false;
             }
@@ -373,6 +401,7 @@ fn send_empty_behind(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out
     // commits nothing.
     let prev = match &peer.mode {
         progress::Mode::Snapshot(_) => Position::ZERO,
+        _ if core.config.plants(Mutant::HeartbeatBehindNothing) => Position::ZERO,
         progress::Mode::Probe { .. } | progress::Mode::Replicate => {
             core.log.position(Slot(peer.next.0 - 1)).unwrap_or(Position::ZERO)
         }

@@ -1,30 +1,116 @@
-//! Bugs that can be planted, so that a test suite proves that it would find them.
+//! Bugs that can be planted, so that a test suite proves that it would find them. Most were real bugs of real systems.
 //!
-//! The protocol asks [`Config::plants`] at five places. Without the feature `mutants` the answer is a constant `false`, and
-//! the compiler removes the question.
+//! The protocol asks [`Config::plants`] at one place for each. Without the feature `mutants` the answer is a constant `false`,
+//! and the compiler removes the question. What a bug needs beyond a question is kept here, out of the protocol's way.
 
 use crate::config::Config;
+use crate::state::Core;
+use consensus_core::quorum::Tally;
+use consensus_core::{NodeId, Slot};
 
 #[cfg(all(feature = "mutants", not(debug_assertions)))]
 compile_error!("the feature `mutants` plants bugs: it is for builds with debug assertions only");
 
-/// A bug of somebody's Raft.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    not(feature = "mutants"),
-    expect(unreachable_pub, reason = "public together with the feature `mutants` only")
-)]
-pub enum Mutant {
+/// Declares the bugs, and their list.
+macro_rules! mutants {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// A bug of somebody's Raft.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[cfg_attr(
+            not(feature = "mutants"),
+            expect(unreachable_pub, reason = "public together with the feature `mutants` only")
+        )]
+        pub enum Mutant {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        #[cfg(feature = "mutants")]
+        impl Mutant {
+            /// Every bug that can be planted.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+        }
+    };
+}
+
+mutants! {
     /// A vote is given without being written down: after a crash it is given again, to somebody else.
     VoteNotPersisted,
-    /// An entry of an older term is committed because a quorum holds it (Ongaro and Ousterhout 2014, figure 8).
-    CommitOldTermByCounting,
-    /// An entry is acknowledged before it is durable.
-    AckBeforeDurable,
+    /// A vote leaves before it is on disk.
+    VoteBeforeDurable,
+    /// A term that comes without a vote is not written down.
+    TermNotPersisted,
+    /// A second vote is given in a term, to whoever asks.
+    VoteTwice,
+    /// A candidate or leader votes for others in its own term.
+    LeaderVotesForOthers,
     /// A heartbeat of the current term forgets the vote of the current term.
     HeartbeatClearsVote,
+    /// A vote of an earlier term is counted.
+    StaleVoteCounted,
+    /// A vote that arrives twice counts twice.
+    DuplicateVoteCounted,
+    /// A vote that was refused counts as granted.
+    RefusalCountsAsVote,
+    /// A vote goes to any candidate of a higher term, whatever its log.
+    VoteWithoutLogCheck,
+    /// Logs are compared by length, not by their last term first.
+    VoteComparesLength,
+    /// An entry of an older term is committed because a quorum holds it (Ongaro and Ousterhout 2014, figure 8).
+    CommitOldTermByCounting,
+    /// A follower commits what the leader committed, though it does not know that its own log is the leader's.
+    CommitUnverified,
+    /// A follower takes over a lower commit index.
+    CommitRegresses,
+    /// Replies are counted, whatever they acknowledge.
+    CountReplies,
+    /// The hint of a refusal is taken for an acknowledgement.
+    RefusalCountsAsMatch,
+    /// An acknowledgement of an earlier term is counted.
+    StaleAckCounted,
+    /// A late acknowledgement lowers the match index.
+    MatchRegresses,
+    /// A late refusal lowers the next index to what the follower is known to hold.
+    NextNotAboveMatch,
+    /// An entry is acknowledged before it is durable.
+    AckBeforeDurable,
+    /// A leader counts its own copy before it is durable.
+    LeaderCountsUnwritten,
+    /// A follower acknowledges its whole log, not only what it knows to be the leader's.
+    AckWholeLog,
     /// An append cuts the log behind itself although nothing conflicts.
     TruncateWithoutConflict,
+    /// Entries that conflict with an append are kept.
+    ConflictKept,
+    /// An append of a deposed leader is taken over.
+    StaleAppendTaken,
+    /// A refusal names another append than the one it refuses.
+    RefusalNamesWrongSlot,
+    /// A heartbeat is not checked against the log.
+    HeartbeatUnchecked,
+    /// A heartbeat stands behind slot zero, where it fits every log.
+    HeartbeatBehindNothing,
+    /// Every election timeout is the same.
+    FixedTimeouts,
+    /// A leader that no longer hears a quorum leads on, and keeps the others quiet.
+    NoCheckQuorum,
+    /// A leader does not give way to the higher term that a follower answers with.
+    LeaderIgnoresHigherTerm,
+    /// A new leader appends nothing.
+    NoNoop,
+    /// A proposal in flight at a leader that steps down is refused as if it were certain not to be decided.
+    InterruptedAsRefused,
+    /// Reads are served before an entry of the leader's own term is committed.
+    ReadBeforeOwnCommit,
+    /// A leader serves reads without asking whether it still leads.
+    ReadWithoutQuorum,
+    /// The answers to the previous probe confirm the present one.
+    ReadProbeReused,
+    /// An answer to what was asked before a crash serves a read after it.
+    ReadAnswerOfEarlierBoot,
+    /// A snapshot brings the term down to that of its last entry.
+    SnapshotLowersTerm,
+    /// A snapshot replaces a log that holds all of it, and more.
+    SnapshotCutsMatchingLog,
 }
 
 impl Config {
@@ -38,5 +124,34 @@ impl Config {
     #[expect(clippy::unused_self, reason = "the same shape as with the feature")]
     pub(crate) const fn plants(&self, _mutant: Mutant) -> bool {
         false
+    }
+}
+
+impl Core {
+    /// `slot`, or with the bug the end of the log.
+    pub(crate) fn or_whole_log(&self, mutant: Mutant, slot: Slot) -> Slot {
+        if self.config.plants(mutant) { self.log.last().slot } else { slot }
+    }
+
+    /// Whether somebody whose vote `vote` has gets a second one.
+    pub(crate) fn votes_again(&self, vote: NodeId) -> bool {
+        let mutant = if vote == self.id { Mutant::LeaderVotesForOthers } else { Mutant::VoteTwice };
+        self.config.plants(mutant)
+    }
+
+    /// For whom a vote of `from` counts: with the bug, a repeated one for somebody who has not voted.
+    pub(crate) fn voter(&self, granted: &Tally, from: NodeId) -> NodeId {
+        if !self.config.plants(Mutant::DuplicateVoteCounted) || !granted.contains(from) {
+            return from;
+        }
+        self.members.voters().iter().copied().find(|&node| !granted.contains(node)).unwrap_or(from)
+    }
+
+    /// With the bug, the commit index falls to `slot`, if nothing that was compacted forbids it.
+    pub(crate) fn regress_commit(&mut self, slot: Slot) {
+        if self.config.plants(Mutant::CommitRegresses) {
+            let compacted = self.snapshot.as_ref().map_or(Slot::ZERO, |snapshot| snapshot.through.slot);
+            self.commit = slot.max(compacted);
+        }
     }
 }

@@ -6,6 +6,7 @@
 use crate::follower::Follower;
 use crate::leader::Leader;
 use crate::message::{Message, ReadAnswer, ReadToken};
+use crate::mutant::Mutant;
 use crate::state::{Core, Raft, Role};
 use crate::step::{Out, Timer};
 use crate::votes;
@@ -119,7 +120,11 @@ impl Leader {
             let peer = self.peers.iter().find(|peer| peer.id == node);
             if node == core.id { self.reads.probe } else { peer.map_or(0, |peer| peer.probe_echoed) }
         };
-        let confirmed = votes::reached_by_quorum(&core.members, echoed);
+        let mut confirmed = votes::reached_by_quorum(&core.members, echoed);
+        confirmed += u64::from(core.config.plants(Mutant::ReadProbeReused));
+        if core.config.plants(Mutant::ReadWithoutQuorum) {
+            confirmed = self.reads.probe;
+        }
         while let Some(round) = self.reads.rounds.pop_front_if(|round| round.probe <= confirmed) {
             self.reads.waiting -= round.askers.len();
             for asker in round.askers {
@@ -224,8 +229,9 @@ impl Raft {
         out: &mut Out,
     ) {
         let Role::Follower(follower) = &mut self.role else { return };
-        if token.boot != self.core.boot || token.round > self.core.read_round || follower.leader != Some(from)
-        {
+        let is_ours =
+            token.boot == self.core.boot || self.core.config.plants(Mutant::ReadAnswerOfEarlierBoot);
+        if !is_ours || token.round > self.core.read_round || follower.leader != Some(from) {
             return;
         }
         for id in follower.reads.take_through(token.round) {

@@ -5,6 +5,7 @@
 
 use crate::entry::Position;
 use crate::message::{Chunk, ChunkReply, Message};
+use crate::mutant::Mutant;
 use crate::progress::{Mode, Transfer};
 use crate::state::{Core, Raft, Role, Snapshot};
 use crate::step::Out;
@@ -64,7 +65,8 @@ impl Raft {
             follower.incoming = None;
             return follower.verify(core.commit);
         }
-        if core.log.position(chunk.through.slot) == Some(chunk.through) {
+        let is_held = core.log.position(chunk.through.slot) == Some(chunk.through);
+        if is_held && !core.config.plants(Mutant::SnapshotCutsMatchingLog) {
             // [R24] The log holds what the snapshot holds: it stays, and all of that is committed.
             follower.incoming = None;
             follower.verify(chunk.through.slot);
@@ -158,6 +160,9 @@ impl Core {
         let seq = out.written().next();
         self.log.replace(through, seq, self.commit);
         self.commit = through.slot;
+        if self.config.plants(Mutant::SnapshotLowersTerm) {
+            self.term = through.term;
+        }
         let tail = self.records();
         out.checkpoint(through.slot, bytes.clone(), tail);
         out.install(through.slot, bytes);

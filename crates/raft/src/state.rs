@@ -219,6 +219,9 @@ impl Core {
             return;
         }
         (self.term, self.vote) = (term, vote);
+        if vote.is_none() && self.config.plants(Mutant::TermNotPersisted) {
+            return;
+        }
         let forgets = self.config.plants(Mutant::VoteNotPersisted);
         self.vote_written = out.persist(Record::Vote { term, vote: vote.filter(|_| !forgets) });
     }
@@ -235,15 +238,13 @@ impl Core {
 
     /// Everything up to here may be claimed to be on our disk. [R12]
     pub(crate) fn durable_slot(&self) -> Slot {
-        if self.config.plants(Mutant::AckBeforeDurable) {
-            return self.log.last().slot;
-        }
-        self.log.durable()
+        self.or_whole_log(Mutant::AckBeforeDurable, self.log.durable())
     }
 
     /// Decides everything up to `slot`; returns what it counts for when bytes are bounded. [R17]
     pub(crate) fn commit_through(&mut self, slot: Slot, out: &mut Out) -> usize {
         if slot <= self.commit {
+            self.regress_commit(slot);
             return 0;
         }
         let mut size = 0;
@@ -308,6 +309,9 @@ impl Core {
     }
 
     fn draw(&mut self, from: Duration, to: Duration) -> Duration {
+        if self.config.plants(Mutant::FixedTimeouts) {
+            return from;
+        }
         let width = u64::try_from(to.saturating_sub(from).as_nanos()).unwrap_or(u64::MAX);
         from + Duration::from_nanos(self.rng.next_u64() % width.max(1))
     }

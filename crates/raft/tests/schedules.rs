@@ -15,16 +15,9 @@ use std::time::Duration;
 /// `RAFT_MUTANT=VoteNotPersisted cargo test -p raft --features mutants --test schedules` must fail.
 #[cfg(feature = "mutants")]
 fn mutant() -> Option<raft::Mutant> {
-    use raft::Mutant::*;
     let name = std::env::var("RAFT_MUTANT").ok()?;
-    let all = [
-        VoteNotPersisted,
-        CommitOldTermByCounting,
-        AckBeforeDurable,
-        HeartbeatClearsVote,
-        TruncateWithoutConflict,
-    ];
-    Some(all.into_iter().find(|mutant| format!("{mutant:?}") == name).expect("the name of a mutant"))
+    let named = raft::Mutant::ALL.iter().copied().find(|mutant| format!("{mutant:?}") == name);
+    Some(named.expect("the name of a mutant"))
 }
 
 struct Schedule {

@@ -1,0 +1,216 @@
+//! The bugs that can be planted in Raft, and the weather in which each shows.
+//!
+//! How a bug is caught is part of its declaration: a seed on which another property fails does not count. The group is the
+//! smallest in which the bug can do harm that clients or oracles see, among those with an odd majority to win.
+
+use super::Hunt;
+use crate::subjects;
+use crate::suite::Tuning;
+use consensus_sim::Property::{
+    self, Agreement, Durability, Integrity, Invariant, Linearizable, Monotonic, NoFalseAccusation, OneLeader,
+    PrefixOrder, Progress, Recovery,
+};
+use consensus_sim::{MILLION, Plan, Rhythm, Stream};
+use core::time::Duration;
+use raft::Mutant;
+
+/// Which faults a hunt sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weather {
+    /// Everything that the suite has, drawn as for the suite.
+    Swarm,
+    /// Elections without end: leaders crash or are cut off as soon as they lead, and are back at once. Entries travel one
+    /// by one, so that a crash finds them in every state.
+    Elections,
+    /// Nodes forget what they had not synced, in the midst of votes: short crashes of anybody, without pre-votes.
+    Amnesia,
+    /// Many readers at nodes that crash for a moment, and messages that outlive the crash of their receiver.
+    Readers,
+    /// As amnesia, with disks that take long to sync: a crash finds much that was said and not written.
+    SlowDisks,
+    /// Many readers, and leaders that are cut off again and again while others are elected.
+    Deposed,
+    /// Links that break for a moment, and much that comes late, with pre-votes: elections begin and are overtaken by the
+    /// leader's return.
+    Flicker,
+}
+
+use Weather::{Amnesia, Deposed, Elections, Flicker, Readers, SlowDisks, Swarm};
+
+/// Two nodes decided differently, or one forgot what it had decided: whichever shows first.
+const UNSAFE: &[Property] = &[Agreement, Durability, PrefixOrder, OneLeader, Linearizable, Integrity];
+/// The group stands still, or a part of it is never fed.
+const STUCK: &[Property] = &[Progress, Durability];
+
+const fn hunt(mutant: Mutant, by: &'static [Property], nodes: usize, weather: Weather, budget: u64) -> Hunt {
+    Hunt { mutant, by, nodes, weather, budget }
+}
+
+/// Every bug that can be planted in Raft, with its budget in seeds: several times what it took when this was written.
+pub const RAFT: &[Hunt] = &[
+    hunt(Mutant::VoteNotPersisted, &[OneLeader], 3, Amnesia, 300),
+    hunt(Mutant::VoteBeforeDurable, &[OneLeader], 3, SlowDisks, 600),
+    hunt(Mutant::TermNotPersisted, &[Recovery], 3, Swarm, 300),
+    hunt(Mutant::VoteTwice, &[OneLeader], 3, Amnesia, 300),
+    hunt(Mutant::LeaderVotesForOthers, &[OneLeader], 3, Amnesia, 300),
+    hunt(Mutant::HeartbeatClearsVote, &[OneLeader], 3, Amnesia, 300),
+    hunt(Mutant::StaleVoteCounted, &[OneLeader], 3, Amnesia, 800),
+    hunt(Mutant::DuplicateVoteCounted, &[OneLeader], 4, Amnesia, 300),
+    hunt(Mutant::RefusalCountsAsVote, &[OneLeader], 3, Amnesia, 300),
+    hunt(Mutant::VoteWithoutLogCheck, UNSAFE, 3, Elections, 300),
+    hunt(Mutant::VoteComparesLength, UNSAFE, 3, Elections, 300),
+    hunt(Mutant::CommitOldTermByCounting, UNSAFE, 3, Elections, 600),
+    hunt(Mutant::CommitUnverified, &[Invariant], 3, Swarm, 300),
+    hunt(Mutant::CommitRegresses, &[Monotonic], 3, Swarm, 300),
+    hunt(Mutant::CountReplies, UNSAFE, 3, Swarm, 300),
+    hunt(Mutant::RefusalCountsAsMatch, UNSAFE, 3, Elections, 300),
+    hunt(Mutant::StaleAckCounted, &[NoFalseAccusation], 3, Elections, 300),
+    hunt(Mutant::MatchRegresses, &[Invariant], 3, Swarm, 300),
+    hunt(Mutant::NextNotAboveMatch, &[Invariant], 3, Swarm, 300),
+    hunt(Mutant::AckBeforeDurable, UNSAFE, 3, Swarm, 300),
+    hunt(Mutant::LeaderCountsUnwritten, UNSAFE, 3, Elections, 300),
+    hunt(Mutant::AckWholeLog, &[Invariant, NoFalseAccusation], 3, Swarm, 300),
+    hunt(Mutant::TruncateWithoutConflict, UNSAFE, 3, Swarm, 2_000),
+    hunt(Mutant::ConflictKept, UNSAFE, 3, Elections, 300),
+    hunt(Mutant::StaleAppendTaken, &[Agreement, NoFalseAccusation], 3, Elections, 300),
+    hunt(Mutant::RefusalNamesWrongSlot, STUCK, 3, Swarm, 300),
+    hunt(Mutant::HeartbeatUnchecked, UNSAFE, 3, Elections, 300),
+    hunt(Mutant::HeartbeatBehindNothing, STUCK, 3, Swarm, 300),
+    hunt(Mutant::LeaderIgnoresHigherTerm, STUCK, 3, Flicker, 300),
+    hunt(Mutant::NoNoop, STUCK, 3, Swarm, 300),
+    hunt(Mutant::InterruptedAsRefused, &[Integrity, Linearizable], 3, Swarm, 300),
+    hunt(Mutant::ReadBeforeOwnCommit, &[Linearizable], 3, Swarm, 300),
+    hunt(Mutant::ReadWithoutQuorum, &[Linearizable], 3, Deposed, 300),
+    hunt(Mutant::ReadProbeReused, &[Linearizable], 3, Deposed, 2000),
+    hunt(Mutant::ReadAnswerOfEarlierBoot, &[Linearizable], 3, Readers, 600),
+    hunt(Mutant::SnapshotLowersTerm, &[Monotonic], 3, Swarm, 300),
+    hunt(Mutant::SnapshotCutsMatchingLog, &[Invariant], 3, Swarm, 600),
+];
+
+/// Bugs that random delays hide, or that cost service only while a fault lasts. Each has a schedule of its own in
+/// `crates/raft/tests/mutants.rs`.
+pub const RAFT_BY_SCHEDULE: &[Mutant] = &[Mutant::FixedTimeouts, Mutant::NoCheckQuorum];
+
+impl Hunt {
+    /// The configuration of a run, with the bug or without it.
+    pub(super) fn tuned(
+        &self,
+        draw: &mut Stream,
+        plan: &mut Plan,
+        mutant: Option<Mutant>,
+    ) -> Tuning<raft::Config> {
+        plan.nodes = self.nodes;
+        let mut tuning = match self.weather {
+            Swarm => subjects::raft(draw, plan),
+            Elections => elections(draw, plan),
+            Amnesia => amnesia(draw, plan),
+            Readers => readers(draw, plan),
+            SlowDisks => slow_disks(draw, plan),
+            Deposed => deposed(draw, plan),
+            Flicker => flicker(draw, plan),
+        };
+        tuning.config.mutant = mutant;
+        tuning
+    }
+}
+
+fn elections(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
+    let tuning = amnesia(draw, plan);
+    plan.crashes = Some(Rhythm { every: millis(draw, 30, 120), lasts: millis(draw, 10, 120) });
+    plan.partitions = Some(Rhythm { every: millis(draw, 40, 150), lasts: millis(draw, 20, 100) });
+    plan.at_leaders_ppm = MILLION * 9 / 10;
+    tuning
+}
+
+fn readers(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
+    let mut tuning = amnesia(draw, plan);
+    plan.network.spike_ppm = draw.between(100_000, 300_000);
+    plan.network.spike = millis(draw, 10, 60);
+    plan.crashes = Some(Rhythm { every: millis(draw, 20, 60), lasts: millis(draw, 1, 4) });
+    plan.partitions = None;
+    plan.at_leaders_ppm = 0;
+    read_much(plan);
+    tuning.config.stable_leadership = true;
+    tuning.config.max_append_entries = 64;
+    tuning.config.max_in_flight_appends = 16;
+    tuning
+}
+
+fn deposed(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
+    let tuning = amnesia(draw, plan);
+    plan.crashes = None;
+    plan.partitions = Some(Rhythm { every: millis(draw, 100, 300), lasts: millis(draw, 50, 200) });
+    plan.at_leaders_ppm = MILLION * 9 / 10;
+    read_much(plan);
+    tuning
+}
+
+fn flicker(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
+    let mut tuning = amnesia(draw, plan);
+    plan.network.spike_ppm = draw.between(100_000, 300_000);
+    plan.crashes = None;
+    plan.partitions = Some(Rhythm { every: millis(draw, 60, 150), lasts: millis(draw, 30, 100) });
+    plan.at_leaders_ppm = MILLION / 2;
+    tuning.config.stable_leadership = true;
+    tuning
+}
+
+fn read_much(plan: &mut Plan) {
+    plan.workload.clients = 8;
+    plan.workload.keys = 1;
+    plan.workload.read_ppm = MILLION * 6 / 10;
+    plan.workload.log_read_ppm = 0;
+    plan.workload.think = Duration::from_millis(2);
+}
+
+fn slow_disks(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
+    let tuning = amnesia(draw, plan);
+    plan.disk.sync = millis(draw, 3, 12);
+    tuning
+}
+
+fn amnesia(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
+    plan.faults_for = Duration::from_secs(4);
+    plan.network.delay = Duration::from_micros(draw.between(500, 4_000));
+    plan.network.spike_ppm = draw.between(10_000, 100_000);
+    plan.network.spike = millis(draw, 20, 100);
+    plan.partitions = Some(Rhythm { every: millis(draw, 80, 300), lasts: millis(draw, 20, 150) });
+    plan.crashes = Some(Rhythm { every: millis(draw, 10, 60), lasts: millis(draw, 1, 8) });
+    plan.at_leaders_ppm = draw.below(MILLION / 2);
+    plan.power_losses = None;
+    plan.final_power_loss = false;
+    plan.lost_for_good = 0;
+    plan.disk.sync = Duration::from_micros(draw.between(200, 2_000));
+    plan.burst = Duration::ZERO;
+    plan.compact_after_bytes = 1 << 20;
+    plan.workload.clients = 4;
+    plan.workload.ballast_bytes = 0;
+    plan.workload.think = Duration::from_millis(5);
+    let config = raft::Config {
+        heartbeat_interval_ms: 10,
+        election_timeout_ms: draw.between(30, 80),
+        // Pre-votes and the refusal of votes while a leader is heard hide most mistakes in voting.
+        stable_leadership: false,
+        max_append_entries: 1,
+        max_in_flight_appends: 1,
+        ..raft::Config::default()
+    };
+    Tuning { config, patience: Duration::from_secs(10) }
+}
+
+fn millis(draw: &mut Stream, low: u64, high: u64) -> Duration {
+    Duration::from_millis(draw.between(low, high))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bug_is_hunted_once() {
+        for mutant in Mutant::ALL {
+            let hunts = RAFT.iter().map(|hunt| &hunt.mutant).chain(RAFT_BY_SCHEDULE);
+            assert_eq!(hunts.filter(|hunted| *hunted == mutant).count(), 1, "{mutant:?}");
+        }
+    }
+}

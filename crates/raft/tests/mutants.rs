@@ -1,0 +1,62 @@
+//! Planted bugs that no random run shows, each with the schedule in which it does: `cargo xtask mutants` runs them beside its
+//! hunts. The same schedule without the bug must go well.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod common;
+
+use common::{Cluster, n};
+use consensus_core::{Event, NodeId};
+use raft::{Config, Mutant};
+use std::time::Duration;
+
+fn cluster(size: u64, mutant: Option<Mutant>) -> Cluster {
+    Cluster::with(size, Config { mutant, ..Config::default() }, false, 1)
+}
+
+/// Whether a leader is elected within a minute by nodes that boot together, whose links all take one millisecond.
+fn elects_in_lockstep(mutant: Option<Mutant>) -> bool {
+    let mut cluster = cluster(3, mutant);
+    for _ in 0..60_000 {
+        cluster.now += Duration::from_millis(1);
+        let in_flight = cluster.wire.len();
+        for id in 1..=3 {
+            cluster.handle(n(id), Event::Tick);
+        }
+        for _ in 0..in_flight {
+            let envelope = cluster.wire.pop_front().unwrap();
+            cluster.deliver(envelope);
+        }
+        if !cluster.leaders().is_empty() {
+            return true;
+        }
+    }
+    false
+}
+
+/// Nodes that time out together split their votes for ever.
+#[test]
+fn fixed_timeouts_are_found() {
+    assert!(elects_in_lockstep(None));
+    assert!(!elects_in_lockstep(Some(Mutant::FixedTimeouts)));
+}
+
+/// Whether proposals are decided within ten seconds after the leader has become deaf, while the others still hear it.
+fn serves_despite_a_deaf_leader(mutant: Option<Mutant>) -> bool {
+    let mut cluster = cluster(3, mutant);
+    let deaf = cluster.elect();
+    let others: Vec<NodeId> = cluster.others(deaf);
+    cluster.cut.extend(others.iter().map(|&other| (other, deaf)));
+    cluster.run_for_ms(10_000);
+    for &other in &others {
+        cluster.propose(other, other.0, b"x");
+    }
+    cluster.run_for_ms(1_000);
+    others.iter().any(|&other| cluster.diary(other).iter().any(|(_, payload)| payload == "x"))
+}
+
+/// Heartbeats of a leader that hears nobody must not keep a quorum from electing another (dissertation §6.2).
+#[test]
+fn a_missing_quorum_check_is_found() {
+    assert!(serves_despite_a_deaf_leader(None));
+    assert!(!serves_despite_a_deaf_leader(Some(Mutant::NoCheckQuorum)));
+}
