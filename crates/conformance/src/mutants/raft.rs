@@ -1,7 +1,7 @@
 //! The bugs that can be planted in Raft, and the weather in which each shows.
 //!
-//! How a bug is caught is part of its declaration: a seed on which another property fails does not count. The group is the
-//! smallest in which the bug can do harm that clients or oracles see, among those with an odd majority to win.
+//! How a bug is caught is part of its declaration: a seed on which another property fails does not count. A group of
+//! three is the smallest that survives a crash; a bug that shows only in a larger one is hunted there.
 
 use super::Hunt;
 use crate::subjects;
