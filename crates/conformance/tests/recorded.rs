@@ -56,9 +56,15 @@ fn what_is_recorded_is_what_happened() {
         let cuts = count(|what| matches!(what, Happened::Cut { .. }));
         let power = count(|what| matches!(what, Happened::PowerLoss));
         let installs = count(|what| matches!(what, Happened::Install { .. }));
+        let in_lines = counts.lost_to_flaps + counts.lost_in_bursts + counts.lost_in_queues;
         assert_eq!(
             [lost, cuts, power, installs],
-            [counts.lost, counts.partitions, counts.power_losses, counts.installs]
+            [
+                counts.lost + in_lines + counts.corrupted,
+                counts.partitions,
+                counts.power_losses,
+                counts.installs
+            ]
         );
         let heard: usize = run
             .events
