@@ -134,7 +134,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let (observer, suspected) = (choices.index(self.hosts.len()), choices.chance(3 * MILLION / 4));
         let peer = self.victim();
         self.counts.suspicions += 1;
-        self.trace.event(self.now, 30, ((observer as u64) << 32) | peer as u64);
+        self.trace.event(self.now, 44, ((observer as u64) << 32) | peer as u64);
         self.trace.say(self.now, || format!("n{} suspects n{}: {suspected}", observer + 1, peer + 1));
         if let Some(peer) = self.hosts.get(peer).map(|host| host.id).filter(|_| peer != observer) {
             self.tape.note(self.now, || Happened::Suspicion {
