@@ -83,12 +83,12 @@ impl Content {
         }
     }
 
-    fn set_length(&mut self, length: usize) {
+    fn grow(&mut self, length: usize) {
         let before = self.current.len();
         self.current.resize(length, 0);
         self.lengths.push(length);
-        // The bytes between the old and the new end became zeros, or are gone.
-        self.note_sectors(before.min(length), before.max(length).min(self.current.len()));
+        // The bytes between the old and the new end became zeros.
+        self.note_sectors(before, length);
     }
 
     /// Writes the beginning of `bytes` to `from..end`.
@@ -97,7 +97,7 @@ impl Content {
             return;
         }
         if end > self.current.len() {
-            self.set_length(end);
+            self.grow(end);
         }
         if let (Some(target), Some(source)) = (self.current.get_mut(from..end), bytes.get(..end - from)) {
             target.copy_from_slice(source);
@@ -367,14 +367,6 @@ impl DiskFile for SimFile {
         if end < to { Err(faults::no_space()) } else { Ok(()) }
     }
 
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        let (length, _) = place(length, 0)?;
-        self.with(|content| {
-            content.set_length(length);
-            Ok(())
-        })
-    }
-
     fn sync(&self) -> io::Result<()> {
         let (lies, failing) = {
             let mut state = self.disk.0.borrow_mut();
@@ -459,20 +451,6 @@ mod tests {
             back |= names.contains(&"old".to_string());
         }
         assert!(lost && kept && back, "lost {lost}, kept {kept}, back {back}");
-    }
-
-    #[test]
-    fn a_truncated_sector_does_not_keep_what_was_behind_the_end() {
-        let disk = SimDisk::new();
-        let file = disk.create("a").unwrap();
-        file.write_at(0, &[1; 1000]).unwrap();
-        file.truncate(10).unwrap();
-        file.truncate(20).unwrap();
-        assert_eq!(read(&disk, "a").get(10..), Some([0; 10].as_slice()));
-        file.sync().unwrap();
-        disk.sync_directory().unwrap();
-        disk.crash(&mut Stream::derive(1, "disk"));
-        assert_eq!(read(&disk, "a").get(10..), Some([0; 10].as_slice()));
     }
 
     #[test]

@@ -42,8 +42,6 @@ pub trait DiskFile {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
     /// Writes all of `bytes` at `offset`, growing the file if need be. Durable only after [`DiskFile::sync`].
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
-    /// Cuts the file to `length` bytes.
-    fn truncate(&self, length: u64) -> io::Result<()>;
     /// Makes everything written to this file durable (`fdatasync`).
     fn sync(&self) -> io::Result<()>;
 }

@@ -147,10 +147,6 @@ impl DiskFile for RealFile {
         self.file.write_all_at(bytes, offset)
     }
 
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        self.file.set_len(length)
-    }
-
     fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
     }

@@ -71,9 +71,6 @@ impl DiskFile for BreakableFile {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.inner.write_at(offset, bytes)
     }
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        self.inner.truncate(length)
-    }
     fn sync(&self) -> io::Result<()> {
         self.switch.check()?;
         self.inner.sync()

@@ -322,16 +322,6 @@ impl DiskFile for FaultyFile {
         Ok(())
     }
 
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        let mut state = self.0.0.borrow_mut();
-        state.operate()?;
-        let file = &mut state.files[self.1];
-        file.now.resize(length as usize, 0);
-        file.durable = file.now.clone();
-        file.unsynced.clear();
-        Ok(())
-    }
-
     fn sync(&self) -> io::Result<()> {
         let mut state = self.0.0.borrow_mut();
         if let Err(cause) = state.operate() {
