@@ -34,8 +34,7 @@ pub fn claims_of(guarantees: Guarantees) -> Result<Claims, Unsupported> {
     // No `..` here: a claim that is added to the guarantees must be dealt with before this compiles.
     let Guarantees { problem, faults, resilience: _, timing, termination, reads, membership } = guarantees;
     match problem {
-        Problem::Log => {}
-        Problem::OneShot => return Err(Unsupported("one-shot agreement")),
+        Problem::Log | Problem::OneShot => {}
         Problem::AtomicCommit => return Err(Unsupported("atomic commitment")),
         Problem::Convergence => return Err(Unsupported("convergence")),
     }
@@ -57,9 +56,14 @@ pub fn claims_of(guarantees: Guarantees) -> Result<Claims, Unsupported> {
         Termination::Blocking => false,
     };
     let mut unchecked = Vec::new();
-    match reads {
-        Reads::Barrier | Reads::ThroughLog => {}
-        Reads::Local => unchecked.push("local reads: clients read through the log"),
+    match (problem, reads) {
+        (Problem::Log, Reads::Barrier | Reads::ThroughLog)
+        // A decision is all there is to read, and a transaction's state is looked at from outside.
+        | (Problem::OneShot | Problem::AtomicCommit | Problem::Convergence, Reads::Local) => {}
+        (Problem::Log, Reads::Local) => unchecked.push("local reads: clients read through the log"),
+        (Problem::OneShot | Problem::AtomicCommit | Problem::Convergence, Reads::Barrier | Reads::ThroughLog) => {
+            unchecked.push("linearizable reads: of this problem nothing is read in order");
+        }
     }
     match membership {
         Membership::Static => {}
@@ -67,7 +71,7 @@ pub fn claims_of(guarantees: Guarantees) -> Result<Claims, Unsupported> {
             unchecked.push("changes of the members: all runs keep the members they began with");
         }
     }
-    Ok(Claims { properties: Property::ALL.to_vec(), unchecked, restarts, survives_losses })
+    Ok(Claims { properties: Property::of(problem, reads), unchecked, restarts, survives_losses })
 }
 
 impl Claims {

@@ -1,7 +1,7 @@
 //! The verdict, for people.
 
 use crate::claims::Claims;
-use consensus_sim::{Counts, Failure, Property, Report};
+use consensus_sim::{Counts, Failure, Measures, Property, Report};
 use core::time::Duration;
 use std::fmt;
 
@@ -35,6 +35,8 @@ pub struct SuiteReport {
     pub simulated: Duration,
     /// Runs whose history was too hard to judge: neither passed nor failed for linearizability.
     pub undecided: u64,
+    /// What was measured in all runs together.
+    pub measures: Measures,
     replay: String,
 }
 
@@ -50,6 +52,7 @@ impl SuiteReport {
             events: 0,
             simulated: Duration::ZERO,
             undecided: 0,
+            measures: Measures::default(),
             replay: replay.into(),
         }
     }
@@ -60,6 +63,7 @@ impl SuiteReport {
         self.events += report.events;
         self.simulated += report.simulated;
         self.undecided += report.undecided;
+        self.measures.add(&report.measures);
         if let Some(failure) = report.failure {
             self.failures.push(FailedSeed { seed, failure });
         }
@@ -137,6 +141,7 @@ impl fmt::Display for SuiteReport {
         for (name, count) in marks(&self.counts) {
             writeln!(f, "{count:>12} {name}{}", if count == 0 { "  (never happened)" } else { "" })?;
         }
+        write!(f, "{}", self.measures)?;
         writeln!(f, "{:>12} events in {:.1} simulated seconds", self.events, self.simulated.as_secs_f64())?;
         if self.undecided > 0 {
             writeln!(f, "{:>12} histories were too hard to judge", self.undecided)?;

@@ -4,7 +4,7 @@ use crate::claims::{Claims, Unsupported, claims_of};
 use crate::panics::guarded;
 use crate::report::{FailedSeed, SuiteReport};
 use consensus_core::{ConsensusAlgorithm, Time};
-use consensus_sim::{Counts, Failure, Plan, Property, Report, Setup, Stream, Tape, run_taped};
+use consensus_sim::{Counts, Failure, Measures, Plan, Property, Report, Setup, Stream, Tape, run_taped};
 use core::ops::Range;
 use core::time::Duration;
 use std::sync::Mutex;
@@ -136,7 +136,7 @@ pub(crate) fn draw<A: ConsensusAlgorithm>(
     claims: &Claims,
     tune: Tune<'_, A::Config>,
 ) -> (Plan, Tuning<A::Config>) {
-    let mut plan = Plan::draw(seed);
+    let mut plan = Plan::draw_for(A::GUARANTEES.problem, seed);
     let tuning = tune(&mut Stream::derive(seed, "tuning"), &mut plan);
     claims.restrain(&mut plan);
     (plan, tuning)
@@ -159,6 +159,7 @@ pub(crate) fn one_taped<A: ConsensusAlgorithm>(
         simulated: Duration::ZERO,
         counts: Counts::default(),
         undecided: 0,
+        measures: Measures::default(),
         lines: Vec::new(),
     })
 }

@@ -21,6 +21,7 @@ mod plan;
 mod random;
 mod record;
 mod storage;
+mod suit;
 mod topology;
 mod trace;
 mod watch;
@@ -30,12 +31,15 @@ pub use clock::Clock;
 pub use disk::{DiskFault, SECTOR_BYTES, SimDisk, SimFile};
 pub use hardship::{Bandwidth, Bursts, ClockPlan, Hardships};
 pub use history::{History, Moment, Operation, OperationNumber};
-pub use machine::{Answer, Applied, Call, Command, Journal, Key, Registers, Value, answer_of};
+pub use machine::{
+    Answer, Applied, Call, Choice, Command, Journal, Key, Machine, Registers, Value, answer_of,
+};
 pub use network::{Cut, Fate, Links, Loss, Outbox};
-pub use oracle::{Failure, Oracle, Property};
+pub use oracle::{Failure, Measures, OneShotMeasures, Oracle, Property};
 pub use plan::{DiskPlan, NetworkPlan, Plan, Rhythm, Workload};
 pub use random::{MILLION, Stream};
 pub use record::{Delivery, Event, Happened, MAX_EVENTS, Recording, Tape};
+pub use suit::Inputs;
 pub use topology::{Link, Route, Shape, Topology, routes};
 pub use trace::{Trace, hash_bytes, mix};
 pub use watch::{Decided, Tap, Watched, WatchedConfig};

@@ -4,9 +4,15 @@
 //! later read, while a value stays one word. The machine keeps a digest of its whole state, and tells the oracles what it
 //! applied through a shared [`Journal`].
 
+mod any;
+mod one_shot;
+
+pub use any::Machine;
+pub use one_shot::Choice;
+
 use crate::trace::{hash_bytes, mix};
 use bytes::Bytes;
-use consensus_core::{Decision, InstallError, ProposalId, Slot, StateMachine, wire};
+use consensus_core::{Decision, InstallError, ProposalId, Slot, StateMachine, Verdict, wire};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -121,6 +127,15 @@ pub enum Applied {
         /// The digest of the state afterwards.
         digest: u64,
     },
+    /// One-shot agreement was reached.
+    Chosen {
+        /// Where it was said to be decided.
+        slot: Slot,
+        /// What was made of it.
+        verdict: Verdict,
+        /// The choice.
+        value: Bytes,
+    },
 }
 
 /// Where a machine writes what it did.
@@ -143,7 +158,7 @@ pub struct Registers {
 impl Registers {
     /// An empty map that reports to `journal`.
     #[must_use]
-    pub fn new(journal: Journal) -> Self {
+    pub const fn new(journal: Journal) -> Self {
         Self { map: BTreeMap::new(), digest: 0, journal }
     }
 
@@ -209,7 +224,6 @@ pub fn answer_of(reply: &[u8]) -> Option<Answer> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use consensus_core::Verdict;
 
     fn apply(machine: &mut Registers, slot: u64, call: Call) -> Answer {
         let payload = wire::encode(&Command { key: Key(1), call, ballast: vec![3; 5] }).into();

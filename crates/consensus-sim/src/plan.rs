@@ -5,6 +5,7 @@
 
 use crate::hardship::{Bandwidth, Bursts, ClockPlan, Hardships};
 use crate::random::{MILLION, Stream};
+use crate::suit::Inputs;
 use crate::topology::Topology;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,8 @@ pub struct Plan {
     pub hardships: Hardships,
     /// The nodes' clocks; `None`: all show the same time.
     pub clocks: Option<ClockPlan>,
+    /// Nodes that die in the midst of the faults: they are among those that are lost for good.
+    pub deaths: Option<Rhythm>,
     /// How many nodes never come back after the fault phase. Never more than the algorithm tolerates.
     pub lost_for_good: usize,
     /// Whether the whole cluster loses power once more at the very end, and must come back with everything.
@@ -116,6 +119,8 @@ pub struct Workload {
     pub timeout: Duration,
     /// The most bytes of ballast in a command.
     pub ballast_bytes: u64,
+    /// What the nodes propose in one-shot agreement.
+    pub inputs: Inputs,
 }
 
 impl Plan {
@@ -142,6 +147,7 @@ impl Plan {
             suspicions: rhythm(&mut Stream::derive(seed, "suspicions"), 300_000, (20, 1_000), (1, 1)),
             hardships: Hardships::default(),
             clocks: None,
+            deaths: None,
             lost_for_good: draw.index(nodes),
             final_power_loss: draw.chance(MILLION / 4),
             disk: DiskPlan::draw(draw),
@@ -188,6 +194,7 @@ impl Plan {
             suspicions: None,
             hardships: Hardships::default(),
             clocks: None,
+            deaths: None,
             lost_for_good: 0,
             final_power_loss: false,
             disk: DiskPlan {
@@ -209,6 +216,7 @@ impl Plan {
                 think: Duration::from_millis(2),
                 timeout: Duration::from_millis(200),
                 ballast_bytes: 0,
+                inputs: Inputs::default(),
             },
         }
     }
@@ -257,6 +265,7 @@ impl Workload {
             think: Duration::from_micros(*draw.pick(&[500, 5_000, 20_000, 60_000]).unwrap_or(&5_000)),
             timeout: Duration::from_millis(draw.between(30, 500)),
             ballast_bytes: *draw.pick(&[0, 16, 200, 1_500]).unwrap_or(&0),
+            inputs: Inputs::default(),
         }
     }
 }

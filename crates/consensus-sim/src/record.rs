@@ -272,7 +272,7 @@ impl Tape {
                 Applied::Installed { through, digest: _ } => {
                     self.note(now, || Happened::Install { node, through: *through });
                 }
-                Applied::Command { .. } => {}
+                Applied::Command { .. } | Applied::Chosen { .. } => {}
             }
         }
         for decided in decisions.iter().take_while(|decided| decided.slot <= applied) {

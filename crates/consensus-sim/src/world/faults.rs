@@ -15,6 +15,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.plan_fault(self.plan.power_losses, Happening::PowerLoss);
         self.plan_fault(self.plan.transfers, Happening::Transfer);
         self.plan_fault(self.plan.suspicions, Happening::Suspicion);
+        self.plan_fault(self.plan.deaths, Happening::Death);
         self.start_hardships();
     }
 
@@ -106,6 +107,31 @@ impl<A: ConsensusAlgorithm> World<A> {
         if due && !self.is_up(index) {
             self.counts.restarts += 1;
             self.boot(index);
+        }
+    }
+
+    /// A node dies, unless as many as the plan wants are lost already.
+    pub(super) fn on_death(&mut self) {
+        if self.plan.deaths.is_none() || !self.stormy {
+            return;
+        }
+        let index = self.victim();
+        let lost = self.hosts.iter().filter(|host| host.lost).count();
+        let most = self.plan.lost_for_good.min(A::GUARANTEES.tolerated(self.hosts.len()));
+        if lost < most && self.hosts.get(index).is_some_and(|host| !host.lost) {
+            self.counts.crashes += u64::from(self.is_up(index));
+            self.trace.event(self.now, 45, index as u64);
+            self.lose(index);
+        }
+        self.plan_fault(self.plan.deaths, Happening::Death);
+    }
+
+    /// The node goes down, and stays down for ever.
+    pub(super) fn lose(&mut self, index: usize) {
+        self.kill(index);
+        self.tape.note(self.now, || Happened::Lost { node: record::node(index) });
+        if let Some(host) = self.hosts.get_mut(index) {
+            host.lost = true;
         }
     }
 

@@ -257,6 +257,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             | Happening::PowerLoss
             | Happening::Transfer
             | Happening::Suspicion
+            | Happening::Death
             | Happening::ClientNext { .. }
             | Happening::ClientTimeout { .. }
             | Happening::ClientRetry { .. }

@@ -4,7 +4,7 @@ use super::hardships::Pause;
 use super::{Happening, World};
 use crate::client::{Request, Response, Ticket};
 use crate::clock::Clock;
-use crate::machine::{Applied, Journal, Key, Registers};
+use crate::machine::{Applied, Journal, Key, Machine};
 use crate::network::{Fate, Loss, Outbox};
 use crate::oracle::Property;
 use crate::plan::DiskPlan;
@@ -26,7 +26,7 @@ type SimNode<A> = Node<
     Watched<A>,
     Outbox<<A as ConsensusAlgorithm>::Message>,
     SimStorage<<A as ConsensusAlgorithm>::Record>,
-    Registers,
+    Machine,
 >;
 
 /// The machine that a node runs on: what outlives the node, and the node while it runs.
@@ -140,7 +140,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             compact_after_bytes: self.plan.compact_after_bytes,
             check_invariants: true,
         };
-        let machine = Registers::new(Rc::clone(&host.journal));
+        let machine = Machine::new(A::GUARANTEES.problem, Rc::clone(&host.journal));
         let interrupted = self.stormy && self.streams.disk.chance(MILLION / 10);
         let opened =
             host.platter.open(interrupted.then_some(&mut self.streams.disk)).map_err(NodeError::from);

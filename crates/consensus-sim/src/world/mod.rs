@@ -6,12 +6,13 @@ mod hardships;
 mod host;
 mod partial;
 mod phases;
+mod workload;
 
 use crate::client::{Client, Request, Response, Ticket};
 use crate::history::History;
 use crate::linearizability::{self, Finding};
 use crate::network::Links;
-use crate::oracle::{Failure, Oracle, Property};
+use crate::oracle::{Failure, Measures, Oracle, Property};
 use crate::plan::Plan;
 use crate::random::{MILLION, Stream};
 use crate::record::{Happened, Tape};
@@ -23,6 +24,7 @@ use hardships::Hardship;
 use host::Host;
 pub use partial::{Observation, PartialCase, observe};
 use std::collections::BinaryHeap;
+use workload::Proposer;
 
 /// The most events that may wait. An algorithm that answers each message by more than one brings this about.
 const MAX_WAITING: usize = 200_000;
@@ -151,6 +153,8 @@ pub struct Report {
     pub counts: Counts,
     /// Registers whose history was too hard to judge.
     pub undecided: u64,
+    /// What was measured beside the verdict.
+    pub measures: Measures,
     /// The readable trace, if it was asked for.
     pub lines: Vec<String>,
 }
@@ -193,6 +197,7 @@ enum Happening {
     PowerLoss,
     Transfer,
     Suspicion,
+    Death,
     ClientNext {
         client: u32,
     },
@@ -260,6 +265,7 @@ pub struct World<A: ConsensusAlgorithm> {
     hosts: Vec<Host<A>>,
     links: Links,
     clients: Vec<Client>,
+    proposers: Vec<Proposer>,
     next_read: u64,
     history: History,
     oracle: Oracle,
@@ -327,9 +333,10 @@ impl<A: ConsensusAlgorithm> World<A> {
             queue: BinaryHeap::new(),
             hosts,
             clients: Vec::new(),
+            proposers: Vec::new(),
             next_read: 0,
             history: History::new(),
-            oracle: Oracle::new(),
+            oracle: Oracle::new(A::GUARANTEES.problem),
             trace: Trace::new(trace),
             tape,
             counts: Counts::default(),
@@ -343,7 +350,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         for node in 0..world.hosts.len() {
             world.boot(node);
         }
-        world.add_clients();
+        world.add_workload();
         world
     }
 
@@ -392,7 +399,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let operations = self.history.operations().len() as u64;
         self.counts.operations = operations;
         self.counts.unknown = operations - self.history.completed() as u64;
-        self.counts.decisions = self.oracle.last().0;
+        self.counts.decisions = self.oracle.decisions();
         self.counts.leaderships = self.oracle.leaderships() as u64;
         self.trace.number(self.counts.decisions);
         Report {
@@ -402,6 +409,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             simulated: self.now.since(Time::ZERO),
             counts: self.counts,
             undecided,
+            measures: self.oracle.measures(),
             lines: self.trace.lines().to_vec(),
         }
     }
@@ -457,11 +465,12 @@ impl<A: ConsensusAlgorithm> World<A> {
             Happening::PowerLoss => self.on_power_loss(),
             Happening::Transfer => self.on_transfer(),
             Happening::Suspicion => self.on_suspicion(),
-            Happening::ClientNext { client } => self.on_client_next(client),
-            Happening::ClientTimeout { ticket } => self.on_client_timeout(ticket),
-            Happening::ClientRetry { ticket } => self.on_client_retry(ticket),
+            Happening::Death => self.on_death(),
+            Happening::ClientNext { client } => self.on_next(client),
+            Happening::ClientTimeout { ticket } => self.on_timeout(ticket),
+            Happening::ClientRetry { ticket } => self.on_retry(ticket),
             Happening::Arrive { node, ticket, request } => self.on_arrive(node, ticket, request),
-            Happening::Respond { node, ticket, response } => self.on_respond(node, ticket, response),
+            Happening::Respond { node, ticket, response } => self.on_response(node, ticket, response),
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::{Happening, World};
 use crate::oracle::Property;
-use crate::record::{self, Happened};
-use consensus_core::{ConsensusAlgorithm, Time};
+use crate::record::Happened;
+use consensus_core::{ConsensusAlgorithm, Problem, Time};
 use core::time::Duration;
 
 /// How often it is checked whether a phase may end.
@@ -15,14 +15,14 @@ impl<A: ConsensusAlgorithm> World<A> {
     /// Storm, calm, and on request a last power loss and calm again.
     pub(super) fn run_plan(&mut self) {
         self.start_faults();
-        self.start_clients();
+        self.start_workload();
         self.run_until(self.now + self.plan.faults_for);
         self.calm();
         self.expect_progress();
         self.expect_everything();
         if self.plan.final_power_loss && self.oracle.failure().is_none() {
             self.lose_all_power();
-            self.start_clients();
+            self.start_workload();
             self.expect_progress();
             self.expect_everything();
         }
@@ -53,11 +53,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             }
             if losses < lost {
                 losses += 1;
-                self.kill(index);
-                self.tape.note(self.now, || Happened::Lost { node: record::node(index) });
-                if let Some(host) = self.hosts.get_mut(index) {
-                    host.lost = true;
-                }
+                self.lose(index);
             } else if !self.is_up(index) {
                 self.counts.restarts += 1;
                 self.boot(index);
@@ -86,8 +82,25 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
     }
 
-    /// Every client must be served again within the bound.
+    /// What everybody waits for must come to pass within the bound.
     pub fn expect_progress(&mut self) {
+        match A::GUARANTEES.problem {
+            Problem::Log | Problem::AtomicCommit | Problem::Convergence => self.expect_service(),
+            Problem::OneShot => self.expect_decisions(),
+        }
+    }
+
+    /// Whatever was promised must be there.
+    pub fn expect_everything(&mut self) {
+        match A::GUARANTEES.problem {
+            Problem::Log | Problem::AtomicCommit | Problem::Convergence => self.expect_log(),
+            // A decision is all there is.
+            Problem::OneShot => {}
+        }
+    }
+
+    /// Every client must be served again within the bound.
+    fn expect_service(&mut self) {
         self.forget_completed();
         let timeout = self.plan.workload.timeout;
         let bound = self.patience + timeout * 16 + self.plan.workload.think * 4;
@@ -106,7 +119,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     /// Clients finish what they began; then every live node must hold everything that was ever decided.
-    pub fn expect_everything(&mut self) {
+    fn expect_log(&mut self) {
         self.busy = false;
         let bound = self.patience + self.plan.workload.timeout * 16;
         let idle = |world: &Self| world.clients.iter().all(|client| client.errand.is_none());
@@ -126,7 +139,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     /// Runs while `condition` holds, for at most `bound`; whether it ceased to hold (or something failed).
-    fn run_while(&mut self, bound: Duration, condition: impl Fn(&Self) -> bool) -> bool {
+    pub(super) fn run_while(&mut self, bound: Duration, condition: impl Fn(&Self) -> bool) -> bool {
         let end: Time = self.now + bound;
         while condition(self) {
             if self.oracle.failure().is_some() {
@@ -140,7 +153,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         true
     }
 
-    fn why_not(&mut self) -> String {
+    pub(super) fn why_not(&mut self) -> String {
         let up = self.hosts.iter().filter(|host| host.node.is_some()).count();
         let leaders = self
             .hosts

@@ -1,0 +1,66 @@
+//! One state machine per problem, under one type.
+
+use super::{Choice, Journal, Key, Registers, Value};
+use bytes::Bytes;
+use consensus_core::{Decision, InstallError, Problem, ProposalId, Slot, StateMachine};
+
+/// The state machine of a simulated node: the one that its problem needs.
+#[derive(Debug)]
+pub enum Machine {
+    /// Registers that change in one order for all.
+    Log(Registers),
+    /// What was chosen.
+    OneShot(Choice),
+}
+
+impl Machine {
+    /// An empty machine for this problem, that reports to `journal`.
+    #[must_use]
+    pub const fn new(problem: Problem, journal: Journal) -> Self {
+        match problem {
+            Problem::Log | Problem::AtomicCommit | Problem::Convergence => Self::Log(Registers::new(journal)),
+            Problem::OneShot => Self::OneShot(Choice::new(journal)),
+        }
+    }
+
+    /// What a register holds; empty where there are none.
+    #[must_use]
+    pub fn get(&self, key: Key) -> Value {
+        match self {
+            Self::Log(registers) => registers.get(key),
+            Self::OneShot(_) => Value::default(),
+        }
+    }
+}
+
+/// Hands a call on to the machine in question.
+macro_rules! each {
+    ($machine:expr, $inner:ident => $call:expr) => {
+        match $machine {
+            Machine::Log($inner) => $call,
+            Machine::OneShot($inner) => $call,
+        }
+    };
+}
+
+impl StateMachine for Machine {
+    fn judge(&mut self, id: ProposalId, payload: &Bytes) -> bool {
+        each!(self, inner => inner.judge(id, payload))
+    }
+
+    fn apply(&mut self, decision: Decision<'_>) -> Bytes {
+        each!(self, inner => inner.apply(decision))
+    }
+
+    fn query(&self, request: &Bytes) -> Bytes {
+        each!(self, inner => inner.query(request))
+    }
+
+    fn snapshot(&self) -> Bytes {
+        each!(self, inner => inner.snapshot())
+    }
+
+    fn install(&mut self, through: Slot, snapshot: Bytes) -> Result<(), InstallError> {
+        each!(self, inner => inner.install(through, snapshot))
+    }
+}

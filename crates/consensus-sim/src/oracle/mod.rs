@@ -1,0 +1,184 @@
+//! The judges of a run: they see what every node applies, in any boot, and know what must never happen. What is judged for
+//! every problem is here; each problem has a judge of its own beside.
+
+mod log;
+mod measures;
+mod one_shot;
+mod property;
+
+pub use measures::Measures;
+pub use one_shot::OneShotMeasures;
+pub use property::{Failure, Property};
+
+use crate::machine::Applied;
+use crate::watch::Decided;
+use consensus_core::{Epoch, NodeId, Problem, ProposalId, Slot, Status, Time};
+use log::LogJudge;
+use one_shot::OneShotJudge;
+use property::Findings;
+use std::collections::{BTreeMap, VecDeque};
+
+/// What a node has said of itself since its boot.
+#[derive(Clone, Copy, Debug, Default)]
+struct Statement {
+    decided: Slot,
+    epoch: Epoch,
+}
+
+#[derive(Debug)]
+enum Judge {
+    Log(LogJudge),
+    OneShot(OneShotJudge),
+}
+
+/// The judge.
+#[derive(Debug)]
+pub struct Oracle {
+    judge: Judge,
+    statements: BTreeMap<NodeId, Statement>,
+    found: Findings,
+}
+
+impl Oracle {
+    /// A judge of this problem who has seen nothing.
+    #[must_use]
+    pub fn new(problem: Problem) -> Self {
+        let judge = match problem {
+            Problem::Log | Problem::AtomicCommit | Problem::Convergence => Judge::Log(LogJudge::default()),
+            Problem::OneShot => Judge::OneShot(OneShotJudge::default()),
+        };
+        Self { judge, statements: BTreeMap::new(), found: Findings::default() }
+    }
+
+    /// The first failure.
+    #[must_use]
+    pub const fn failure(&self) -> Option<&Failure> {
+        if let Some(failure) = self.found.first() {
+            return Some(failure);
+        }
+        match &self.judge {
+            Judge::Log(judge) => judge.failure(),
+            Judge::OneShot(judge) => judge.failure(),
+        }
+    }
+
+    /// Notes a failure, unless there was one before.
+    pub fn fail(&mut self, property: Property, at: Time, detail: impl Into<String>) {
+        if self.failure().is_none() {
+            self.found.fail(property, at, detail);
+        }
+    }
+
+    /// The last slot of the log that any node has applied; zero for other problems.
+    #[must_use]
+    pub fn last(&self) -> Slot {
+        self.log().map(LogJudge::last).unwrap_or_default()
+    }
+
+    /// What was decided at `slot` of the log.
+    #[must_use]
+    pub fn decided(&self, slot: Slot) -> Option<&Decided> {
+        self.log()?.decided(slot)
+    }
+
+    /// Where in the log the command took effect.
+    #[must_use]
+    pub fn effective(&self, id: ProposalId) -> Option<Slot> {
+        self.log()?.effective(id)
+    }
+
+    /// How many decisions there were: slots of a log, nodes that decided in one-shot agreement.
+    #[must_use]
+    pub fn decisions(&self) -> u64 {
+        match &self.judge {
+            Judge::Log(judge) => judge.last().0,
+            Judge::OneShot(judge) => judge.decisions(),
+        }
+    }
+
+    /// How many epochs of the log have had a leader.
+    #[must_use]
+    pub fn leaderships(&self) -> usize {
+        self.log().map(LogJudge::leaderships).unwrap_or_default()
+    }
+
+    const fn log(&self) -> Option<&LogJudge> {
+        match &self.judge {
+            Judge::Log(judge) => Some(judge),
+            Judge::OneShot(_) => None,
+        }
+    }
+
+    /// Whether `node` has decided since its boot, in one-shot agreement.
+    #[must_use]
+    pub fn has_decided(&self, node: NodeId) -> bool {
+        match &self.judge {
+            Judge::Log(_) => false,
+            Judge::OneShot(judge) => judge.has_decided(node),
+        }
+    }
+
+    /// What was measured beside the verdict.
+    #[must_use]
+    pub fn measures(&self) -> Measures {
+        match &self.judge {
+            Judge::Log(_) => Measures::Log,
+            Judge::OneShot(judge) => Measures::OneShot(judge.measures()),
+        }
+    }
+
+    /// A client proposes.
+    pub fn on_proposed(&mut self, id: ProposalId, payload: &[u8]) {
+        match &mut self.judge {
+            Judge::Log(judge) => judge.on_proposed(id, payload),
+            Judge::OneShot(judge) => judge.on_proposed(payload),
+        }
+    }
+
+    /// `node` starts anew: what it applies from now on, it applies in this boot.
+    pub fn on_boot(&mut self, node: NodeId) {
+        self.statements.insert(node, Statement::default());
+        match &mut self.judge {
+            Judge::Log(judge) => judge.on_boot(node),
+            Judge::OneShot(judge) => judge.on_boot(node),
+        }
+    }
+
+    /// Notes what `node` applied: `decisions` as it emitted them, `journal` as its state machine carried them out. Of a log,
+    /// what is beyond `applied` stays in `decisions`: it waits for the node's disk.
+    pub fn on_applied(
+        &mut self,
+        now: Time,
+        node: NodeId,
+        decisions: &mut VecDeque<Decided>,
+        journal: &mut Vec<Applied>,
+        applied: Slot,
+    ) {
+        match &mut self.judge {
+            Judge::Log(judge) => judge.on_applied(now, node, decisions, journal, applied),
+            Judge::OneShot(judge) => {
+                // The journal tells it all: a decision without an order of its own is what the state machine saw.
+                while decisions.pop_front_if(|decided| decided.slot <= applied).is_some() {}
+                judge.on_applied(now, node, journal);
+            }
+        }
+    }
+
+    /// Notes what `node` says of itself.
+    pub fn on_status(&mut self, now: Time, node: NodeId, status: &Status) {
+        let before = self.statements.entry(node).or_default();
+        let Statement { decided, epoch } = *before;
+        *before = Statement { decided: decided.max(status.decided), epoch: epoch.max(status.epoch) };
+        if status.decided < decided || status.epoch < epoch {
+            let detail = format!(
+                "{node} went back from {decided} in {epoch} to {} in {}",
+                status.decided, status.epoch
+            );
+            self.fail(Property::Monotonic, now, detail);
+        }
+        match &mut self.judge {
+            Judge::Log(judge) => judge.on_status(now, node, status),
+            Judge::OneShot(judge) => judge.on_status(node, status),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What a plan looks like for problems other than a log. A log works for as long as the storm lasts; one-shot agreement is over
+//! after a few messages, so that faults must come as fast as the messages do in order to meet it.
+
+use crate::plan::{Plan, Rhythm, rhythm};
+use crate::random::{MILLION, Stream};
+use consensus_core::Problem;
+use core::time::Duration;
+use serde::{Deserialize, Serialize};
+
+/// What the nodes propose in one-shot agreement. Values are single digits, from `0` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inputs {
+    /// How many different values there are, up to ten. With one value, all proposals are equal.
+    pub values: u8,
+    /// A node gets its proposal at any time up to here.
+    pub within: Duration,
+}
+
+impl Default for Inputs {
+    fn default() -> Self {
+        Self { values: 2, within: Duration::ZERO }
+    }
+}
+
+impl Plan {
+    /// The plan of a seed for this problem.
+    #[must_use]
+    pub fn draw_for(problem: Problem, seed: u64) -> Self {
+        let mut plan = Self::draw(seed);
+        match problem {
+            Problem::Log | Problem::AtomicCommit | Problem::Convergence => {}
+            Problem::OneShot => plan.suit_one_shot(&mut Stream::derive(seed, "one-shot")),
+        }
+        plan
+    }
+
+    fn suit_one_shot(&mut self, draw: &mut Stream) {
+        self.nodes = *draw.pick(&[1, 2, 3, 3, 4, 4, 5, 5, 6, 7]).unwrap_or(&3);
+        self.lost_for_good = draw.index(self.nodes);
+        self.hasten(*draw.pick(&[4, 12, 40]).unwrap_or(&12));
+        let span = self.faults_for.as_millis().try_into().unwrap_or(u64::MAX);
+        self.deaths = rhythm(draw, MILLION / 2, (1, span.max(1)), (1, 1));
+        self.workload.inputs = Inputs {
+            values: if draw.chance(MILLION / 8) { 1 } else { 2 },
+            within: Duration::from_millis(*draw.pick(&[0, 0, 0, 3, 20, span]).unwrap_or(&0)),
+        };
+        // Who waits for n−f votes sees any n−f of them only if some messages take many times as long as others.
+        if draw.chance(3 * MILLION / 4) {
+            self.network.spike_ppm = draw.between(MILLION / 10, 2 * MILLION / 3);
+            self.network.spike = self.network.delay * u32::try_from(draw.between(2, 30)).unwrap_or(2);
+        }
+    }
+
+    /// Makes all faults come sooner and end sooner.
+    fn hasten(&mut self, times: u32) {
+        let hardships = &mut self.hardships;
+        let rhythms = [
+            &mut self.partitions,
+            &mut self.crashes,
+            &mut self.power_losses,
+            &mut self.transfers,
+            &mut self.suspicions,
+            &mut hardships.failed_syncs,
+            &mut hardships.full_disks,
+            &mut hardships.slow_disks,
+            &mut hardships.rot,
+            &mut hardships.pauses,
+            &mut hardships.flaps,
+        ];
+        for Rhythm { every, lasts } in rhythms.into_iter().flatten() {
+            // A fault for each step that a clock can show would be a storm without end.
+            *every = (*every / times).max(Duration::from_millis(1));
+            *lasts = (*lasts / times).max(Duration::from_micros(100));
+        }
+        self.faults_for /= times;
+        self.workload.timeout = (self.workload.timeout / times).max(Duration::from_millis(5));
+    }
+}
