@@ -13,8 +13,10 @@ pub mod consistency;
 mod disk;
 mod hardship;
 mod history;
+mod injector;
 pub mod linearizability;
 mod machine;
+mod mask;
 mod network;
 mod oracle;
 mod plan;
@@ -31,9 +33,11 @@ pub use clock::Clock;
 pub use disk::{DiskFault, SECTOR_BYTES, SimDisk, SimFile};
 pub use hardship::{Bandwidth, Bursts, ClockPlan, Hardships};
 pub use history::{History, Moment, Operation, OperationNumber};
+pub use injector::{FaultCounts, Injector, Tally};
 pub use machine::{
     Answer, Applied, Call, Choice, Command, Journal, Key, Machine, Registers, Value, answer_of,
 };
+pub use mask::{FaultClass, Mask, MaskError};
 pub use network::{Cut, Fate, Links, Loss, Outbox};
 pub use oracle::{Failure, Measures, OneShotMeasures, Oracle, Property};
 pub use plan::{DiskPlan, NetworkPlan, Plan, Rhythm, Workload};

@@ -16,7 +16,7 @@ pub enum Machine {
 impl Machine {
     /// An empty machine for this problem, that reports to `journal`.
     #[must_use]
-    pub const fn new(problem: Problem, journal: Journal) -> Self {
+    pub fn new(problem: Problem, journal: Journal) -> Self {
         match problem {
             Problem::Log | Problem::AtomicCommit | Problem::Convergence => Self::Log(Registers::new(journal)),
             Problem::OneShot => Self::OneShot(Choice::new(journal)),

@@ -81,7 +81,7 @@ impl LogJudge {
         journal: &mut Vec<Applied>,
         applied: Slot,
     ) {
-        let mut view = self.views.remove(&node).unwrap_or_default();
+        let mut view = self.views.get_mut(&node).map(core::mem::take).unwrap_or_default();
         for entry in journal.drain(..) {
             match entry {
                 Applied::Command { slot, id, answer: _, digest } => {
@@ -104,7 +104,7 @@ impl LogJudge {
                 format!("{node} says that it applied {applied}, but it decided up to {}", view.applied);
             self.found.fail(Property::PrefixOrder, now, detail);
         }
-        self.views.insert(node, view);
+        *self.views.entry(node).or_default() = view;
     }
 
     /// Notes who leads.
