@@ -34,8 +34,7 @@ pub fn claims_of(guarantees: Guarantees) -> Result<Claims, Unsupported> {
     // No `..` here: a claim that is added to the guarantees must be dealt with before this compiles.
     let Guarantees { problem, faults, resilience: _, timing, termination, reads, membership } = guarantees;
     match problem {
-        Problem::Log | Problem::OneShot => {}
-        Problem::AtomicCommit => return Err(Unsupported("atomic commitment")),
+        Problem::Log | Problem::OneShot | Problem::AtomicCommit => {}
         Problem::Convergence => return Err(Unsupported("convergence")),
     }
     let restarts = match faults {
@@ -86,6 +85,7 @@ impl Claims {
         }
         if !self.survives_losses {
             plan.lost_for_good = 0;
+            plan.deaths = None;
             plan.hardships.rot = None;
         }
     }

@@ -6,9 +6,11 @@
 
 mod any;
 mod one_shot;
+mod shard;
 
 pub use any::Machine;
 pub use one_shot::Choice;
+pub use shard::{Cell, Shard, Transaction, TransactionWrite};
 
 use crate::trace::{hash_bytes, mix};
 use bytes::Bytes;
@@ -135,6 +137,33 @@ pub enum Applied {
         verdict: Verdict,
         /// The choice.
         value: Bytes,
+    },
+    /// A participant was asked for its vote on a transaction.
+    Judged {
+        /// The transaction.
+        id: ProposalId,
+        /// Its answer.
+        accept: bool,
+    },
+    /// A participant carried a verdict out.
+    Settled {
+        /// The transaction.
+        id: Option<ProposalId>,
+        /// The verdict.
+        verdict: Verdict,
+        /// The digest of what was decided.
+        content: u64,
+        /// The registers that it wrote, as they are now.
+        cells: Vec<(Key, Cell)>,
+        /// Another transaction for which one of them was reserved.
+        intruded: Option<ProposalId>,
+    },
+    /// A snapshot replaced what a participant holds.
+    Restored {
+        /// The transactions in it, and which of them were committed.
+        settled: BTreeMap<ProposalId, bool>,
+        /// The registers.
+        cells: BTreeMap<Key, Cell>,
     },
 }
 

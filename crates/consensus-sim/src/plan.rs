@@ -5,7 +5,7 @@
 
 use crate::hardship::{Bandwidth, Bursts, ClockPlan, Hardships};
 use crate::random::{MILLION, Stream};
-use crate::suit::Inputs;
+use crate::suit::{Inputs, Transactions};
 use crate::topology::Topology;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
@@ -121,6 +121,8 @@ pub struct Workload {
     pub ballast_bytes: u64,
     /// What the nodes propose in one-shot agreement.
     pub inputs: Inputs,
+    /// The transactions of atomic commitment.
+    pub transactions: Transactions,
 }
 
 impl Plan {
@@ -217,6 +219,7 @@ impl Plan {
                 timeout: Duration::from_millis(200),
                 ballast_bytes: 0,
                 inputs: Inputs::default(),
+                transactions: Transactions::default(),
             },
         }
     }
@@ -266,6 +269,7 @@ impl Workload {
             timeout: Duration::from_millis(draw.between(30, 500)),
             ballast_bytes: *draw.pick(&[0, 16, 200, 1_500]).unwrap_or(&0),
             inputs: Inputs::default(),
+            transactions: Transactions::default(),
         }
     }
 }

@@ -272,7 +272,11 @@ impl Tape {
                 Applied::Installed { through, digest: _ } => {
                     self.note(now, || Happened::Install { node, through: *through });
                 }
-                Applied::Command { .. } | Applied::Chosen { .. } => {}
+                Applied::Command { .. }
+                | Applied::Chosen { .. }
+                | Applied::Judged { .. }
+                | Applied::Settled { .. }
+                | Applied::Restored { .. } => {}
             }
         }
         for decided in decisions.iter().take_while(|decided| decided.slot <= applied) {

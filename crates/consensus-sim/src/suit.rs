@@ -22,13 +22,33 @@ impl Default for Inputs {
     }
 }
 
+/// The transactions of atomic commitment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transactions {
+    /// How many registers each node has: with few, transactions get in each other's way.
+    pub keys: u16,
+    /// How many of a million participants refuse a transaction for reasons of their own.
+    pub refuse_ppm: u64,
+    /// The most participants of a transaction.
+    pub participants: usize,
+    /// Whether a client that hears nothing asks the same coordinator again, by the same name; otherwise it never learns.
+    pub retries: bool,
+}
+
+impl Default for Transactions {
+    fn default() -> Self {
+        Self { keys: 4, refuse_ppm: MILLION / 10, participants: 3, retries: true }
+    }
+}
+
 impl Plan {
     /// The plan of a seed for this problem.
     #[must_use]
     pub fn draw_for(problem: Problem, seed: u64) -> Self {
         let mut plan = Self::draw(seed);
         match problem {
-            Problem::Log | Problem::AtomicCommit | Problem::Convergence => {}
+            Problem::Log | Problem::Convergence => {}
+            Problem::AtomicCommit => plan.suit_atomic_commit(&mut Stream::derive(seed, "transactions")),
             Problem::OneShot => plan.suit_one_shot(&mut Stream::derive(seed, "one-shot")),
         }
         plan
@@ -49,6 +69,20 @@ impl Plan {
             self.network.spike_ppm = draw.between(MILLION / 10, 2 * MILLION / 3);
             self.network.spike = self.network.delay * u32::try_from(draw.between(2, 30)).unwrap_or(2);
         }
+    }
+
+    fn suit_atomic_commit(&mut self, draw: &mut Stream) {
+        self.nodes = *draw.pick(&[2, 3, 3, 4, 5]).unwrap_or(&3);
+        self.lost_for_good = draw.index(self.nodes);
+        self.hasten(*draw.pick(&[1, 3, 10]).unwrap_or(&3));
+        let span = self.faults_for.as_millis().try_into().unwrap_or(u64::MAX);
+        self.deaths = rhythm(draw, MILLION / 4, (1, span.max(1)), (1, 1));
+        self.workload.transactions = Transactions {
+            keys: *draw.pick(&[1, 4, 30]).unwrap_or(&4),
+            refuse_ppm: *draw.pick(&[0, 50_000, MILLION / 4]).unwrap_or(&0),
+            participants: usize::try_from(draw.between(1, 5)).unwrap_or(1),
+            retries: draw.chance(2 * MILLION / 3),
+        };
     }
 
     /// Makes all faults come sooner and end sooner.

@@ -1,8 +1,9 @@
 //! One state machine per problem, under one type.
 
-use super::{Choice, Journal, Key, Registers, Value};
+use super::{Choice, Journal, Key, Registers, Shard, Value};
 use bytes::Bytes;
-use consensus_core::{Decision, InstallError, Problem, ProposalId, Slot, StateMachine};
+use consensus_core::{Decision, InstallError, NodeId, Problem, ProposalId, Slot, StateMachine};
+use std::collections::BTreeSet;
 
 /// The state machine of a simulated node: the one that its problem needs.
 #[derive(Debug)]
@@ -11,14 +12,17 @@ pub enum Machine {
     Log(Registers),
     /// What was chosen.
     OneShot(Choice),
+    /// One participant's part of the data.
+    AtomicCommit(Shard),
 }
 
 impl Machine {
-    /// An empty machine for this problem, that reports to `journal`.
+    /// The empty machine of node `id` for this problem, that reports to `journal`.
     #[must_use]
-    pub fn new(problem: Problem, journal: Journal) -> Self {
+    pub fn new(problem: Problem, id: NodeId, journal: Journal) -> Self {
         match problem {
-            Problem::Log | Problem::AtomicCommit | Problem::Convergence => Self::Log(Registers::new(journal)),
+            Problem::Log | Problem::Convergence => Self::Log(Registers::new(journal)),
+            Problem::AtomicCommit => Self::AtomicCommit(Shard::new(id, journal)),
             Problem::OneShot => Self::OneShot(Choice::new(journal)),
         }
     }
@@ -28,7 +32,16 @@ impl Machine {
     pub fn get(&self, key: Key) -> Value {
         match self {
             Self::Log(registers) => registers.get(key),
-            Self::OneShot(_) => Value::default(),
+            Self::OneShot(_) | Self::AtomicCommit(_) => Value::default(),
+        }
+    }
+
+    /// The transactions for which something is reserved.
+    #[must_use]
+    pub fn reservations(&self) -> BTreeSet<ProposalId> {
+        match self {
+            Self::AtomicCommit(shard) => shard.reservations(),
+            Self::Log(_) | Self::OneShot(_) => BTreeSet::new(),
         }
     }
 }
@@ -39,6 +52,7 @@ macro_rules! each {
         match $machine {
             Machine::Log($inner) => $call,
             Machine::OneShot($inner) => $call,
+            Machine::AtomicCommit($inner) => $call,
         }
     };
 }

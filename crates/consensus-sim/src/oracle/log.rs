@@ -95,7 +95,10 @@ impl LogJudge {
                     self.on_installed(now, node, &mut view, through, digest);
                 }
                 // Of other machines than a log's.
-                Applied::Chosen { .. } => {}
+                Applied::Chosen { .. }
+                | Applied::Judged { .. }
+                | Applied::Settled { .. }
+                | Applied::Restored { .. } => {}
             }
         }
         self.take(now, node, &mut view, decisions, applied);

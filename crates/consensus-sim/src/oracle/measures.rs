@@ -1,5 +1,6 @@
 //! What is measured beside the verdict, for each problem.
 
+use super::atomic::AtomicMeasures;
 use super::one_shot::OneShotMeasures;
 use std::fmt;
 
@@ -11,15 +12,19 @@ pub enum Measures {
     Log,
     /// Rounds and choices.
     OneShot(OneShotMeasures),
+    /// Verdicts and waits.
+    AtomicCommit(AtomicMeasures),
 }
 
 impl Measures {
     /// Adds another run's.
     pub fn add(&mut self, other: &Self) {
-        match (self, other) {
+        match (&mut *self, other) {
             (_, Self::Log) => {}
             (Self::OneShot(sum), Self::OneShot(more)) => sum.add(more),
-            (sum @ Self::Log, Self::OneShot(more)) => *sum = Self::OneShot(more.clone()),
+            (Self::AtomicCommit(sum), Self::AtomicCommit(more)) => sum.add(more),
+            // The first run with something to tell; runs of different problems are not added.
+            (_, Self::OneShot(_) | Self::AtomicCommit(_)) => *self = other.clone(),
         }
     }
 }
@@ -29,6 +34,7 @@ impl fmt::Display for Measures {
         match self {
             Self::Log => Ok(()),
             Self::OneShot(measures) => measures.fmt(f),
+            Self::AtomicCommit(measures) => measures.fmt(f),
         }
     }
 }
@@ -45,5 +51,19 @@ impl fmt::Display for OneShotMeasures {
             writeln!(f, "{count:>12} nodes decided in round {round} ({share:.1} %)")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for AtomicMeasures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { committed, aborted, undecided, blockings, blocked, longest } = self;
+        writeln!(f, "{committed:>12} transactions committed")?;
+        writeln!(f, "{aborted:>12} transactions aborted")?;
+        writeln!(f, "{undecided:>12} transactions that nobody decided")?;
+        let (total, longest) = (blocked.as_secs_f64(), longest.as_secs_f64());
+        writeln!(
+            f,
+            "{blockings:>12} waits for a node that was down: {total:.3} s in all, {longest:.3} s the longest"
+        )
     }
 }

@@ -1,18 +1,23 @@
 //! The judges of a run: they see what every node applies, in any boot, and know what must never happen. What is judged for
 //! every problem is here; each problem has a judge of its own beside.
 
+mod atomic;
+mod blocking;
 mod log;
 mod measures;
 mod one_shot;
 mod property;
 
+pub use atomic::AtomicMeasures;
 pub use measures::Measures;
 pub use one_shot::OneShotMeasures;
 pub use property::{Failure, Property};
 
+pub(crate) use atomic::AtomicJudge;
+
 use crate::machine::Applied;
 use crate::watch::Decided;
-use consensus_core::{Epoch, NodeId, Problem, ProposalId, Slot, Status, Time};
+use consensus_core::{Epoch, NodeId, Problem, ProposalId, Slot, Status, Time, Verdict};
 use log::LogJudge;
 use one_shot::OneShotJudge;
 use property::Findings;
@@ -29,6 +34,7 @@ struct Statement {
 enum Judge {
     Log(LogJudge),
     OneShot(OneShotJudge),
+    AtomicCommit(AtomicJudge),
 }
 
 /// The judge.
@@ -44,8 +50,9 @@ impl Oracle {
     #[must_use]
     pub fn new(problem: Problem) -> Self {
         let judge = match problem {
-            Problem::Log | Problem::AtomicCommit | Problem::Convergence => Judge::Log(LogJudge::default()),
+            Problem::Log | Problem::Convergence => Judge::Log(LogJudge::default()),
             Problem::OneShot => Judge::OneShot(OneShotJudge::default()),
+            Problem::AtomicCommit => Judge::AtomicCommit(AtomicJudge::default()),
         };
         Self { judge, statements: BTreeMap::new(), found: Findings::default() }
     }
@@ -59,6 +66,7 @@ impl Oracle {
         match &self.judge {
             Judge::Log(judge) => judge.failure(),
             Judge::OneShot(judge) => judge.failure(),
+            Judge::AtomicCommit(judge) => judge.failure(),
         }
     }
 
@@ -93,6 +101,7 @@ impl Oracle {
         match &self.judge {
             Judge::Log(judge) => judge.last().0,
             Judge::OneShot(judge) => judge.decisions(),
+            Judge::AtomicCommit(judge) => judge.decisions(),
         }
     }
 
@@ -105,7 +114,23 @@ impl Oracle {
     const fn log(&self) -> Option<&LogJudge> {
         match &self.judge {
             Judge::Log(judge) => Some(judge),
-            Judge::OneShot(_) => None,
+            Judge::OneShot(_) | Judge::AtomicCommit(_) => None,
+        }
+    }
+
+    /// The judge of transactions, if the problem is atomic commitment.
+    pub(crate) const fn atomic(&self) -> Option<&AtomicJudge> {
+        match &self.judge {
+            Judge::AtomicCommit(judge) => Some(judge),
+            Judge::Log(_) | Judge::OneShot(_) => None,
+        }
+    }
+
+    /// From now on nothing fails: this transaction, which all can accept, must be committed.
+    pub(crate) fn expect_commit(&mut self, id: ProposalId) {
+        match &mut self.judge {
+            Judge::AtomicCommit(judge) => judge.expect_commit(id),
+            Judge::Log(_) | Judge::OneShot(_) => {}
         }
     }
 
@@ -113,17 +138,26 @@ impl Oracle {
     #[must_use]
     pub fn has_decided(&self, node: NodeId) -> bool {
         match &self.judge {
-            Judge::Log(_) => false,
+            Judge::Log(_) | Judge::AtomicCommit(_) => false,
             Judge::OneShot(judge) => judge.has_decided(node),
         }
     }
 
-    /// What was measured beside the verdict.
+    /// A client was told this verdict on its transaction.
+    pub(crate) fn on_told(&mut self, now: Time, id: ProposalId, verdict: Verdict) {
+        match &mut self.judge {
+            Judge::AtomicCommit(judge) => judge.on_told(now, id, verdict),
+            Judge::Log(_) | Judge::OneShot(_) => {}
+        }
+    }
+
+    /// What was measured beside the verdict, up to now.
     #[must_use]
-    pub fn measures(&self) -> Measures {
+    pub fn measures(&self, now: Time) -> Measures {
         match &self.judge {
             Judge::Log(_) => Measures::Log,
             Judge::OneShot(judge) => Measures::OneShot(judge.measures()),
+            Judge::AtomicCommit(judge) => Measures::AtomicCommit(judge.measures(now)),
         }
     }
 
@@ -132,15 +166,26 @@ impl Oracle {
         match &mut self.judge {
             Judge::Log(judge) => judge.on_proposed(id, payload),
             Judge::OneShot(judge) => judge.on_proposed(payload),
+            Judge::AtomicCommit(judge) => judge.on_proposed(id, payload),
         }
     }
 
     /// `node` starts anew: what it applies from now on, it applies in this boot.
-    pub fn on_boot(&mut self, node: NodeId) {
+    pub fn on_boot(&mut self, now: Time, node: NodeId) {
         self.statements.insert(node, Statement::default());
         match &mut self.judge {
             Judge::Log(judge) => judge.on_boot(node),
             Judge::OneShot(judge) => judge.on_boot(node),
+            Judge::AtomicCommit(judge) => judge.on_boot(now, node),
+        }
+    }
+
+    /// `node` has crashed or stopped.
+    pub fn on_down(&mut self, now: Time, node: NodeId) {
+        match &mut self.judge {
+            Judge::Log(_) => {}
+            Judge::OneShot(judge) => judge.on_boot(node),
+            Judge::AtomicCommit(judge) => judge.on_down(now, node),
         }
     }
 
@@ -156,12 +201,11 @@ impl Oracle {
     ) {
         match &mut self.judge {
             Judge::Log(judge) => judge.on_applied(now, node, decisions, journal, applied),
-            Judge::OneShot(judge) => {
-                // The journal tells it all: a decision without an order of its own is what the state machine saw.
-                while decisions.pop_front_if(|decided| decided.slot <= applied).is_some() {}
-                judge.on_applied(now, node, journal);
-            }
+            // Without an order for all, what the state machine saw tells everything.
+            Judge::OneShot(judge) => judge.on_applied(now, node, journal),
+            Judge::AtomicCommit(judge) => judge.on_applied(now, node, journal),
         }
+        while decisions.pop_front_if(|decided| decided.slot <= applied).is_some() {}
     }
 
     /// Notes what `node` says of itself.
@@ -179,6 +223,7 @@ impl Oracle {
         match &mut self.judge {
             Judge::Log(judge) => judge.on_status(now, node, status),
             Judge::OneShot(judge) => judge.on_status(node, status),
+            Judge::AtomicCommit(judge) => judge.on_status(now, node, status),
         }
     }
 }

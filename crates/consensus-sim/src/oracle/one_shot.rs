@@ -63,6 +63,7 @@ impl OneShotJudge {
         self.proposed.insert(Bytes::copy_from_slice(value));
     }
 
+    /// `node` starts anew, or goes down: in either case it has decided nothing since.
     pub(super) fn on_boot(&mut self, node: NodeId) {
         self.decided.remove(&node);
     }
@@ -72,7 +73,11 @@ impl OneShotJudge {
             match entry {
                 Applied::Chosen { slot, verdict, value } => self.on_chosen(now, node, slot, verdict, value),
                 // Of other machines than a choice.
-                Applied::Command { .. } | Applied::Installed { .. } => {}
+                Applied::Command { .. }
+                | Applied::Installed { .. }
+                | Applied::Judged { .. }
+                | Applied::Settled { .. }
+                | Applied::Restored { .. } => {}
             }
         }
     }

@@ -13,7 +13,7 @@ use core::time::Duration;
 const RETRY_PAUSE: Duration = Duration::from_millis(5);
 
 /// How long a client waits at least once the faults are over.
-const CALM_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const CALM_TIMEOUT: Duration = Duration::from_secs(1);
 /// How many times its first patience a client has at most.
 const MAX_BACK_OFF: u64 = 8;
 

@@ -119,6 +119,7 @@ impl<A: ConsensusAlgorithm> World<A> {
                 self.plan.hardships.full_disks
             }
         };
+        self.oracle.on_down(self.now, id);
         host.stop();
         // How it ends must not move when the next one comes.
         let choices = &mut self.streams.disk.fork();

@@ -134,7 +134,6 @@ impl<A: ConsensusAlgorithm> World<A> {
         let id = host.id;
         self.trace.say(self.now, || format!("{id} boots"));
         self.tape.note(self.now, || Happened::Boot { node: id });
-        self.oracle.on_boot(id);
         let inner = self.config.clone();
         let config = NodeConfig::<Watched<A>> {
             id,
@@ -144,7 +143,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             compact_after_bytes: self.plan.compact_after_bytes,
             check_invariants: true,
         };
-        let machine = Machine::new(A::GUARANTEES.problem, Rc::clone(&host.journal));
+        let machine = Machine::new(A::GUARANTEES.problem, id, Rc::clone(&host.journal));
         let choices = &mut self.streams.faults.get_mut(FaultClass::InterruptedRecovery).fork();
         let interrupted = choices.chance(MILLION / 10)
             && self.stormy
@@ -160,6 +159,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         match opened {
             Ok(node) => {
                 host.node = Some(node);
+                self.oracle.on_boot(self.now, id);
                 self.settle(index);
             }
             Err(error) if self.tries_again(index, &error) => {}
@@ -197,6 +197,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         host.platter.forget_fault();
         host.stop();
         let id = host.id;
+        self.oracle.on_down(self.now, id);
         self.trace.event(self.now, 21, id.0);
         self.trace.say(self.now, || format!("{id} crashes"));
         self.tape.note(self.now, || Happened::Crash { node: id });

@@ -260,6 +260,8 @@ pub struct World<A: ConsensusAlgorithm> {
     stormy: bool,
     /// Whether clients begin new operations.
     busy: bool,
+    /// Whether nothing fails any more: what can be committed must be.
+    faultless: bool,
     /// Counts partitions, so that an old mending does not end a new partition.
     partition: u64,
 }
@@ -326,6 +328,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             streams,
             stormy: false,
             busy: false,
+            faultless: false,
             partition: 0,
         };
         let plan = format!("{:?}, mask {:?}", world.plan, mask.to_string());
@@ -393,7 +396,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             counts: self.counts,
             faults: *self.injector.counts(),
             undecided,
-            measures: self.oracle.measures(),
+            measures: self.oracle.measures(self.now),
             lines: self.trace.lines().to_vec(),
         }
     }

@@ -87,17 +87,18 @@ impl<A: ConsensusAlgorithm> World<A> {
     /// What everybody waits for must come to pass within the bound.
     pub fn expect_progress(&mut self) {
         match A::GUARANTEES.problem {
-            Problem::Log | Problem::AtomicCommit | Problem::Convergence => self.expect_service(),
+            Problem::Log | Problem::Convergence => self.expect_service(),
             Problem::OneShot => self.expect_decisions(),
+            Problem::AtomicCommit => self.expect_transactions(),
         }
     }
 
     /// Whatever was promised must be there.
     pub fn expect_everything(&mut self) {
         match A::GUARANTEES.problem {
-            Problem::Log | Problem::AtomicCommit | Problem::Convergence => self.expect_log(),
-            // A decision is all there is.
-            Problem::OneShot => {}
+            Problem::Log | Problem::Convergence => self.expect_log(),
+            // Decisions are all there is, and were waited for.
+            Problem::OneShot | Problem::AtomicCommit => {}
         }
     }
 

@@ -1,8 +1,10 @@
 //! What clients ask, for each problem. The clients of a log are in `clients`; those here propose one thing at a time, each to
 //! one node, again and again until they are answered.
 
+mod atomic;
 mod one_shot;
 
+use super::clients::CALM_TIMEOUT;
 use super::{Happening, World};
 use crate::client::{Request, Response, Ticket};
 use crate::record::{self, Happened};
@@ -20,11 +22,13 @@ pub(super) struct Proposer {
     attempts: u64,
     /// What it wants, until it is answered.
     wish: Option<(ProposalId, Bytes)>,
+    /// How many answers it had since the count was last reset.
+    completed: u64,
 }
 
 impl Proposer {
     const fn new(target: usize) -> Self {
-        Self { target, errands: 0, attempts: 0, wish: None }
+        Self { target, errands: 0, attempts: 0, wish: None, completed: 0 }
     }
 
     const fn ticket(&self, number: u32) -> Ticket {
@@ -35,45 +39,52 @@ impl Proposer {
 impl<A: ConsensusAlgorithm> World<A> {
     pub(super) fn add_workload(&mut self) {
         match A::GUARANTEES.problem {
-            Problem::Log | Problem::AtomicCommit | Problem::Convergence => self.add_clients(),
+            Problem::Log | Problem::Convergence => self.add_clients(),
             Problem::OneShot => self.proposers = (0..self.hosts.len()).map(Proposer::new).collect(),
+            Problem::AtomicCommit => {
+                self.proposers = (0..self.plan.workload.clients.max(1)).map(|_| Proposer::new(0)).collect();
+            }
         }
     }
 
     pub(super) fn start_workload(&mut self) {
         match A::GUARANTEES.problem {
-            Problem::Log | Problem::AtomicCommit | Problem::Convergence => self.start_clients(),
+            Problem::Log | Problem::Convergence => self.start_clients(),
             Problem::OneShot => self.start_one_shot(),
+            Problem::AtomicCommit => self.start_transactions(),
         }
     }
 
     pub(super) fn on_next(&mut self, client: u32) {
         match A::GUARANTEES.problem {
-            Problem::Log | Problem::AtomicCommit | Problem::Convergence => self.on_client_next(client),
+            Problem::Log | Problem::Convergence => self.on_client_next(client),
             Problem::OneShot => self.on_one_shot_next(client),
+            Problem::AtomicCommit => self.on_transaction_next(client),
         }
     }
 
     pub(super) fn on_timeout(&mut self, ticket: Ticket) {
         match A::GUARANTEES.problem {
-            Problem::Log | Problem::AtomicCommit | Problem::Convergence => self.on_client_timeout(ticket),
+            Problem::Log | Problem::Convergence => self.on_client_timeout(ticket),
             Problem::OneShot => self.propose_again(ticket),
+            Problem::AtomicCommit => self.on_transaction_timeout(ticket),
         }
     }
 
     pub(super) fn on_retry(&mut self, ticket: Ticket) {
         match A::GUARANTEES.problem {
-            Problem::Log | Problem::AtomicCommit | Problem::Convergence => self.on_client_retry(ticket),
-            Problem::OneShot => self.propose_again(ticket),
+            Problem::Log | Problem::Convergence => self.on_client_retry(ticket),
+            Problem::OneShot | Problem::AtomicCommit => self.propose_again(ticket),
         }
     }
 
     pub(super) fn on_response(&mut self, node: usize, ticket: Ticket, response: Response) {
         match A::GUARANTEES.problem {
-            Problem::Log | Problem::AtomicCommit | Problem::Convergence => {
+            Problem::Log | Problem::Convergence => {
                 self.on_respond(node, ticket, response);
             }
             Problem::OneShot => self.on_one_shot_response(ticket, &response),
+            Problem::AtomicCommit => self.on_transaction_response(ticket, &response),
         }
     }
 
@@ -93,7 +104,9 @@ impl<A: ConsensusAlgorithm> World<A> {
             let request = Request::Propose { id, payload };
             self.plan_in(delay, Happening::Arrive { node: target, ticket, request });
         }
-        self.plan_in(self.plan.workload.timeout, Happening::ClientTimeout { ticket });
+        let timeout = self.plan.workload.timeout;
+        let timeout = if self.stormy { timeout } else { timeout.max(CALM_TIMEOUT) };
+        self.plan_in(timeout, Happening::ClientTimeout { ticket });
     }
 
     /// Proposes once more, if nothing came of this attempt and none followed it.
