@@ -4,7 +4,7 @@ use crate::claims::{Claims, Unsupported, claims_of};
 use crate::panics::guarded;
 use crate::report::{FailedSeed, SuiteReport};
 use consensus_core::{ConsensusAlgorithm, Time};
-use consensus_sim::{Counts, Failure, Plan, Property, Report, Setup, Stream, Tape, run_taped};
+use consensus_sim::{Failure, Plan, Property, Report, Setup, Stream, Tape, run_taped};
 use core::ops::Range;
 use core::time::Duration;
 use std::sync::Mutex;
@@ -154,11 +154,6 @@ pub(crate) fn one_taped<A: ConsensusAlgorithm>(
     let setup = Setup { seed, plan, config, patience, trace };
     guarded(|| run_taped::<A>(setup, tape.clone())).unwrap_or_else(|said| Report {
         failure: Some(Failure { property: Property::Invariant, at: Time::ZERO, detail: said }),
-        hash: 0,
-        events: 0,
-        simulated: Duration::ZERO,
-        counts: Counts::default(),
-        undecided: 0,
-        lines: Vec::new(),
+        ..Report::default()
     })
 }

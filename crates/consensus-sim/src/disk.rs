@@ -12,6 +12,7 @@ mod faults;
 
 pub use faults::DiskFault;
 
+use crate::marks::Forgotten;
 use crate::random::{MILLION, Stream};
 use consensus_wal::{Disk, DiskFile};
 use std::cell::RefCell;
@@ -121,14 +122,17 @@ impl Content {
         self.lengths.clear();
     }
 
-    fn crash(&mut self, keep_ppm: u64, choices: &mut Stream) {
-        let mut survived = core::mem::take(&mut self.durable);
+    fn crash(&mut self, keep_ppm: u64, choices: &mut Stream) -> Forgotten {
+        let synced = core::mem::take(&mut self.durable);
+        let mut survived = synced.clone();
         let mut lengths = core::mem::take(&mut self.lengths);
         lengths.push(survived.len());
         let length = choices.pick(&lengths).copied().unwrap_or_default();
         let widest = lengths.iter().copied().max().unwrap_or_default();
         survived.resize(widest.div_ceil(SECTOR_BYTES) * SECTOR_BYTES, 0);
-        for (index, versions) in core::mem::take(&mut self.dirty) {
+        let dirty = core::mem::take(&mut self.dirty);
+        let unsynced: Vec<usize> = dirty.keys().copied().collect();
+        for (index, versions) in dirty {
             if !choices.chance(keep_ppm) {
                 continue;
             }
@@ -141,8 +145,23 @@ impl Content {
             }
         }
         survived.truncate(length);
+        let forgotten = Forgotten::of(&unsynced, &synced, &survived, &self.current);
         self.current.clone_from(&survived);
         self.durable = survived;
+        forgotten
+    }
+}
+
+impl Forgotten {
+    /// What became of the sectors `unsynced`, from what they were when they were `synced` to what they should have become.
+    fn of(unsynced: &[usize], synced: &[u8], survived: &[u8], current: &[u8]) -> Self {
+        let (mut some, mut more) = (false, false);
+        for &index in unsynced {
+            let [old, found, new] = [synced, survived, current].map(|bytes| sector_of(bytes, index));
+            some |= found != new;
+            more |= found != old;
+        }
+        Self { some, torn: some && more }
     }
 }
 
@@ -169,14 +188,15 @@ impl State {
         }
     }
 
-    fn crash(&mut self, choices: &mut Stream) {
+    fn crash(&mut self, choices: &mut Stream) -> Forgotten {
+        let mut forgotten = Forgotten::default();
         let keep_ppm = match choices.below(4) {
             0 => 0,
             1 => MILLION,
             _ => choices.below(MILLION),
         };
         for content in self.files.values_mut() {
-            content.crash(keep_ppm, choices);
+            forgotten.add(content.crash(keep_ppm, choices));
         }
         let pending = core::mem::take(&mut self.pending_names);
         let prefix = choices.index(pending.len() + 1);
@@ -191,6 +211,7 @@ impl State {
         let alive: Vec<FileNumber> = self.names.values().copied().collect();
         self.files.retain(|number, _| alive.contains(number));
         self.budget = None;
+        forgotten
     }
 }
 
@@ -237,7 +258,12 @@ impl SimDisk {
 
     /// The power fails now, if it has not, and comes back: some of what was not synced is lost.
     pub fn crash(&self, choices: &mut Stream) {
-        self.0.borrow_mut().crash(choices);
+        self.crash_and_tell(choices);
+    }
+
+    /// As [`SimDisk::crash`], and tells what that took.
+    pub(crate) fn crash_and_tell(&self, choices: &mut Stream) -> Forgotten {
+        self.0.borrow_mut().crash(choices)
     }
 
     /// How many operations there were, and how many of them were syncs.

@@ -4,12 +4,15 @@ mod clients;
 mod faults;
 mod hardships;
 mod host;
+mod lookout;
 mod partial;
 mod phases;
 
 use crate::client::{Client, Request, Response, Ticket};
+use crate::costs::Costs;
 use crate::history::History;
 use crate::linearizability::{self, Finding};
+use crate::marks::{Lookout, Marks, Stamp};
 use crate::network::Links;
 use crate::oracle::{Failure, Oracle, Property};
 use crate::plan::Plan;
@@ -137,7 +140,7 @@ impl Counts {
 }
 
 /// What came of a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// The first property that failed, if any.
     pub failure: Option<Failure>,
@@ -149,6 +152,10 @@ pub struct Report {
     pub simulated: Duration,
     /// How often what happened.
     pub counts: Counts,
+    /// Which moments worth meeting were met.
+    pub marks: Marks,
+    /// What it cost.
+    pub costs: Costs,
     /// Registers whose history was too hard to judge.
     pub undecided: u64,
     /// The readable trace, if it was asked for.
@@ -164,6 +171,7 @@ enum Happening {
         to: usize,
         frame: Vec<u8>,
         message: u64,
+        stamp: Stamp,
     },
     Wake {
         node: usize,
@@ -266,6 +274,8 @@ pub struct World<A: ConsensusAlgorithm> {
     trace: Trace,
     tape: Tape,
     counts: Counts,
+    lookout: Lookout,
+    costs: Costs,
     streams: Streams,
     /// Whether faults are injected at the moment.
     stormy: bool,
@@ -318,6 +328,8 @@ impl<A: ConsensusAlgorithm> World<A> {
             .collect();
         let mut world = Self {
             links: Links::new(plan.nodes, plan.network.clone(), seed),
+            lookout: Lookout::new(plan.nodes, plan.workload.clients),
+            costs: Costs::default(),
             members: Members::of(ids),
             plan,
             config,
@@ -401,6 +413,8 @@ impl<A: ConsensusAlgorithm> World<A> {
             events: self.trace.events(),
             simulated: self.now.since(Time::ZERO),
             counts: self.counts,
+            marks: self.lookout.marks,
+            costs: self.costs,
             undecided,
             lines: self.trace.lines().to_vec(),
         }
@@ -441,8 +455,9 @@ impl<A: ConsensusAlgorithm> World<A> {
     fn happen(&mut self, happening: Happening) {
         let Some(happening) = self.defer(happening) else { return };
         match happening {
-            Happening::Deliver { from, to, frame, message } => {
+            Happening::Deliver { from, to, frame, message, stamp } => {
                 self.tape.arrived(self.now, message, || self.is_up(to));
+                self.look_at_arrival(from, to, stamp);
                 self.on_deliver(from, to, &frame);
             }
             Happening::Wake { node } => self.on_wake(node),
