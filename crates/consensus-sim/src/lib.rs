@@ -10,12 +10,14 @@
 mod client;
 mod clock;
 pub mod consistency;
+mod costs;
 mod disk;
 mod hardship;
 mod history;
 mod injector;
 pub mod linearizability;
 mod machine;
+mod marks;
 mod mask;
 mod network;
 mod oracle;
@@ -30,6 +32,7 @@ mod watch;
 mod world;
 
 pub use clock::Clock;
+pub use costs::Costs;
 pub use disk::{DiskFault, SECTOR_BYTES, SimDisk, SimFile};
 pub use hardship::{Bandwidth, Bursts, ClockPlan, Hardships};
 pub use history::{History, Moment, Operation, OperationNumber};
@@ -38,12 +41,13 @@ pub use machine::{
     Answer, Applied, Call, Cell, Choice, Command, Journal, Key, Machine, Registers, Shard, Transaction,
     TransactionWrite, Value, answer_of,
 };
+pub use marks::{Mark, Marks};
 pub use mask::{FaultClass, Mask, MaskError};
 pub use network::{Cut, Fate, Links, Loss, Outbox};
 pub use oracle::{AtomicMeasures, Failure, Measures, OneShotMeasures, Oracle, Property};
 pub use plan::{DiskPlan, NetworkPlan, Plan, Rhythm, Workload};
 pub use random::{MILLION, Stream};
-pub use record::{Delivery, Event, Happened, MAX_EVENTS, Recording, Tape};
+pub use record::{Delivery, DiskTrouble, Event, Happened, MAX_EVENTS, Recording, Tape};
 pub use suit::{Inputs, Transactions};
 pub use topology::{Link, Route, Shape, Topology, routes};
 pub use trace::{Trace, hash_bytes, mix};

@@ -4,15 +4,18 @@ mod clients;
 mod faults;
 mod hardships;
 mod host;
+mod lookout;
 mod partial;
 mod phases;
 mod queue;
 mod workload;
 
 use crate::client::{Client, Request, Response, Ticket};
+use crate::costs::Costs;
 use crate::history::History;
 use crate::injector::{FaultCounts, Injector, PerClass};
 use crate::linearizability::{self, Finding};
+use crate::marks::{Lookout, Marks, Stamp};
 use crate::mask::{FaultClass, Mask};
 use crate::network::Links;
 use crate::oracle::{Failure, Measures, Oracle, Property};
@@ -143,7 +146,7 @@ impl Counts {
 }
 
 /// What came of a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// The first property that failed, if any.
     pub failure: Option<Failure>,
@@ -157,6 +160,10 @@ pub struct Report {
     pub counts: Counts,
     /// How many faults of each class were met, and how many carried out.
     pub faults: FaultCounts,
+    /// Which moments worth meeting were met.
+    pub marks: Marks,
+    /// What it cost.
+    pub costs: Costs,
     /// Registers whose history was too hard to judge.
     pub undecided: u64,
     /// What was measured beside the verdict.
@@ -174,6 +181,7 @@ enum Happening {
         to: usize,
         frame: Vec<u8>,
         message: u64,
+        stamp: Stamp,
     },
     Wake {
         node: usize,
@@ -255,6 +263,8 @@ pub struct World<A: ConsensusAlgorithm> {
     tape: Tape,
     counts: Counts,
     injector: Injector,
+    lookout: Lookout,
+    costs: Costs,
     streams: Streams,
     /// Whether faults are injected at the moment.
     stormy: bool,
@@ -309,6 +319,8 @@ impl<A: ConsensusAlgorithm> World<A> {
             .collect();
         let mut world = Self {
             links: Links::new(plan.nodes, plan.network.clone(), seed),
+            lookout: Lookout::new(plan.nodes, plan.workload.clients),
+            costs: Costs::default(),
             members: Members::of(ids),
             plan,
             config,
@@ -395,6 +407,8 @@ impl<A: ConsensusAlgorithm> World<A> {
             simulated: self.now.since(Time::ZERO),
             counts: self.counts,
             faults: *self.injector.counts(),
+            marks: self.lookout.marks,
+            costs: self.costs,
             undecided,
             measures: self.oracle.measures(self.now),
             lines: self.trace.lines().to_vec(),
@@ -442,8 +456,9 @@ impl<A: ConsensusAlgorithm> World<A> {
     fn happen(&mut self, happening: Happening) {
         let Some(happening) = self.defer(happening) else { return };
         match happening {
-            Happening::Deliver { from, to, frame, message } => {
+            Happening::Deliver { from, to, frame, message, stamp } => {
                 self.tape.arrived(self.now, message, || self.is_up(to));
+                self.look_at_arrival(from, to, stamp);
                 self.on_deliver(from, to, &frame);
             }
             Happening::Wake { node } => self.on_wake(node),

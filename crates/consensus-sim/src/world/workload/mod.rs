@@ -88,6 +88,11 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
     }
 
+    /// Whether a proposal is under way.
+    pub(super) fn proposing(&self) -> bool {
+        self.proposers.iter().any(|proposer| proposer.wish.is_some())
+    }
+
     fn proposer(&mut self, number: u32) -> Option<&mut Proposer> {
         self.proposers.get_mut(usize::try_from(number).ok()?)
     }
