@@ -34,8 +34,7 @@ pub fn claims_of(guarantees: Guarantees) -> Result<Claims, Unsupported> {
     // No `..` here: a claim that is added to the guarantees must be dealt with before this compiles.
     let Guarantees { problem, faults, resilience: _, timing, termination, reads, membership } = guarantees;
     match problem {
-        Problem::Log | Problem::OneShot | Problem::AtomicCommit => {}
-        Problem::Convergence => return Err(Unsupported("convergence")),
+        Problem::Log | Problem::OneShot | Problem::AtomicCommit | Problem::Convergence => {}
     }
     let restarts = match faults {
         Faults::Crash => false,

@@ -38,17 +38,17 @@ pub use hardship::{Bandwidth, Bursts, ClockPlan, Hardships};
 pub use history::{History, Moment, Operation, OperationNumber};
 pub use injector::{FaultCounts, Injector, Tally};
 pub use machine::{
-    Answer, Applied, Call, Cell, Choice, Command, Journal, Key, Machine, Registers, Shard, Transaction,
-    TransactionWrite, Value, answer_of,
+    Answer, Applied, Call, CausalWrite, Cell, Choice, Command, Journal, Key, Machine, Registers, Replica,
+    Shard, Transaction, TransactionWrite, Value, answer_of,
 };
 pub use marks::{Mark, Marks};
 pub use mask::{FaultClass, Mask, MaskError};
 pub use network::{Cut, Fate, Links, Loss, Outbox};
-pub use oracle::{AtomicMeasures, Failure, Measures, OneShotMeasures, Oracle, Property};
+pub use oracle::{AtomicMeasures, ConvergenceMeasures, Failure, Measures, OneShotMeasures, Oracle, Property};
 pub use plan::{DiskPlan, NetworkPlan, Plan, Rhythm, Workload};
 pub use random::{MILLION, Stream};
 pub use record::{Delivery, DiskTrouble, Event, Happened, MAX_EVENTS, Recording, Tape};
-pub use suit::{Inputs, Transactions};
+pub use suit::{Inputs, Roaming, Transactions};
 pub use topology::{Link, Route, Shape, Topology, routes};
 pub use trace::{Trace, hash_bytes, mix};
 pub use watch::{Decided, Tap, Watched, WatchedConfig};

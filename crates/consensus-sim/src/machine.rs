@@ -6,10 +6,12 @@
 
 mod any;
 mod one_shot;
+mod replica;
 mod shard;
 
 pub use any::Machine;
 pub use one_shot::Choice;
+pub use replica::{CausalWrite, Replica};
 pub use shard::{Cell, Shard, Transaction, TransactionWrite};
 
 use crate::trace::{hash_bytes, mix};
@@ -157,6 +159,20 @@ pub enum Applied {
         cells: Vec<(Key, Cell)>,
         /// Another transaction for which one of them was reserved.
         intruded: Option<ProposalId>,
+    },
+    /// A replica carried out a write.
+    Delivered {
+        /// The write.
+        id: Option<ProposalId>,
+        /// What was made of it.
+        verdict: Verdict,
+        /// The digest of what it says.
+        content: u64,
+    },
+    /// A replica took over a snapshot.
+    Merged {
+        /// The writes that were new to it.
+        writes: Vec<ProposalId>,
     },
     /// A snapshot replaced what a participant holds.
     Restored {

@@ -5,7 +5,7 @@
 
 use crate::hardship::{Bandwidth, Bursts, ClockPlan, Hardships};
 use crate::random::{MILLION, Stream};
-use crate::suit::{Inputs, Transactions};
+use crate::suit::{Inputs, Roaming, Transactions};
 use crate::topology::Topology;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
@@ -123,6 +123,10 @@ pub struct Workload {
     pub inputs: Inputs,
     /// The transactions of atomic commitment.
     pub transactions: Transactions,
+    /// Whether clients roam: beyond every claim, to test the tester.
+    pub roaming: Roaming,
+    /// Whether replicas that converge let the write win that comes last: the same.
+    pub last_wins: bool,
 }
 
 impl Plan {
@@ -220,6 +224,8 @@ impl Plan {
                 ballast_bytes: 0,
                 inputs: Inputs::default(),
                 transactions: Transactions::default(),
+                roaming: Roaming::Never,
+                last_wins: false,
             },
         }
     }
@@ -270,6 +276,8 @@ impl Workload {
             ballast_bytes: *draw.pick(&[0, 16, 200, 1_500]).unwrap_or(&0),
             inputs: Inputs::default(),
             transactions: Transactions::default(),
+            roaming: Roaming::Never,
+            last_wins: false,
         }
     }
 }

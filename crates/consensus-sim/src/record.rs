@@ -360,7 +360,9 @@ impl Tape {
                 | Applied::Chosen { .. }
                 | Applied::Judged { .. }
                 | Applied::Settled { .. }
-                | Applied::Restored { .. } => {}
+                | Applied::Restored { .. }
+                | Applied::Delivered { .. }
+                | Applied::Merged { .. } => {}
             }
         }
         for decided in decisions.iter().take_while(|decided| decided.slot <= applied) {

@@ -22,6 +22,19 @@ impl Default for Inputs {
     }
 }
 
+/// Whether clients with local reads go to any replica without care for what they have seen: beyond every claim, to test the
+/// tester.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Roaming {
+    /// They take care.
+    #[default]
+    Never,
+    /// They read anywhere.
+    Reads,
+    /// They write anywhere.
+    Writes,
+}
+
 /// The transactions of atomic commitment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transactions {
@@ -47,7 +60,8 @@ impl Plan {
     pub fn draw_for(problem: Problem, seed: u64) -> Self {
         let mut plan = Self::draw(seed);
         match problem {
-            Problem::Log | Problem::Convergence => {}
+            Problem::Log => {}
+            Problem::Convergence => plan.suit_convergence(&mut Stream::derive(seed, "convergence")),
             Problem::AtomicCommit => plan.suit_atomic_commit(&mut Stream::derive(seed, "transactions")),
             Problem::OneShot => plan.suit_one_shot(&mut Stream::derive(seed, "one-shot")),
         }
@@ -83,6 +97,14 @@ impl Plan {
             participants: usize::try_from(draw.between(1, 5)).unwrap_or(1),
             retries: draw.chance(2 * MILLION / 3),
         };
+    }
+
+    fn suit_convergence(&mut self, draw: &mut Stream) {
+        self.nodes = *draw.pick(&[1, 2, 3, 3, 4, 5]).unwrap_or(&3);
+        self.lost_for_good = draw.index(self.nodes);
+        self.hasten(*draw.pick(&[1, 1, 4]).unwrap_or(&1));
+        let span = self.faults_for.as_millis().try_into().unwrap_or(u64::MAX);
+        self.deaths = rhythm(draw, MILLION / 4, (1, span.max(1)), (1, 1));
     }
 
     /// Makes all faults come sooner and end sooner.

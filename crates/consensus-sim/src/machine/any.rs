@@ -1,6 +1,6 @@
 //! One state machine per problem, under one type.
 
-use super::{Choice, Journal, Key, Registers, Shard, Value};
+use super::{Choice, Journal, Key, Registers, Replica, Shard, Value};
 use bytes::Bytes;
 use consensus_core::{Decision, InstallError, NodeId, Problem, ProposalId, Slot, StateMachine};
 use std::collections::BTreeSet;
@@ -14,14 +14,17 @@ pub enum Machine {
     OneShot(Choice),
     /// One participant's part of the data.
     AtomicCommit(Shard),
+    /// Registers that keep concurrent writes.
+    Convergence(Replica),
 }
 
 impl Machine {
-    /// The empty machine of node `id` for this problem, that reports to `journal`.
+    /// The empty machine of node `id` for this problem, that reports to `journal`. `last_wins` is for [`Replica::new`].
     #[must_use]
-    pub fn new(problem: Problem, id: NodeId, journal: Journal) -> Self {
+    pub fn new(problem: Problem, id: NodeId, journal: Journal, last_wins: bool) -> Self {
         match problem {
-            Problem::Log | Problem::Convergence => Self::Log(Registers::new(journal)),
+            Problem::Log => Self::Log(Registers::new(journal)),
+            Problem::Convergence => Self::Convergence(Replica::new(journal, last_wins)),
             Problem::AtomicCommit => Self::AtomicCommit(Shard::new(id, journal)),
             Problem::OneShot => Self::OneShot(Choice::new(journal)),
         }
@@ -32,6 +35,7 @@ impl Machine {
     pub fn get(&self, key: Key) -> Value {
         match self {
             Self::Log(registers) => registers.get(key),
+            Self::Convergence(replica) => replica.get(key),
             Self::OneShot(_) | Self::AtomicCommit(_) => Value::default(),
         }
     }
@@ -41,7 +45,16 @@ impl Machine {
     pub fn reservations(&self) -> BTreeSet<ProposalId> {
         match self {
             Self::AtomicCommit(shard) => shard.reservations(),
-            Self::Log(_) | Self::OneShot(_) => BTreeSet::new(),
+            Self::Log(_) | Self::OneShot(_) | Self::Convergence(_) => BTreeSet::new(),
+        }
+    }
+
+    /// The replica, if the problem is convergence.
+    #[must_use]
+    pub const fn replica(&self) -> Option<&Replica> {
+        match self {
+            Self::Convergence(replica) => Some(replica),
+            Self::Log(_) | Self::OneShot(_) | Self::AtomicCommit(_) => None,
         }
     }
 }
@@ -53,6 +66,7 @@ macro_rules! each {
             Machine::Log($inner) => $call,
             Machine::OneShot($inner) => $call,
             Machine::AtomicCommit($inner) => $call,
+            Machine::Convergence($inner) => $call,
         }
     };
 }

@@ -155,7 +155,11 @@ impl AtomicJudge {
                     }
                 }
                 // Of other machines than a participant's.
-                Applied::Command { .. } | Applied::Installed { .. } | Applied::Chosen { .. } => {}
+                Applied::Command { .. }
+                | Applied::Installed { .. }
+                | Applied::Chosen { .. }
+                | Applied::Delivered { .. }
+                | Applied::Merged { .. } => {}
             }
         }
     }

@@ -98,7 +98,9 @@ impl LogJudge {
                 Applied::Chosen { .. }
                 | Applied::Judged { .. }
                 | Applied::Settled { .. }
-                | Applied::Restored { .. } => {}
+                | Applied::Restored { .. }
+                | Applied::Delivered { .. }
+                | Applied::Merged { .. } => {}
             }
         }
         self.take(now, node, &mut view, decisions, applied);

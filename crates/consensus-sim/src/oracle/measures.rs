@@ -1,6 +1,7 @@
 //! What is measured beside the verdict, for each problem.
 
 use super::atomic::AtomicMeasures;
+use super::convergence::ConvergenceMeasures;
 use super::one_shot::OneShotMeasures;
 use std::fmt;
 
@@ -14,6 +15,8 @@ pub enum Measures {
     OneShot(OneShotMeasures),
     /// Verdicts and waits.
     AtomicCommit(AtomicMeasures),
+    /// Writes and how they met.
+    Convergence(ConvergenceMeasures),
 }
 
 impl Measures {
@@ -23,8 +26,9 @@ impl Measures {
             (_, Self::Log) => {}
             (Self::OneShot(sum), Self::OneShot(more)) => sum.add(more),
             (Self::AtomicCommit(sum), Self::AtomicCommit(more)) => sum.add(more),
+            (Self::Convergence(sum), Self::Convergence(more)) => sum.add(more),
             // The first run with something to tell; runs of different problems are not added.
-            (_, Self::OneShot(_) | Self::AtomicCommit(_)) => *self = other.clone(),
+            (_, Self::OneShot(_) | Self::AtomicCommit(_) | Self::Convergence(_)) => *self = other.clone(),
         }
     }
 }
@@ -35,6 +39,7 @@ impl fmt::Display for Measures {
             Self::Log => Ok(()),
             Self::OneShot(measures) => measures.fmt(f),
             Self::AtomicCommit(measures) => measures.fmt(f),
+            Self::Convergence(measures) => measures.fmt(f),
         }
     }
 }
@@ -65,5 +70,14 @@ impl fmt::Display for AtomicMeasures {
             f,
             "{blockings:>12} waits for a node that was down: {total:.3} s in all, {longest:.3} s the longest"
         )
+    }
+}
+
+impl fmt::Display for ConvergenceMeasures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { writes, deliveries, concurrent } = self;
+        writeln!(f, "{writes:>12} writes applied")?;
+        writeln!(f, "{deliveries:>12} of them delivered to another replica")?;
+        writeln!(f, "{concurrent:>12} of those met concurrent ones there")
     }
 }

@@ -3,17 +3,20 @@
 
 mod atomic;
 mod blocking;
+mod convergence;
 mod log;
 mod measures;
 mod one_shot;
 mod property;
 
 pub use atomic::AtomicMeasures;
+pub use convergence::ConvergenceMeasures;
 pub use measures::Measures;
 pub use one_shot::OneShotMeasures;
 pub use property::{Failure, Property};
 
 pub(crate) use atomic::AtomicJudge;
+pub(crate) use convergence::ConvergenceJudge;
 
 use crate::machine::Applied;
 use crate::watch::Decided;
@@ -35,6 +38,7 @@ enum Judge {
     Log(LogJudge),
     OneShot(OneShotJudge),
     AtomicCommit(AtomicJudge),
+    Convergence(ConvergenceJudge),
 }
 
 /// The judge.
@@ -50,7 +54,8 @@ impl Oracle {
     #[must_use]
     pub fn new(problem: Problem) -> Self {
         let judge = match problem {
-            Problem::Log | Problem::Convergence => Judge::Log(LogJudge::default()),
+            Problem::Log => Judge::Log(LogJudge::default()),
+            Problem::Convergence => Judge::Convergence(ConvergenceJudge::default()),
             Problem::OneShot => Judge::OneShot(OneShotJudge::default()),
             Problem::AtomicCommit => Judge::AtomicCommit(AtomicJudge::default()),
         };
@@ -67,6 +72,7 @@ impl Oracle {
             Judge::Log(judge) => judge.failure(),
             Judge::OneShot(judge) => judge.failure(),
             Judge::AtomicCommit(judge) => judge.failure(),
+            Judge::Convergence(judge) => judge.failure(),
         }
     }
 
@@ -102,6 +108,7 @@ impl Oracle {
             Judge::Log(judge) => judge.last().0,
             Judge::OneShot(judge) => judge.decisions(),
             Judge::AtomicCommit(judge) => judge.decisions(),
+            Judge::Convergence(judge) => judge.decisions(),
         }
     }
 
@@ -114,7 +121,7 @@ impl Oracle {
     const fn log(&self) -> Option<&LogJudge> {
         match &self.judge {
             Judge::Log(judge) => Some(judge),
-            Judge::OneShot(_) | Judge::AtomicCommit(_) => None,
+            Judge::OneShot(_) | Judge::AtomicCommit(_) | Judge::Convergence(_) => None,
         }
     }
 
@@ -122,7 +129,23 @@ impl Oracle {
     pub(crate) const fn atomic(&self) -> Option<&AtomicJudge> {
         match &self.judge {
             Judge::AtomicCommit(judge) => Some(judge),
-            Judge::Log(_) | Judge::OneShot(_) => None,
+            Judge::Log(_) | Judge::OneShot(_) | Judge::Convergence(_) => None,
+        }
+    }
+
+    /// The judge of writes, if the problem is convergence.
+    pub(crate) const fn convergence(&self) -> Option<&ConvergenceJudge> {
+        match &self.judge {
+            Judge::Convergence(judge) => Some(judge),
+            Judge::Log(_) | Judge::OneShot(_) | Judge::AtomicCommit(_) => None,
+        }
+    }
+
+    /// `node` is handed a write, of convergence.
+    pub(crate) fn on_accepted(&mut self, node: NodeId, id: ProposalId, payload: &[u8]) {
+        match &mut self.judge {
+            Judge::Convergence(judge) => judge.on_accepted(node, id, payload),
+            Judge::Log(_) | Judge::OneShot(_) | Judge::AtomicCommit(_) => {}
         }
     }
 
@@ -130,7 +153,7 @@ impl Oracle {
     pub(crate) fn expect_commit(&mut self, id: ProposalId) {
         match &mut self.judge {
             Judge::AtomicCommit(judge) => judge.expect_commit(id),
-            Judge::Log(_) | Judge::OneShot(_) => {}
+            Judge::Log(_) | Judge::OneShot(_) | Judge::Convergence(_) => {}
         }
     }
 
@@ -138,7 +161,7 @@ impl Oracle {
     #[must_use]
     pub fn has_decided(&self, node: NodeId) -> bool {
         match &self.judge {
-            Judge::Log(_) | Judge::AtomicCommit(_) => false,
+            Judge::Log(_) | Judge::AtomicCommit(_) | Judge::Convergence(_) => false,
             Judge::OneShot(judge) => judge.has_decided(node),
         }
     }
@@ -147,7 +170,7 @@ impl Oracle {
     pub(crate) fn on_told(&mut self, now: Time, id: ProposalId, verdict: Verdict) {
         match &mut self.judge {
             Judge::AtomicCommit(judge) => judge.on_told(now, id, verdict),
-            Judge::Log(_) | Judge::OneShot(_) => {}
+            Judge::Log(_) | Judge::OneShot(_) | Judge::Convergence(_) => {}
         }
     }
 
@@ -158,6 +181,7 @@ impl Oracle {
             Judge::Log(_) => Measures::Log,
             Judge::OneShot(judge) => Measures::OneShot(judge.measures()),
             Judge::AtomicCommit(judge) => Measures::AtomicCommit(judge.measures(now)),
+            Judge::Convergence(judge) => Measures::Convergence(judge.measures()),
         }
     }
 
@@ -167,6 +191,8 @@ impl Oracle {
             Judge::Log(judge) => judge.on_proposed(id, payload),
             Judge::OneShot(judge) => judge.on_proposed(payload),
             Judge::AtomicCommit(judge) => judge.on_proposed(id, payload),
+            // What a write depends on is known only where it is accepted.
+            Judge::Convergence(_) => {}
         }
     }
 
@@ -177,13 +203,14 @@ impl Oracle {
             Judge::Log(judge) => judge.on_boot(node),
             Judge::OneShot(judge) => judge.on_boot(node),
             Judge::AtomicCommit(judge) => judge.on_boot(now, node),
+            Judge::Convergence(judge) => judge.on_boot(node),
         }
     }
 
     /// `node` has crashed or stopped.
     pub fn on_down(&mut self, now: Time, node: NodeId) {
         match &mut self.judge {
-            Judge::Log(_) => {}
+            Judge::Log(_) | Judge::Convergence(_) => {}
             Judge::OneShot(judge) => judge.on_boot(node),
             Judge::AtomicCommit(judge) => judge.on_down(now, node),
         }
@@ -204,6 +231,7 @@ impl Oracle {
             // Without an order for all, what the state machine saw tells everything.
             Judge::OneShot(judge) => judge.on_applied(now, node, journal),
             Judge::AtomicCommit(judge) => judge.on_applied(now, node, journal),
+            Judge::Convergence(judge) => judge.on_applied(now, node, journal),
         }
         while decisions.pop_front_if(|decided| decided.slot <= applied).is_some() {}
     }
@@ -224,6 +252,7 @@ impl Oracle {
             Judge::Log(judge) => judge.on_status(now, node, status),
             Judge::OneShot(judge) => judge.on_status(node, status),
             Judge::AtomicCommit(judge) => judge.on_status(now, node, status),
+            Judge::Convergence(_) => {}
         }
     }
 }

@@ -77,7 +77,9 @@ impl OneShotJudge {
                 | Applied::Installed { .. }
                 | Applied::Judged { .. }
                 | Applied::Settled { .. }
-                | Applied::Restored { .. } => {}
+                | Applied::Restored { .. }
+                | Applied::Delivered { .. }
+                | Applied::Merged { .. } => {}
             }
         }
     }

@@ -7,7 +7,9 @@ use crate::marks::Mark;
 use crate::mask::FaultClass;
 use crate::record::{self, Happened};
 use bytes::Bytes;
-use consensus_core::{ConsensusAlgorithm, NodeId, Outcome, ProposalId, ReadId, Reads, Refusal, Slot, wire};
+use consensus_core::{
+    ConsensusAlgorithm, NodeId, Outcome, Problem, ProposalId, ReadId, Reads, Refusal, Slot, wire,
+};
 use core::time::Duration;
 
 /// How long a client waits before it tries again, if it has no hint.
@@ -22,7 +24,8 @@ impl<A: ConsensusAlgorithm> World<A> {
     pub(super) fn add_clients(&mut self) {
         for number in 0..self.plan.workload.clients {
             let choices = &mut self.streams.clients;
-            let uses_session = choices.chance(self.plan.workload.session_ppm);
+            let wants_session = choices.chance(self.plan.workload.session_ppm);
+            let uses_session = wants_session && A::GUARANTEES.problem == Problem::Log;
             let target = choices.index(self.hosts.len());
             self.clients.push(Client::new(number, uses_session, target));
         }
@@ -38,12 +41,12 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
     }
 
-    fn client(&mut self, number: u32) -> Option<&mut Client> {
+    pub(super) fn client(&mut self, number: u32) -> Option<&mut Client> {
         self.clients.get_mut(usize::try_from(number).ok()?)
     }
 
     pub(super) fn on_client_next(&mut self, number: u32) {
-        if !self.busy || self.client(number).is_none_or(|client| client.errand.is_some()) {
+        if !self.busy || self.client(number).is_none_or(|client| client.errand.is_some() || client.retired) {
             return;
         }
         self.trace.event(self.now, 6, u64::from(number));
@@ -58,15 +61,16 @@ impl<A: ConsensusAlgorithm> World<A> {
             self.begin(number, None, Key(0), Call::Get, request);
             return;
         }
-        let (key, call) = client.draw(&workload, &mut self.streams.clients);
+        let (key, call) =
+            client.draw(&workload, A::GUARANTEES.reads == Reads::Local, &mut self.streams.clients);
         let operation = self.history.invoke(number, key, call, self.now);
         let through_log = match A::GUARANTEES.reads {
             Reads::Barrier => self.streams.clients.chance(workload.log_read_ppm),
-            Reads::ThroughLog | Reads::Local => true,
+            Reads::ThroughLog => true,
+            Reads::Local => false,
         };
         let request = if call == Call::Get && !through_log {
-            self.next_read += 1;
-            Request::Read { id: ReadId(self.next_read), key }
+            self.read_request(number, key)
         } else {
             let Some(client) = self.clients.get_mut(number as usize) else { return };
             let id = client.next_id();
@@ -104,8 +108,8 @@ impl<A: ConsensusAlgorithm> World<A> {
     fn attempt(&mut self, number: u32) {
         self.next_read += 1;
         let fresh = ReadId(self.next_read);
+        let target = self.target_of(number);
         let Some(client) = self.client(number) else { return };
-        let target = client.target;
         let Some(errand) = &mut client.errand else { return };
         errand.attempts += 1;
         // Every attempt at a read is a read of its own.
@@ -146,9 +150,11 @@ impl<A: ConsensusAlgorithm> World<A> {
             return;
         };
         let Some(errand) = &mut client.errand else { return };
-        client.target = next;
+        if !Self::STICKY {
+            client.target = next;
+        }
         errand.in_doubt = true;
-        let is_read = matches!(errand.request, Request::Read { .. });
+        let is_read = errand.request.is_read();
         let retries = is_read || client.uses_session;
         self.trace.event(self.now, 7, u64::from(ticket.client));
         if retries {
@@ -198,7 +204,7 @@ impl<A: ConsensusAlgorithm> World<A> {
                 // A repeated command took effect earlier than where its repetition was decided.
                 let id = self.client(number).and_then(|client| match client.errand.as_ref()?.request {
                     Request::Propose { id, .. } => Some(id),
-                    Request::Read { .. } => None,
+                    Request::Read { .. } | Request::Local { .. } => None,
                 });
                 let effective = id.and_then(|id| self.oracle.effective(id)).unwrap_or(slot);
                 self.lookout.marks.hit_if(Mark::RetryAppliedOnce, effective < slot);
@@ -228,7 +234,10 @@ impl<A: ConsensusAlgorithm> World<A> {
         let (think, now) = (self.streams.clients.around(self.plan.workload.think), self.now);
         let Some(client) = self.client(number) else { return };
         let Some(errand) = client.errand.take() else { return };
-        client.target = node;
+        if !Self::STICKY {
+            client.target = node;
+            client.floor = client.floor.max(slot.unwrap_or_default());
+        }
         client.completed += 1;
         client.served.get_or_insert(now);
         client.learn(errand.key, errand.call, answer);
@@ -248,10 +257,12 @@ impl<A: ConsensusAlgorithm> World<A> {
         let next = hint.unwrap_or_else(|| self.streams.clients.index(nodes));
         let Some(client) = self.client(ticket.client) else { return };
         let uses_session = client.uses_session;
-        client.target = next;
+        if !Self::STICKY {
+            client.target = next;
+        }
         let Some(errand) = &mut client.errand else { return };
         errand.in_doubt |= !reason.is_definite();
-        let (in_doubt, is_read) = (errand.in_doubt, matches!(errand.request, Request::Read { .. }));
+        let (in_doubt, is_read) = (errand.in_doubt, errand.request.is_read());
         if in_doubt && !is_read && !uses_session {
             self.give_up(ticket.client);
         } else if hint.is_some() && !self.attempts(ticket.client).is_multiple_of(8) {

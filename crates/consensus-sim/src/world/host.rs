@@ -148,7 +148,8 @@ impl<A: ConsensusAlgorithm> World<A> {
             compact_after_bytes: self.plan.compact_after_bytes,
             check_invariants: true,
         };
-        let machine = Machine::new(A::GUARANTEES.problem, id, Rc::clone(&host.journal));
+        let machine =
+            Machine::new(A::GUARANTEES.problem, id, Rc::clone(&host.journal), self.plan.workload.last_wins);
         let choices = &mut self.streams.faults.get_mut(FaultClass::InterruptedRecovery).fork();
         let interrupted = choices.chance(MILLION / 10)
             && self.stormy
@@ -465,7 +466,15 @@ impl<A: ConsensusAlgorithm> World<A> {
         match request {
             Request::Propose { id, payload } => {
                 host.waiting.insert(id, ticket);
+                let payload = self.in_context(index, id, payload);
                 self.tell(index, Event::Propose { id, payload });
+            }
+            Request::Local { key, after } => {
+                let node = host.node.as_ref().filter(|node| node.applied() >= after);
+                let value = node.map(|node| (node.applied(), node.machine().get(key)));
+                let response = value
+                    .map_or(Response::Refused(Refusal::Busy), |(slot, value)| Response::Read { slot, value });
+                self.send_response(index, ticket, response);
             }
             Request::Read { id, key } => {
                 host.reads.insert(id, (ticket, key));

@@ -23,7 +23,7 @@ use crate::plan::Plan;
 use crate::random::{MILLION, Stream};
 use crate::record::{Happened, Tape};
 use crate::trace::Trace;
-use consensus_core::{ConsensusAlgorithm, Members, NodeId, Time};
+use consensus_core::{ConsensusAlgorithm, Members, NodeId, Problem, Reads, Time};
 use core::time::Duration;
 use hardships::Hardship;
 use host::Host;
@@ -378,18 +378,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     /// Judges the clients' history and reports.
     #[must_use]
     pub fn finish(mut self) -> Report {
-        let mut undecided = 0;
-        let oracle = &self.oracle;
-        self.history.witness(|id| oracle.effective(id));
-        if self.oracle.failure().is_none() {
-            match linearizability::check(&self.history) {
-                Finding::Linearizable => {}
-                Finding::Undecided { .. } => undecided = 1,
-                Finding::Violation { key, detail } => {
-                    self.oracle.fail(Property::Linearizable, self.now, format!("{key:?}: {detail}"));
-                }
-            }
-        }
+        let undecided = if self.oracle.failure().is_none() { self.judge_history() } else { 0 };
         if let Some(failure) = self.oracle.failure() {
             let (property, detail) = (failure.property.name().into(), failure.detail.clone());
             self.tape.note(failure.at, || Happened::Failure { property, detail });
@@ -412,6 +401,27 @@ impl<A: ConsensusAlgorithm> World<A> {
             undecided,
             measures: self.oracle.measures(self.now),
             lines: self.trace.lines().to_vec(),
+        }
+    }
+
+    /// Judges what the clients saw; how much of it was too hard to decide.
+    fn judge_history(&mut self) -> u64 {
+        match (A::GUARANTEES.problem, A::GUARANTEES.reads) {
+            (Problem::Log, Reads::Barrier | Reads::ThroughLog) => {
+                let oracle = &self.oracle;
+                self.history.witness(|id| oracle.effective(id));
+                match linearizability::check(&self.history) {
+                    Finding::Linearizable => 0,
+                    Finding::Undecided { .. } => 1,
+                    Finding::Violation { key, detail } => {
+                        self.oracle.fail(Property::Linearizable, self.now, format!("{key:?}: {detail}"));
+                        0
+                    }
+                }
+            }
+            (Problem::Log, Reads::Local) | (Problem::Convergence, _) => self.judge_local_reads(),
+            // Of these problems nothing is read.
+            (Problem::OneShot | Problem::AtomicCommit, _) => 0,
         }
     }
 

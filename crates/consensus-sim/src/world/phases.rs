@@ -1,6 +1,7 @@
 //! The course of a run: a storm, then calm, in which everything promised must come true.
 
 use super::{Happening, World};
+use crate::client::Client;
 use crate::mask::FaultClass;
 use crate::oracle::Property;
 use crate::record::Happened;
@@ -62,6 +63,7 @@ impl<A: ConsensusAlgorithm> World<A> {
                 self.boot(index);
             }
         }
+        self.replace_clients();
     }
 
     /// Every node loses power at once, and those that are not lost for good come back.
@@ -89,7 +91,11 @@ impl<A: ConsensusAlgorithm> World<A> {
     /// What everybody waits for must come to pass within the bound.
     pub fn expect_progress(&mut self) {
         match A::GUARANTEES.problem {
-            Problem::Log | Problem::Convergence => self.expect_service(),
+            Problem::Log => self.expect_service(Property::Progress),
+            Problem::Convergence => {
+                self.expect_availability();
+                self.expect_service(Property::Progress);
+            }
             Problem::OneShot => self.expect_decisions(),
             Problem::AtomicCommit => self.expect_transactions(),
         }
@@ -98,38 +104,37 @@ impl<A: ConsensusAlgorithm> World<A> {
     /// Whatever was promised must be there.
     pub fn expect_everything(&mut self) {
         match A::GUARANTEES.problem {
-            Problem::Log | Problem::Convergence => self.expect_log(),
+            Problem::Log => self.expect_log(),
+            Problem::Convergence => self.expect_convergence(),
             // Decisions are all there is, and were waited for.
             Problem::OneShot | Problem::AtomicCommit => {}
         }
     }
 
     /// Every client must be served again within the bound.
-    fn expect_service(&mut self) {
+    pub(super) fn expect_service(&mut self, property: Property) {
         self.forget_completed();
         let began = self.now;
         let timeout = self.plan.workload.timeout;
         let bound = self.patience + timeout * 16 + self.plan.workload.think * 4;
-        let served = |world: &Self| world.clients.iter().all(|client| client.completed >= CALM_OPERATIONS);
+        let starves = |client: &&Client| client.completed < CALM_OPERATIONS && !client.retired;
+        let served = |world: &Self| !world.clients.iter().any(|client| starves(&client));
         if !self.run_while(bound, |world| !served(world)) {
-            let starving: Vec<u32> = self
-                .clients
-                .iter()
-                .filter(|client| client.completed < CALM_OPERATIONS)
-                .map(|client| client.number)
-                .collect();
+            let starving: Vec<u32> =
+                self.clients.iter().filter(starves).map(|client| client.number).collect();
             let why = self.why_not();
             let detail = format!("clients {starving:?} were not served within {bound:?}: {why}");
-            self.oracle.fail(Property::Progress, self.now, detail);
+            self.oracle.fail(property, self.now, detail);
         }
-        let served: Option<Vec<Time>> = self.clients.iter().map(|client| client.served).collect();
+        let lasting = self.clients.iter().filter(|client| !client.retired);
+        let served: Option<Vec<Time>> = lasting.map(|client| client.served).collect();
         if let Some(last) = served.and_then(|served| served.into_iter().max()) {
             self.costs.recoveries.push(last.since(began));
         }
     }
 
-    /// Clients finish what they began; then every live node must hold everything that was ever decided.
-    fn expect_log(&mut self) {
+    /// Clients finish what they began, and begin nothing new.
+    pub(super) fn expect_idle(&mut self) {
         self.busy = false;
         let bound = self.patience + self.plan.workload.timeout * 16;
         let idle = |world: &Self| world.clients.iter().all(|client| client.errand.is_none());
@@ -137,6 +142,12 @@ impl<A: ConsensusAlgorithm> World<A> {
             let detail = format!("clients still wait after {bound:?}: {}", self.why_not());
             self.oracle.fail(Property::Progress, self.now, detail);
         }
+    }
+
+    /// Clients finish; then every live node must hold everything that was ever decided.
+    fn expect_log(&mut self) {
+        self.expect_idle();
+        let bound = self.patience + self.plan.workload.timeout * 16;
         let complete = |world: &Self| {
             let last = world.oracle.last();
             world.hosts.iter().all(|host| host.applied().is_none_or(|applied| applied == last))

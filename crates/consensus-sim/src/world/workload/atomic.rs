@@ -11,7 +11,7 @@ use crate::oracle::Property;
 use crate::record::Happened;
 use bytes::Bytes;
 use consensus_core::{
-    ClientId, ConsensusAlgorithm, NodeId, Outcome, ProposalId, Refusal, Termination, Verdict, wire,
+    ClientId, ConsensusAlgorithm, Outcome, ProposalId, Refusal, Termination, Verdict, wire,
 };
 use core::time::Duration;
 
@@ -185,10 +185,6 @@ impl<A: ConsensusAlgorithm> World<A> {
             let detail = format!("{detail} within {bound:?}: {}", self.why_not());
             self.oracle.fail(property, self.now, detail);
         }
-    }
-
-    fn live(&self) -> Vec<NodeId> {
-        self.hosts.iter().filter(|host| !host.lost).map(|host| host.id).collect()
     }
 
     /// What is not as it should be once all is said and done.

@@ -2,6 +2,7 @@
 //! one node, again and again until they are answered.
 
 mod atomic;
+mod local;
 mod one_shot;
 
 use super::clients::CALM_TIMEOUT;
@@ -9,7 +10,7 @@ use super::{Happening, World};
 use crate::client::{Request, Response, Ticket};
 use crate::record::{self, Happened};
 use bytes::Bytes;
-use consensus_core::{ConsensusAlgorithm, Problem, ProposalId};
+use consensus_core::{ConsensusAlgorithm, NodeId, Problem, ProposalId};
 
 /// A client that proposes.
 #[derive(Clone, Debug)]
@@ -91,6 +92,11 @@ impl<A: ConsensusAlgorithm> World<A> {
     /// Whether a proposal is under way.
     pub(super) fn proposing(&self) -> bool {
         self.proposers.iter().any(|proposer| proposer.wish.is_some())
+    }
+
+    /// The nodes that are not lost for good.
+    fn live(&self) -> Vec<NodeId> {
+        self.hosts.iter().filter(|host| !host.lost).map(|host| host.id).collect()
     }
 
     fn proposer(&mut self, number: u32) -> Option<&mut Proposer> {

@@ -1,0 +1,100 @@
+//! The suite on convergence: causal broadcast passes, and each mistake that is planted in it, in its clients or in its state
+//! machine is found by the right property.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+#[path = "toys/causal.rs"]
+mod causal;
+
+use causal::{Causal, Config, Flaw};
+use conformance::{Options, Tuning, check, run_seed};
+use consensus_sim::Property::{
+    self, Availability, CausalOrder, Convergence, Delivery, Durability, Integrity, MonotonicReads,
+    MonotonicWrites, ReadYourWrites, WritesFollowReads,
+};
+use consensus_sim::{MILLION, Measures, Plan, Roaming, Stream};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+fn tuned(flaw: Flaw) -> Tuning<Config> {
+    Tuning { config: Config { flaw }, patience: Duration::from_secs(3) }
+}
+
+/// The first of 300 seeds on which one of these properties fails first.
+fn caught(what: &str, by: &[Property], tune: &(dyn Fn(&mut Plan) -> Tuning<Config> + Sync)) -> Option<u64> {
+    let tune = |_: &mut Stream, plan: &mut Plan| tune(plan);
+    let mut others = BTreeMap::new();
+    let seed = (0..300).find(|&seed| {
+        let failure = run_seed::<Causal>(seed, &tune, false).unwrap().failure;
+        let property = failure.map(|failure| failure.property);
+        *others.entry(property).or_insert(0) += 1;
+        property.is_some_and(|property| by.contains(&property))
+    });
+    eprintln!("{what}: on seed {seed:?}; seeds by what failed first: {others:?}");
+    seed
+}
+
+#[test]
+fn causal_broadcast_keeps_its_promises() {
+    let options = Options::<Causal> {
+        seeds: 0..200,
+        jobs: 2,
+        replay: "replay".into(),
+        tune: &|_: &mut Stream, _: &mut Plan| tuned(Flaw::None),
+    };
+    let report = check(&options).unwrap();
+    eprintln!("{report}");
+    assert_eq!(report.failed(), 0, "{report}");
+    let Measures::Convergence(measures) = &report.measures else { panic!("{report}") };
+    assert!(measures.concurrent > 1_000 && measures.deliveries > 1_000, "{report}");
+    let counts = report.counts;
+    let happened = [counts.lost, counts.partitions, counts.crashes, counts.power_losses, counts.restarts];
+    assert!(happened.iter().all(|&count| count > 100), "runs without faults prove nothing: {report}");
+}
+
+#[test]
+fn planted_mistakes_are_found() {
+    let planted: &[(Flaw, &[Property])] = &[
+        (Flaw::IgnorePast, &[CausalOrder]),
+        (Flaw::DropOnMerge, &[Delivery, CausalOrder]),
+        (Flaw::ForgetOthers, &[CausalOrder, MonotonicReads, Delivery]),
+        (Flaw::ForgetOwn, &[ReadYourWrites, Integrity, Durability]),
+        (Flaw::DeliverAgain, &[Integrity]),
+        (Flaw::Alter, &[Integrity]),
+        (Flaw::RefuseAlone, &[Availability]),
+        (Flaw::NoGossip, &[Delivery]),
+    ];
+    for (flaw, by) in planted {
+        assert!(caught(&format!("{flaw:?}"), by, &|_: &mut Plan| tuned(*flaw)).is_some(), "{flaw:?}");
+    }
+}
+
+/// A replica that lets the last write win holds something else than another to which concurrent writes came the other way round.
+#[test]
+fn replicas_that_do_not_converge_are_found() {
+    let tune = |plan: &mut Plan| {
+        plan.workload.last_wins = true;
+        plan.workload.keys = 30;
+        plan.workload.read_ppm = 0;
+        tuned(Flaw::None)
+    };
+    assert!(caught("last wins", &[Convergence], &tune).is_some());
+}
+
+/// Clients that do not stay with their replica lose each of the guarantees of a session.
+#[test]
+fn clients_that_roam_lose_each_guarantee() {
+    let roaming: [(Property, Roaming, u64); 4] = [
+        (ReadYourWrites, Roaming::Reads, MILLION / 2),
+        (MonotonicReads, Roaming::Reads, 9 * MILLION / 10),
+        (MonotonicWrites, Roaming::Writes, MILLION / 10),
+        (WritesFollowReads, Roaming::Writes, MILLION / 2),
+    ];
+    for (property, roaming, read_ppm) in roaming {
+        let tune = move |plan: &mut Plan| {
+            (plan.workload.roaming, plan.workload.read_ppm) = (roaming, read_ppm);
+            (plan.workload.keys, plan.workload.clients) = (6, 8);
+            tuned(Flaw::None)
+        };
+        assert!(caught(&format!("{property}"), &[property], &tune).is_some(), "{property}");
+    }
+}
