@@ -19,6 +19,7 @@ mod machine;
 mod mask;
 mod network;
 mod oracle;
+mod overrides;
 mod plan;
 mod random;
 mod record;
@@ -37,6 +38,7 @@ pub use machine::{Answer, Applied, Call, Command, Journal, Key, Registers, Value
 pub use mask::{FaultClass, Mask, MaskError};
 pub use network::{Cut, Fate, Links, Loss, Outbox};
 pub use oracle::{Failure, Oracle, Property};
+pub use overrides::{Overrides, OverridesError, Setting};
 pub use plan::{DiskPlan, NetworkPlan, Plan, Rhythm, Workload};
 pub use random::{MILLION, Stream};
 pub use record::{Delivery, Event, Happened, MAX_EVENTS, Recording, Tape};
