@@ -15,18 +15,22 @@ use serde::{Deserialize, Serialize};
 pub struct Outbox<M> {
     /// Receiver and frame, in the order of sending.
     pub(crate) sent: Vec<(NodeId, Vec<u8>)>,
+    /// Used again for each message, so that a frame is allocated once and not grown.
+    buffer: Vec<u8>,
     message: PhantomData<M>,
 }
 
 impl<M> Default for Outbox<M> {
     fn default() -> Self {
-        Self { sent: Vec::new(), message: PhantomData }
+        Self { sent: Vec::new(), buffer: Vec::new(), message: PhantomData }
     }
 }
 
 impl<M: Serialize> Network<M> for Outbox<M> {
     fn send(&mut self, to: NodeId, message: M) {
-        self.sent.push((to, wire::encode(&message)));
+        self.buffer.clear();
+        wire::encode_into(&message, &mut self.buffer);
+        self.sent.push((to, self.buffer.clone()));
     }
 }
 

@@ -75,7 +75,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             let id = client.next_id();
             self.history.name(operation, id);
             let length = self.streams.clients.between(0, workload.ballast_bytes);
-            let ballast = vec![0xa5; usize::try_from(length).unwrap_or_default()];
+            let ballast = vec![0xa5; usize::try_from(length).unwrap_or_default()].into();
             let payload = Bytes::from(wire::encode(&Command { key, call, ballast }));
             self.oracle.on_proposed(id, &payload);
             Request::Propose { id, payload }

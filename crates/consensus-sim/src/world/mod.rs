@@ -6,6 +6,7 @@ mod hardships;
 mod host;
 mod partial;
 mod phases;
+mod queue;
 
 use crate::client::{Client, Request, Response, Ticket};
 use crate::history::History;
@@ -19,12 +20,11 @@ use crate::random::{MILLION, Stream};
 use crate::record::{Happened, Tape};
 use crate::trace::Trace;
 use consensus_core::{ConsensusAlgorithm, Members, NodeId, Time};
-use core::cmp::Reverse;
 use core::time::Duration;
 use hardships::Hardship;
 use host::Host;
 pub use partial::{Observation, PartialCase, observe};
-use std::collections::BinaryHeap;
+use queue::Queue;
 
 /// The most events that may wait. An algorithm that answers each message by more than one brings this about.
 const MAX_WAITING: usize = 200_000;
@@ -220,29 +220,6 @@ enum Happening {
     },
 }
 
-struct Entry {
-    at: Time,
-    sequence: u64,
-    happening: Happening,
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        (self.at, self.sequence) == (other.at, other.sequence)
-    }
-}
-impl Eq for Entry {}
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<core::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Entry {
-    fn cmp(&self, other: &Self) -> core::cmp::Ordering {
-        (self.at, self.sequence).cmp(&(other.at, other.sequence))
-    }
-}
-
 /// One stream of choices per subsystem.
 struct Streams {
     network: Stream,
@@ -261,8 +238,7 @@ pub struct World<A: ConsensusAlgorithm> {
     patience: Duration,
     members: Members,
     now: Time,
-    sequence: u64,
-    queue: BinaryHeap<Reverse<Entry>>,
+    queue: Queue<Happening>,
     hosts: Vec<Host<A>>,
     links: Links,
     clients: Vec<Client>,
@@ -330,8 +306,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             config,
             patience,
             now: Time::ZERO,
-            sequence: 0,
-            queue: BinaryHeap::new(),
+            queue: Queue::new(),
             hosts,
             clients: Vec::new(),
             next_read: 0,
@@ -425,12 +400,9 @@ impl<A: ConsensusAlgorithm> World<A> {
 
     /// Carries out the next event if it is not later than `until`; whether there was one.
     fn next_before(&mut self, until: Time) -> bool {
-        if self.queue.peek().is_none_or(|Reverse(entry)| entry.at > until) {
-            return false;
-        }
-        let Some(Reverse(entry)) = self.queue.pop() else { return false };
-        self.now = entry.at;
-        self.happen(entry.happening);
+        let Some((at, happening)) = self.queue.pop_until(until) else { return false };
+        self.now = at;
+        self.happen(happening);
         if self.queue.len() > MAX_WAITING {
             let detail = format!("more than {MAX_WAITING} events wait: a storm of messages");
             self.oracle.fail(Property::Progress, self.now, detail);
@@ -449,8 +421,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     fn plan_at(&mut self, at: Time, happening: Happening) {
-        self.sequence += 1;
-        self.queue.push(Reverse(Entry { at, sequence: self.sequence, happening }));
+        self.queue.push(at, happening);
     }
 
     fn plan_in(&mut self, span: Duration, happening: Happening) {
