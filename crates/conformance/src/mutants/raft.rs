@@ -68,7 +68,7 @@ pub const RAFT: &[Hunt] = &[
     hunt(Mutant::MatchRegresses, &[Invariant], 3, Swarm, 300),
     hunt(Mutant::NextNotAboveMatch, &[Invariant], 3, Swarm, 300),
     hunt(Mutant::AckBeforeDurable, UNSAFE, 3, Swarm, 300),
-    hunt(Mutant::LeaderCountsUnwritten, UNSAFE, 3, Elections, 300),
+    hunt(Mutant::LeaderCountsUnwritten, UNSAFE, 3, Elections, 1_000),
     hunt(Mutant::AckWholeLog, &[Invariant, NoFalseAccusation], 3, Swarm, 300),
     hunt(Mutant::TruncateWithoutConflict, UNSAFE, 3, Swarm, 2_000),
     hunt(Mutant::ConflictKept, UNSAFE, 3, Elections, 300),
@@ -82,7 +82,7 @@ pub const RAFT: &[Hunt] = &[
     hunt(Mutant::ReadBeforeOwnCommit, &[Linearizable], 3, Swarm, 300),
     hunt(Mutant::ReadWithoutQuorum, &[Linearizable], 3, Deposed, 300),
     hunt(Mutant::ReadProbeReused, &[Linearizable], 3, Deposed, 2000),
-    hunt(Mutant::ReadAnswerOfEarlierBoot, &[Linearizable], 3, Readers, 600),
+    hunt(Mutant::ReadAnswerOfEarlierBoot, &[Linearizable], 3, Readers, 3_000),
     hunt(Mutant::SnapshotLowersTerm, &[Monotonic], 3, Swarm, 300),
     hunt(Mutant::SnapshotCutsMatchingLog, &[Invariant], 3, Swarm, 600),
 ];

@@ -19,6 +19,10 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.start_clients();
         self.run_until(self.now + self.plan.faults_for);
         self.calm();
+        if self.plan.workload.operations.is_some() {
+            // Those that were held back ask again, to show that they are served.
+            self.start_clients();
+        }
         self.expect_progress();
         self.expect_everything();
         let again = self.plan.final_power_loss && self.oracle.failure().is_none();
