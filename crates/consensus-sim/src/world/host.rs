@@ -294,8 +294,8 @@ impl<A: ConsensusAlgorithm> World<A> {
     /// Hands what the node sent to the links.
     fn post(&mut self, index: usize) {
         let Some(node) = self.hosts.get_mut(index).and_then(|host| host.node.as_mut()) else { return };
-        let sent = core::mem::take(&mut node.network().sent);
-        for (to, mut frame) in sent {
+        let mut sent = core::mem::take(&mut node.network().sent);
+        for (to, mut frame) in sent.drain(..) {
             let Some(target) = usize::try_from(to.0).ok().and_then(|to| to.checked_sub(1)) else { continue };
             let fate = self.links.fate(self.now, index, target, frame.len(), &mut self.streams.network);
             let (first, second) = match fate {
@@ -319,6 +319,10 @@ impl<A: ConsensusAlgorithm> World<A> {
                 self.plan_in(delay, Happening::Deliver { from: index, to: target, frame, message });
             }
             self.plan_in(first, Happening::Deliver { from: index, to: target, frame, message });
+        }
+        // The emptied outbox is used again.
+        if let Some(node) = self.hosts.get_mut(index).and_then(|host| host.node.as_mut()) {
+            node.network().sent = sent;
         }
     }
 
