@@ -175,6 +175,12 @@ impl Content {
         self.current.clone_from(&survived);
         self.durable = survived;
     }
+
+    fn forget_unsynced(&mut self) {
+        self.dirty.clear();
+        self.lengths.clear();
+        self.current.clone_from(&self.durable);
+    }
 }
 
 /// What there is of these sectors: the last may be cut short by the end of the file.
@@ -223,6 +229,19 @@ impl State {
                 apply(&mut self.durable_names, change);
             }
         }
+        self.start_again();
+    }
+
+    fn forget_unsynced(&mut self) {
+        for content in self.files.values_mut() {
+            content.forget_unsynced();
+        }
+        self.pending_names.clear();
+        self.start_again();
+    }
+
+    /// The power is back: what is durable is all that there is.
+    fn start_again(&mut self) {
         self.names.clone_from(&self.durable_names);
         let alive: Vec<FileNumber> = self.names.values().copied().collect();
         let lost = self.files.extract_if(.., |number, _| !alive.contains(number));
@@ -283,6 +302,11 @@ impl SimDisk {
     /// The power fails now, if it has not, and comes back: some of what was not synced is lost.
     pub fn crash(&self, choices: &mut Stream) {
         self.0.borrow_mut().crash(choices);
+    }
+
+    /// As [`SimDisk::crash`], but exactly what was synced survives.
+    pub fn forget_unsynced(&self) {
+        self.0.borrow_mut().forget_unsynced();
     }
 
     /// How many operations there were, and how many of them were syncs.
@@ -460,6 +484,20 @@ mod tests {
             assert_eq!(bytes.get(..1500), Some([7; 1500].as_slice()));
             assert!(bytes.len() <= 4500);
         }
+    }
+
+    #[test]
+    fn a_clean_crash_leaves_exactly_what_was_synced() {
+        let disk = SimDisk::new();
+        let file = disk.create("a").unwrap();
+        file.write_at(0, &[7; 1500]).unwrap();
+        file.sync().unwrap();
+        disk.sync_directory().unwrap();
+        file.write_at(1000, &[8; 3000]).unwrap();
+        disk.create("b").unwrap();
+        disk.rename("a", "c").unwrap();
+        disk.forget_unsynced();
+        assert_eq!((disk.list().unwrap(), read(&disk, "a")), (vec!["a".to_owned()], vec![7; 1500]));
     }
 
     #[test]

@@ -10,7 +10,9 @@ mod queue;
 
 use crate::client::{Client, Request, Response, Ticket};
 use crate::history::History;
+use crate::injector::{FaultCounts, Injector, PerClass};
 use crate::linearizability::{self, Finding};
+use crate::mask::{FaultClass, Mask};
 use crate::network::Links;
 use crate::oracle::{Failure, Oracle, Property};
 use crate::plan::Plan;
@@ -34,6 +36,8 @@ pub struct Setup<A: ConsensusAlgorithm> {
     pub seed: u64,
     /// What the run looks like.
     pub plan: Plan,
+    /// Which of the faults that are drawn are carried out.
+    pub mask: Mask,
     /// The algorithm's configuration, the same for all nodes.
     pub config: A::Config,
     /// How long the algorithm may take, once the network is whole, to serve every client again: several times its longest
@@ -149,6 +153,8 @@ pub struct Report {
     pub simulated: Duration,
     /// How often what happened.
     pub counts: Counts,
+    /// How many faults of each class were met, and how many carried out.
+    pub faults: FaultCounts,
     /// Registers whose history was too hard to judge.
     pub undecided: u64,
     /// The readable trace, if it was asked for.
@@ -218,11 +224,11 @@ enum Happening {
 struct Streams {
     network: Stream,
     disk: Stream,
-    faults: Stream,
     clients: Stream,
     boots: Stream,
-    hardships: Stream,
     clocks: Stream,
+    /// When each class of faults strikes, whom, and how.
+    faults: PerClass<Stream>,
 }
 
 /// The deterministic world.
@@ -242,6 +248,7 @@ pub struct World<A: ConsensusAlgorithm> {
     trace: Trace,
     tape: Tape,
     counts: Counts,
+    injector: Injector,
     streams: Streams,
     /// Whether faults are injected at the moment.
     stormy: bool,
@@ -275,16 +282,16 @@ impl<A: ConsensusAlgorithm> World<A> {
     /// As [`World::new`], and records on `tape` what happens.
     #[must_use]
     pub fn with_tape(setup: Setup<A>, tape: Tape) -> Self {
-        let Setup { seed, plan, config, patience, trace } = setup;
+        let Setup { seed, plan, mask, config, patience, trace } = setup;
         let ids = (1..=plan.nodes as u64).map(NodeId);
         let streams = Streams {
             network: Stream::derive(seed, "network"),
             disk: Stream::derive(seed, "disk"),
-            faults: Stream::derive(seed, "faults"),
             clients: Stream::derive(seed, "clients"),
             boots: Stream::derive(seed, "boots"),
-            hardships: Stream::derive(seed, "hardships"),
             clocks: Stream::derive(seed, "boot clocks"),
+            // The plan is drawn from streams that bear the bare names of some classes.
+            faults: PerClass::of(|class| Stream::derive(seed, &format!("at {class}"))),
         };
         let drift_ppm = plan.clocks.map_or(0, |clocks| clocks.drift_ppm.min(MILLION / 2));
         let rates = &mut Stream::derive(seed, "clock rates");
@@ -308,12 +315,13 @@ impl<A: ConsensusAlgorithm> World<A> {
             trace: Trace::new(trace),
             tape,
             counts: Counts::default(),
+            injector: Injector::new(&mask),
             streams,
             stormy: false,
             busy: false,
             partition: 0,
         };
-        let plan = format!("{:?}", world.plan);
+        let plan = format!("{:?}, mask {:?}", world.plan, mask.to_string());
         world.trace.say(Time::ZERO, || plan);
         for node in 0..world.hosts.len() {
             world.boot(node);
@@ -376,6 +384,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             events: self.trace.events(),
             simulated: self.now.since(Time::ZERO),
             counts: self.counts,
+            faults: *self.injector.counts(),
             undecided,
             lines: self.trace.lines().to_vec(),
         }
@@ -399,6 +408,16 @@ impl<A: ConsensusAlgorithm> World<A> {
             self.oracle.fail(Property::Progress, self.now, detail);
         }
         true
+    }
+
+    /// Whether the fault of this class that the world meets now is carried out. What it draws must be drawn before.
+    fn allows(&mut self, class: FaultClass) -> bool {
+        self.injector.allows(class)
+    }
+
+    /// The choices of one fault, whose number moves the stream of its class by one.
+    fn choices_for(&mut self, class: FaultClass) -> Stream {
+        self.streams.faults.get_mut(class).fork()
     }
 
     fn plan_at(&mut self, at: Time, happening: Happening) {
