@@ -158,6 +158,7 @@ pub(crate) fn one_taped<A: ConsensusAlgorithm>(
         failure: Some(Failure { property: Property::Invariant, at: Time::ZERO, detail: said }),
         hash: 0,
         events: 0,
+        steps: 0,
         simulated: Duration::ZERO,
         counts: Counts::default(),
         faults: FaultCounts::default(),

@@ -215,6 +215,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
         let (boot, local) = (host.boot, host.clock.read(self.now));
         let Some(node) = &mut host.node else { return };
+        self.steps += 1;
         let result = if burst.is_zero() { node.handle(local, event) } else { node.push(local, event) };
         if let Err(error) = result {
             self.on_stopped(index, &error);
@@ -233,6 +234,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let Some(node) = &mut host.node else { return };
         host.flush_planned = false;
         self.trace.event(self.now, 2, host.id.0);
+        self.steps += 1;
         if let Err(error) = node.flush(host.clock.read(self.now)) {
             self.on_stopped(index, &error);
             return;

@@ -149,6 +149,8 @@ pub struct Report {
     pub hash: u64,
     /// How many events there were.
     pub events: u64,
+    /// How often a node was given something to do: each call of [`consensus_core::Node::handle`], `push` or `flush` is one.
+    pub steps: u64,
     /// How much virtual time passed.
     pub simulated: Duration,
     /// How often what happened.
@@ -248,6 +250,8 @@ pub struct World<A: ConsensusAlgorithm> {
     trace: Trace,
     tape: Tape,
     counts: Counts,
+    /// Calls of nodes.
+    steps: u64,
     injector: Injector,
     streams: Streams,
     /// Whether faults are injected at the moment.
@@ -315,6 +319,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             trace: Trace::new(trace),
             tape,
             counts: Counts::default(),
+            steps: 0,
             injector: Injector::new(&mask),
             streams,
             stormy: false,
@@ -382,6 +387,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             failure: self.oracle.failure().cloned(),
             hash: self.trace.hash(),
             events: self.trace.events(),
+            steps: self.steps,
             simulated: self.now.since(Time::ZERO),
             counts: self.counts,
             faults: *self.injector.counts(),
