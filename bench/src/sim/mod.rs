@@ -32,6 +32,9 @@ const HEAP: &str = "bare heap loop";
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Options of sim")]
 pub(crate) struct Options {
+    /// Beside the bare loop, only worlds whose names contain one of these.
+    #[arg(long, global = true, value_delimiter = ',', value_name = "TEXT,…")]
+    worlds: Vec<String>,
     /// Seeds that each worker process runs; 0 leaves the workers out.
     #[arg(long, global = true, default_value_t = 1_000, value_name = "N")]
     worker_seeds: u64,
@@ -88,13 +91,17 @@ struct Line {
 /// Runs all rounds and prints both tables.
 pub(crate) fn run(rounds: &Rounds, options: &Options) -> Result<serde_json::Value> {
     let length = Duration::from_secs_f64(rounds.seconds);
-    let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); CONTESTANTS.len()];
+    let wanted = |name: &str| {
+        name == HEAP || options.worlds.is_empty() || options.worlds.iter().any(|part| name.contains(part))
+    };
+    let wanted = CONTESTANTS.iter().filter(|named| wanted(named.name));
+    let mut measured: Vec<Measured> = wanted.map(|&named| Measured { named, samples: Vec::new() }).collect();
     for _ in 0..rounds.rounds {
-        for (named, samples) in CONTESTANTS.iter().zip(&mut samples) {
+        for Measured { named, samples } in &mut measured {
             samples.push(measure(named.run, length).with_context(|| named.name)?);
         }
     }
-    let lines = summarise(&samples);
+    let lines = summarise(&measured);
     print(&lines, rounds);
     let crews =
         if options.worker_seeds > 0 { workers::run(rounds, options.worker_seeds)? } else { Vec::new() };
@@ -102,6 +109,11 @@ pub(crate) fn run(rounds: &Rounds, options: &Options) -> Result<serde_json::Valu
         print_crews(&crews, options.worker_seeds);
     }
     Ok(serde_json::json!({ "one_thread": lines, "workers": crews }))
+}
+
+struct Measured {
+    named: Named,
+    samples: Vec<Sample>,
 }
 
 fn measure(run: fn(u64) -> Result<Counted>, length: Duration) -> Result<Sample> {
@@ -125,21 +137,20 @@ fn measure(run: fn(u64) -> Result<Counted>, length: Duration) -> Result<Sample> 
     })
 }
 
-fn summarise(samples: &[Vec<Sample>]) -> Vec<Line> {
-    let rates = |samples: &[Sample], rate: fn(&Sample) -> f64| samples.iter().map(rate).collect::<Vec<f64>>();
-    let heap = samples.first().map(|samples| rates(samples, |s| s.events)).unwrap_or_default();
-    CONTESTANTS
-        .iter()
-        .zip(samples)
-        .map(|(named, samples)| Line {
-            contestant: named.name,
-            events_per_cpu_s: Spread::of(&rates(samples, |s| s.events)),
-            heap_to_this: (named.name != HEAP).then(|| ratio(&heap, &rates(samples, |s| s.events))).flatten(),
-            steps_per_cpu_s: Spread::of(&rates(samples, |s| s.steps)),
-            simulated_s_per_cpu_s: Spread::of(&rates(samples, |s| s.simulated_s)),
-            seeds_per_cpu_minute: Spread::of(&rates(samples, |s| s.seeds_per_minute)),
-        })
-        .collect()
+fn summarise(measured: &[Measured]) -> Vec<Line> {
+    let rates = |measured: &Measured, rate: fn(&Sample) -> f64| {
+        measured.samples.iter().map(rate).collect::<Vec<f64>>()
+    };
+    let heap = measured.first().map(|heap| rates(heap, |s| s.events)).unwrap_or_default();
+    let line = |this: &Measured| Line {
+        contestant: this.named.name,
+        events_per_cpu_s: Spread::of(&rates(this, |s| s.events)),
+        heap_to_this: (this.named.name != HEAP).then(|| ratio(&heap, &rates(this, |s| s.events))).flatten(),
+        steps_per_cpu_s: Spread::of(&rates(this, |s| s.steps)),
+        simulated_s_per_cpu_s: Spread::of(&rates(this, |s| s.simulated_s)),
+        seeds_per_cpu_minute: Spread::of(&rates(this, |s| s.seeds_per_minute)),
+    };
+    measured.iter().map(line).collect()
 }
 
 fn print(lines: &[Line], rounds: &Rounds) {
