@@ -225,6 +225,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
         let (boot, local) = (host.boot, host.clock.read(self.now));
         let Some(node) = &mut host.node else { return };
+        self.steps += 1;
         let result = if burst.is_zero() { node.handle(local, event) } else { node.push(local, event) };
         if let Err(error) = result {
             self.on_stopped(index, &error);
@@ -243,6 +244,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let Some(node) = &mut host.node else { return };
         host.flush_planned = false;
         self.trace.event(self.now, 2, host.id.0);
+        self.steps += 1;
         if let Err(error) = node.flush(host.clock.read(self.now)) {
             self.on_stopped(index, &error);
             return;
@@ -321,8 +323,8 @@ impl<A: ConsensusAlgorithm> World<A> {
     /// Hands what the node sent to the links.
     fn post(&mut self, index: usize) {
         let Some(node) = self.hosts.get_mut(index).and_then(|host| host.node.as_mut()) else { return };
-        let sent = core::mem::take(&mut node.network().sent);
-        for (to, mut frame) in sent {
+        let mut sent = core::mem::take(&mut node.network().sent);
+        for (to, mut frame) in sent.drain(..) {
             let Some(target) = usize::try_from(to.0).ok().and_then(|to| to.checked_sub(1)) else { continue };
             self.costs.messages += 1;
             self.costs.message_bytes += frame.len() as u64;
@@ -350,6 +352,10 @@ impl<A: ConsensusAlgorithm> World<A> {
                 self.plan_in(delay, Happening::Deliver { from: index, to: target, frame, message, stamp });
             }
             self.plan_in(first, Happening::Deliver { from: index, to: target, frame, message, stamp });
+        }
+        // The emptied outbox is used again.
+        if let Some(node) = self.hosts.get_mut(index).and_then(|host| host.node.as_mut()) {
+            node.network().sent = sent;
         }
     }
 

@@ -152,6 +152,8 @@ pub struct Report {
     pub hash: u64,
     /// How many events there were.
     pub events: u64,
+    /// How often a node was given something to do: each call of [`consensus_core::Node::handle`], `push` or `flush` is one.
+    pub steps: u64,
     /// How much virtual time passed.
     pub simulated: Duration,
     /// How often what happened.
@@ -256,6 +258,8 @@ pub struct World<A: ConsensusAlgorithm> {
     trace: Trace,
     tape: Tape,
     counts: Counts,
+    /// Calls of nodes.
+    steps: u64,
     injector: Injector,
     lookout: Lookout,
     costs: Costs,
@@ -327,6 +331,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             trace: Trace::new(trace),
             tape,
             counts: Counts::default(),
+            steps: 0,
             injector: Injector::new(&mask),
             streams,
             stormy: false,
@@ -394,6 +399,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             failure: self.oracle.failure().cloned(),
             hash: self.trace.hash(),
             events: self.trace.events(),
+            steps: self.steps,
             simulated: self.now.since(Time::ZERO),
             counts: self.counts,
             faults: *self.injector.counts(),
