@@ -10,6 +10,7 @@ use crate::progress::{self, Progress};
 use crate::read::ReadQueue;
 use crate::state::{Core, Raft, Role};
 use crate::step::{Out, Timer};
+use crate::transfer::HandOver;
 use crate::votes;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -57,6 +58,7 @@ pub(crate) struct Leader {
     /// Somebody holds more than before: the commit index may advance.
     has_progress: bool,
     pub(crate) reads: ReadQueue,
+    pub(crate) hand_over: Option<HandOver>,
 }
 
 impl Leader {
@@ -73,6 +75,7 @@ impl Leader {
             uncommitted_size: uncommitted.sum(),
             has_progress: false,
             reads: ReadQueue::new(),
+            hand_over: None,
         };
         if !core.config.plants(Mutant::NoNoop) {
             leader.push(noop);
@@ -107,6 +110,7 @@ impl Leader {
         for peer in &mut self.peers {
             feed(peer, core, self.reads.probe(), out);
         }
+        self.call_successor(core, out);
         self.confirm_reads(core, out);
     }
 
@@ -208,7 +212,7 @@ impl Raft {
         let size = leader.uncommitted_size.saturating_add(entry.size());
         // One proposal is always taken, however small the bound: a payload within its own limit must be able to pass.
         let is_full = size > core.config.max_uncommitted_bytes && uncommitted > 0;
-        if uncommitted >= core.config.max_uncommitted_entries || is_full {
+        if uncommitted >= core.config.max_uncommitted_entries || is_full || leader.hand_over.is_some() {
             return out.refuse(id, Refusal::Busy);
         }
         let overflows = leader.pending_size + entry.size() > core.config.max_append_bytes
@@ -277,6 +281,7 @@ impl Raft {
                 for peer in &mut leader.peers {
                     send_heartbeat(peer, &self.core, probe, out);
                 }
+                leader.review_hand_over(now, &self.core, out);
                 out.set_timer(Timer::Heartbeat, now + self.core.config.heartbeat_interval());
             }
         }
@@ -292,6 +297,7 @@ impl Raft {
         };
         let has_quorum = votes::reached_by_quorum(&core.members, active) > 0;
         if has_quorum || !core.config.stable_leadership || core.config.plants(Mutant::NoCheckQuorum) {
+            leader.offer_again(now, core, out);
             for peer in &mut leader.peers {
                 peer.is_active = false;
             }

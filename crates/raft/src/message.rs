@@ -36,6 +36,18 @@ pub enum Message {
         /// The answer.
         answer: ReadAnswer,
     },
+    /// The leader calls its successor, which holds the whole log, to seek election at once (dissertation §3.10).
+    TimeoutNow {
+        /// The leader's term.
+        term: Epoch,
+    },
+    /// Whoever was called does not want to lead.
+    TransferDeclined {
+        /// The term in which it was called.
+        term: Epoch,
+    },
+    /// "Vote for me: the leader called me." Hearing that leader is no reason to refuse.
+    CalledVote(Ballot),
 }
 
 /// A candidate's wish.
@@ -157,7 +169,7 @@ impl Message {
         let fits = |counters: &[u64]| counters.iter().all(|&counter| counter <= MAX_COUNTER);
         let position = |p: &Position| fits(&[p.term.0, p.slot.0]);
         let sound = match self {
-            Self::PreVote(m) | Self::Vote(m) => {
+            Self::PreVote(m) | Self::Vote(m) | Self::CalledVote(m) => {
                 fits(&[m.term.0]) && position(&m.last) && m.last.term < m.term
             }
             Self::PreVoteReply(m) | Self::VoteReply(m) => fits(&[m.term.0]),
@@ -178,6 +190,7 @@ impl Message {
                     && m.offset + m.data.len() as u64 <= m.total
             }
             Self::SnapshotReply(m) => fits(&[m.term.0, m.through.0, m.received]),
+            Self::TimeoutNow { term } | Self::TransferDeclined { term } => fits(&[term.0]),
             Self::ReadIndex(_) => true,
             Self::ReadIndexReply { answer, .. } => match answer {
                 ReadAnswer::At(slot) => fits(&[slot.0]),

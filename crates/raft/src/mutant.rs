@@ -111,6 +111,10 @@ mutants! {
     SnapshotLowersTerm,
     /// A snapshot replaces a log that holds all of it, and more.
     SnapshotCutsMatchingLog,
+    /// A hand-over of leadership to a node that is gone never ends.
+    TransferNeverGivenUp,
+    /// A vote goes to whoever the leader called, whatever its log.
+    CalledVoteUnchecked,
 }
 
 impl Config {

@@ -28,6 +28,8 @@ pub(crate) struct Progress {
     pub(crate) probe_echoed: u64,
     /// Whether it was heard since the last check of the quorum.
     pub(crate) is_active: bool,
+    /// Whether it declined to lead since then.
+    pub(crate) has_declined: bool,
 }
 
 /// How a follower is fed.
@@ -71,6 +73,7 @@ impl Progress {
             probe_sent: 1,
             probe_echoed: 0,
             is_active: true,
+            has_declined: false,
         }
     }
 

@@ -15,8 +15,8 @@ use crate::replay::{Replayed, replay};
 use crate::step::{Out, Timer};
 use alloc::vec::Vec;
 use consensus_core::{
-    Boot, Bytes, Epoch, Members, NodeId, Refusal, RestoreError, Role as Part, Slot, Status, Time, Verdict,
-    WriteSeq,
+    Boot, Bytes, Epoch, Members, NodeId, Priority, Refusal, RestoreError, Role as Part, Slot, Status, Time,
+    Verdict, WriteSeq,
 };
 use core::time::Duration;
 use rand::rngs::ChaCha8Rng;
@@ -51,6 +51,8 @@ pub(crate) struct Core {
     pub(crate) election_due: Time,
     /// The timeout that was drawn last.
     election_span: Duration,
+    /// How much we wish to lead.
+    pub(crate) priority: Priority,
     /// Names this boot in forwarded reads.
     pub(crate) boot: u64,
     /// Rounds of reads that were forwarded since this boot.
@@ -112,6 +114,7 @@ impl Raft {
             heard: None,
             election_due: Time::ZERO,
             election_span: Duration::ZERO,
+            priority: Priority::Normal,
             boot,
             read_round: 0,
             rng,
@@ -277,7 +280,7 @@ impl Core {
     /// [T, 1.5 T) from now. The draw is one per election, not one per heartbeat: the span is kept.
     pub(crate) fn arm_election(&mut self, now: Time, out: &mut Out) {
         let timeout = self.config.election_timeout();
-        self.election_span = self.draw(timeout, timeout + timeout / 2);
+        self.election_span = self.draw_wait(timeout, timeout + timeout / 2);
         self.postpone_election(now);
         out.set_timer(Timer::Election, self.election_due);
     }
@@ -285,7 +288,7 @@ impl Core {
     /// Nobody led us before, so nobody is disturbed: the first election comes soon. [R5]
     fn arm_first_election(&mut self, now: Time, out: &mut Out) {
         self.arm_election(now, out);
-        let soon = self.draw(self.config.heartbeat_interval(), self.config.election_timeout() / 2);
+        let soon = self.draw_wait(self.config.heartbeat_interval(), self.config.election_timeout() / 2);
         self.election_due = now + soon;
         out.set_timer(Timer::Election, self.election_due);
     }
@@ -293,13 +296,13 @@ impl Core {
     /// [T/4, T/2) from now: an election that failed is repeated while service can still resume within 2 T. [R5]
     pub(crate) fn arm_retry(&mut self, now: Time, out: &mut Out) {
         let timeout = self.config.election_timeout();
-        self.election_due = now + self.draw(timeout / 4, timeout / 2);
+        self.election_due = now + self.draw_wait(timeout / 4, timeout / 2);
         out.set_timer(Timer::Election, self.election_due);
     }
 
     /// [0, T/10) from now. [R31]
     pub(crate) fn hasten_election(&mut self, now: Time, out: &mut Out) {
-        let soon = self.draw(Duration::ZERO, self.config.election_timeout() / 10);
+        let soon = self.draw_wait(Duration::ZERO, self.config.election_timeout() / 10);
         self.election_due = self.election_due.min(now + soon);
         out.set_timer(Timer::Election, self.election_due);
     }
@@ -308,7 +311,9 @@ impl Core {
         self.election_due = now + self.election_span;
     }
 
-    fn draw(&mut self, from: Duration, to: Duration) -> Duration {
+    /// How long to wait before an election: from `from..to`, but for our priority. [R5] [R33]
+    fn draw_wait(&mut self, from: Duration, to: Duration) -> Duration {
+        let (from, to) = self.stretched(from, to);
         if self.config.plants(Mutant::FixedTimeouts) {
             return from;
         }

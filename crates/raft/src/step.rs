@@ -59,8 +59,8 @@ impl ConsensusAlgorithm for Raft {
             Input::Suspect { peer, suspected: true } => self.on_suspicion(now, peer, out),
             // The leader shows by itself that it is back.
             Input::Suspect { suspected: false, .. } => {}
-            // [R28] Advice without an answer: leadership is not handed over.
-            Input::Transfer { .. } | Input::Priority(_) => {}
+            Input::Transfer { to } => self.on_transfer(now, to, out),
+            Input::Priority(priority) => self.on_priority(now, priority, out),
             // Nothing was ever given to be judged.
             Input::Judged { .. } => {}
         }
@@ -95,7 +95,8 @@ impl Raft {
         match message {
             Message::PreVote(ballot) => self.on_pre_vote(now, from, ballot, out),
             Message::PreVoteReply(reply) => self.on_pre_vote_reply(now, from, reply, out),
-            Message::Vote(ballot) => self.on_vote(now, from, ballot, out),
+            Message::Vote(ballot) => self.on_vote(now, from, ballot, false, out),
+            Message::CalledVote(ballot) => self.on_vote(now, from, ballot, true, out),
             Message::VoteReply(reply) => self.on_vote_reply(now, from, reply, out),
             Message::Append(append) => self.on_append(now, from, append, out),
             Message::AppendReply(reply) => self.on_append_reply(now, from, reply, out),
@@ -103,6 +104,8 @@ impl Raft {
             Message::SnapshotReply(reply) => self.on_chunk_reply(now, from, reply, out),
             Message::ReadIndex(token) => self.on_read_index(from, token, out),
             Message::ReadIndexReply { token, answer } => self.on_read_index_reply(from, token, answer, out),
+            Message::TimeoutNow { term } => self.on_timeout_now(now, from, term, out),
+            Message::TransferDeclined { term } => self.on_transfer_declined(now, from, term, out),
         }
     }
 

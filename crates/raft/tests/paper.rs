@@ -694,7 +694,6 @@ fn what_is_not_offered_is_declined() {
     let mut cluster = Cluster::new(3);
     let leader = cluster.elect();
     cluster.handle(leader, Event::Reconfigure { id: proposal(1), change: Change::Remove(n(2)) });
-    cluster.handle(leader, Event::Transfer { to: None });
     assert_eq!(cluster.refusals(leader), [(1, Refusal::Unsupported)]);
     cluster.settle();
     assert_eq!(cluster.leaders(), [leader]);
