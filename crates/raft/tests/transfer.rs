@@ -167,10 +167,8 @@ fn a_called_candidate_is_judged_as_any_other() {
     let term = Epoch(cluster.nodes[&leader].status().epoch.0 + 1);
     let ask = |cluster: &mut Cluster, from, last| {
         cluster.deliver(Envelope { from, to: voter, message: Message::CalledVote(Ballot { term, last }) });
-        match cluster.wire.pop_back().unwrap().message {
-            Message::VoteReply(reply) => reply.granted,
-            other => panic!("{other:?}"),
-        }
+        let Message::VoteReply(reply) = cluster.wire.pop_back().unwrap().message else { panic!("no answer") };
+        reply.granted
     };
     let whole = cluster.nodes[&leader].algorithm().last();
     assert!(
