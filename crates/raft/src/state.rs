@@ -5,6 +5,7 @@
 
 use crate::candidate::Candidate;
 use crate::config::Config;
+use crate::configuration::Configurations;
 use crate::entry::{Content, Entries, Position};
 use crate::follower::Follower;
 use crate::leader::Leader;
@@ -16,7 +17,7 @@ use crate::step::{Out, Timer};
 use alloc::vec::Vec;
 use consensus_core::{
     Boot, Bytes, Epoch, Members, NodeId, Priority, Refusal, RestoreError, Role as Part, Slot, Status, Time,
-    Verdict, WriteSeq,
+    Verdict, WriteSeq, wire,
 };
 use core::time::Duration;
 use rand::rngs::ChaCha8Rng;
@@ -34,7 +35,9 @@ pub struct Raft {
 pub(crate) struct Core {
     pub(crate) id: NodeId,
     pub(crate) config: Config,
+    /// The members that hold now: those that the newest configuration names.
     pub(crate) members: Members,
+    pub(crate) configurations: Configurations,
     pub(crate) term: Epoch,
     pub(crate) vote: Option<NodeId>,
     /// The write that made `term` and `vote` durable.
@@ -94,8 +97,9 @@ impl Raft {
     /// Rebuilds the state from what the disk holds; an empty disk is a first boot. [R25]
     pub(crate) fn recover(boot: Boot<Self>, out: &mut Out) -> Result<Self, RestoreError> {
         let Boot { id, members, config, seed, now, snapshot, records } = boot;
+        let birth = members.clone();
         let replayed = replay(members, snapshot, records).map_err(RestoreError)?;
-        let Replayed { term, vote, log, snapshot, members } = replayed;
+        let Replayed { term, vote, log, snapshot, configurations } = replayed;
         // Nodes that are given the same seed must not time out together.
         let mut rng = ChaCha8Rng::seed_from_u64(seed ^ id.0.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let boot = rng.next_u64();
@@ -103,7 +107,8 @@ impl Raft {
         let mut core = Core {
             id,
             config,
-            members,
+            members: birth,
+            configurations,
             term,
             vote,
             vote_written: WriteSeq::ZERO,
@@ -119,6 +124,7 @@ impl Raft {
             read_round: 0,
             rng,
         };
+        core.adopt_members(out);
         core.arm_first_election(now, out);
         let follower = Follower::new(None, core.commit);
         Ok(Self { core, role: Role::Follower(follower) })
@@ -191,6 +197,7 @@ impl Raft {
     pub(crate) fn check_invariants(&self) {
         let core = &self.core;
         core.log.assert_invariants();
+        core.configurations.assert_invariants(core.commit, core.log.last().slot);
         assert!(core.commit <= core.log.last().slot, "more is committed than there is");
         assert!(core.log.base().slot <= core.commit, "the log forgot what is not committed");
         assert!(core.log.last().term <= core.term, "the log is of a later term than ours");
@@ -236,6 +243,7 @@ impl Core {
         }
         let first = self.log.last().slot.next();
         let seq = out.persist(Record::Entries { first, entries: entries.clone() });
+        self.learn_members(first, &entries, out);
         self.log.append(entries, seq);
     }
 
@@ -259,9 +267,17 @@ impl Core {
                 Content::Proposal { id, payload } => {
                     out.decide_early(slot, Some(*id), Verdict::Commit, payload.clone());
                 }
+                Content::Members { id, members } => {
+                    // [R38] A change is done when its last configuration is committed.
+                    let id = members.outgoing().is_empty().then_some(*id);
+                    out.decide_early(slot, id, Verdict::Noop, wire::encode(&**members).into());
+                }
             }
         }
         self.commit = slot;
+        if self.config.plants(Mutant::MembersWhenCommitted) {
+            self.adopt_members(out);
+        }
         size
     }
 
