@@ -32,6 +32,9 @@ impl Raft {
             return out.set_timer(Timer::Election, self.core.election_due);
         }
         if !self.core.may_campaign() {
+            // Nobody leads it any more, as far as it knows. [R21]
+            let (term, vote) = (self.core.term, self.core.vote);
+            self.become_follower(now, term, vote, None, out);
             return self.core.arm_election(now, out);
         }
         if self.core.config.stable_leadership {

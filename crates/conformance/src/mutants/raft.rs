@@ -104,6 +104,7 @@ impl Hunt {
         mutant: Option<Mutant>,
     ) -> Tuning<raft::Config> {
         plan.nodes = self.nodes;
+        plan.changes = None;
         let mut tuning = match self.weather {
             Swarm => subjects::raft(draw, plan),
             Elections => elections(draw, plan),
