@@ -88,7 +88,7 @@ impl SuiteReport {
 
 /// The counts by name, in the order of reports. Each must be met in a run of many seeds: a fault that never came proves nothing.
 #[must_use]
-pub const fn marks(counts: &Counts) -> [(&'static str, u64); 29] {
+pub const fn marks(counts: &Counts) -> [(&'static str, u64); 32] {
     [
         ("messages delivered", counts.delivered),
         ("messages lost", counts.lost),
@@ -98,6 +98,9 @@ pub const fn marks(counts: &Counts) -> [(&'static str, u64); 29] {
         ("power losses", counts.power_losses),
         ("restarts", counts.restarts),
         ("transfers asked for", counts.transfers),
+        ("changes of members asked for", counts.changes),
+        ("changes of members decided", counts.changed),
+        ("wishes to lead", counts.wishes),
         ("suspicions", counts.suspicions),
         ("stops for a failed sync", counts.failed_syncs),
         ("stops for a full disk", counts.full_disks),

@@ -7,6 +7,7 @@
 //!
 //! This crate knows no protocol, no thread and no clock.
 
+mod changes;
 mod client;
 mod clock;
 pub mod consistency;
@@ -31,6 +32,7 @@ mod trace;
 mod watch;
 mod world;
 
+pub use changes::Changes;
 pub use clock::Clock;
 pub use costs::Costs;
 pub use disk::{DiskFault, SECTOR_BYTES, SimDisk, SimFile};

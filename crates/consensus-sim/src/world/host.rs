@@ -15,8 +15,8 @@ use crate::record::{self, Happened};
 use crate::storage::{Platter, SimStorage};
 use crate::watch::{Tap, Watched, WatchedConfig};
 use consensus_core::{
-    ConsensusAlgorithm, Event, Node, NodeConfig, NodeError, NodeId, Outcome, ProposalId, ReadId, Refusal,
-    Reply, Role, Slot, Status, Time, wire,
+    ConsensusAlgorithm, Event, Members, Node, NodeConfig, NodeError, NodeId, Outcome, ProposalId, ReadId,
+    Refusal, Reply, Role, Slot, Status, Time, wire,
 };
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -42,11 +42,13 @@ pub(super) struct Host<A: ConsensusAlgorithm> {
     pub(super) lost: bool,
     wake: Option<Time>,
     flush_planned: bool,
-    tap: Tap,
+    pub(super) tap: Tap,
     journal: Journal,
     waiting: BTreeMap<ProposalId, Ticket>,
     reads: BTreeMap<ReadId, (Ticket, Key)>,
     last_status: Option<(Role, u64)>,
+    /// Whom the node last took for the members.
+    pub(super) last_members: Option<Members>,
     /// What this node takes for the time.
     pub(super) clock: Clock,
     /// How many millionths of a second its clock counts in a second.
@@ -74,6 +76,7 @@ impl<A: ConsensusAlgorithm> Host<A> {
             waiting: BTreeMap::new(),
             reads: BTreeMap::new(),
             last_status: None,
+            last_members: None,
             clock: Clock::TRUE,
             rate_ppm,
             paused: None,
@@ -290,6 +293,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     fn observe(&mut self, index: usize) {
+        self.observe_members(index);
         let Some(host) = self.hosts.get_mut(index) else { return };
         let id = host.id;
         let Some(node) = &mut host.node else { return };
