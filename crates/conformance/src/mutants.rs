@@ -64,7 +64,6 @@ pub fn hunt_one(hunt: Hunt, start: u64, jobs: usize) -> Result<Catch, Unsupporte
         if hunt.by.contains(&property) && run_seed::<Raft>(failed.seed, &sound, false)?.failure.is_none() {
             return Ok(Catch { hunt, found: Some((failed.seed, failed.seed - start + 1, property)) });
         }
-        eprintln!("DEBUG {} {}", failed.seed, failed.failure);
         from = failed.seed + 1;
     }
 }

@@ -251,39 +251,43 @@ impl Summary {
         Ok(())
     }
 
+    /// What a decision costs, faults, heartbeats and retries included, and how long service was gone after the faults.
     fn write_costs(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "\n{:<12} {:>10} {:>13} {:>10} {:>14} {:>10} {:>14} {:>14} {:>10}",
+            "\n{:<12} {:>10}   {:>8} {:>8} {:>8} {:>8}   {:>12} {:>10} {:>10}",
             "algorithm",
             "decisions",
-            "per decision:",
+            "messages",
             "bytes",
-            "durable writes",
-            "disk syncs",
+            "writes",
+            "syncs",
             "recovery p50",
             "worst",
-            "of seed"
+            "in seed"
         )?;
         for total in &self.algorithms {
             let [messages, bytes, writes, syncs] =
                 [total.messages, total.message_bytes, total.durable_writes, total.disk_syncs]
                     .map(|count| total.per_decision(count));
-            let recovery = total.recovery.map_or_else(
-                || format!("{:>14} {:>14} {:>10}", "-", "-", "-"),
+            let [p50, worst, seed] = total.recovery.map_or_else(
+                || ["-", "-", "-"].map(String::from),
                 |Recovery { p50, worst, worst_seed, samples: _ }| {
-                    let [p50, worst] = [p50, worst].map(|nanos| format!("{:.1} ms", millis(nanos)));
-                    format!("{p50:>14} {worst:>14} {worst_seed:>10}")
+                    [
+                        format!("{:.0} ms", millis(p50)),
+                        format!("{:.0} ms", millis(worst)),
+                        worst_seed.to_string(),
+                    ]
                 },
             );
-            let messages = format!("{messages:.1} messages");
-            writeln!(
+            let (name, decisions) = (&total.algorithm, total.decisions);
+            write!(
                 f,
-                "{:<12} {:>10} {messages:>13} {bytes:>10.0} {writes:>14.1} {syncs:>10.1} {recovery}",
-                total.algorithm, total.decisions
+                "{name:<12} {decisions:>10}   {messages:>8.1} {bytes:>8.0} {writes:>8.1} {syncs:>8.1}   "
             )?;
+            writeln!(f, "{p50:>12} {worst:>10} {seed:>10}")?;
         }
-        Ok(())
+        writeln!(f, "{:<12} {:>10}   of each decision", "", "")
     }
 }
 

@@ -23,7 +23,6 @@ use std::rc::Rc;
 /// What a disk writes as a whole or not at all.
 pub const SECTOR_BYTES: usize = 512;
 
-type Sector = [u8; SECTOR_BYTES];
 type FileNumber = u64;
 
 /// A simulated disk of one directory. Clones are handles to the same disk.
@@ -67,10 +66,20 @@ enum NameChange {
 struct Content {
     current: Vec<u8>,
     durable: Vec<u8>,
-    /// Every version since the last sync, oldest first.
-    dirty: BTreeMap<usize, Vec<Sector>>,
+    /// Every version of every sector since the last sync, oldest first.
+    dirty: Vec<Version>,
+    /// The bytes of those versions: one buffer for all, used again after each sync.
+    copies: Vec<u8>,
     /// Every length since the last sync.
     lengths: Vec<usize>,
+}
+
+/// A sector as one write left it.
+#[derive(Clone, Copy, Debug)]
+struct Version {
+    sector: usize,
+    /// Where its bytes begin among the copies.
+    at: usize,
 }
 
 impl Content {
@@ -78,10 +87,12 @@ impl Content {
         if from >= to {
             return;
         }
-        for index in from / SECTOR_BYTES..=(to - 1) / SECTOR_BYTES {
-            let version = sector_of(&self.current, index);
-            self.dirty.entry(index).or_default().push(version);
-        }
+        let (first, last) = (from / SECTOR_BYTES, (to - 1) / SECTOR_BYTES);
+        let at = self.copies.len();
+        self.copies.extend_from_slice(sectors(&self.current, first, last));
+        self.copies.resize(at + (last + 1 - first) * SECTOR_BYTES, 0);
+        let places = (at..).step_by(SECTOR_BYTES);
+        self.dirty.extend((first..=last).zip(places).map(|(sector, at)| Version { sector, at }));
     }
 
     fn grow(&mut self, length: usize) {
@@ -110,15 +121,10 @@ impl Content {
         if self.durable.len() != self.current.len() {
             self.durable.resize(self.current.len(), 0);
         }
-        for &index in self.dirty.keys() {
-            let from = (index * SECTOR_BYTES).min(self.current.len());
-            let to = (from + SECTOR_BYTES).min(self.current.len());
-            if let (Some(target), Some(source)) = (self.durable.get_mut(from..to), self.current.get(from..to))
-            {
-                target.copy_from_slice(source);
-            }
+        for Version { sector, .. } in self.dirty.drain(..) {
+            write_back(&mut self.durable, &self.current, sector);
         }
-        self.dirty.clear();
+        self.copies.clear();
         self.lengths.clear();
     }
 
@@ -130,34 +136,46 @@ impl Content {
         let length = choices.pick(&lengths).copied().unwrap_or_default();
         let widest = lengths.iter().copied().max().unwrap_or_default();
         survived.resize(widest.div_ceil(SECTOR_BYTES) * SECTOR_BYTES, 0);
-        let dirty = core::mem::take(&mut self.dirty);
-        let unsynced: Vec<usize> = dirty.keys().copied().collect();
-        for (index, versions) in dirty {
+        // Stable, so that the versions of one sector stay in their order.
+        self.dirty.sort_by_key(|version| version.sector);
+        for versions in self.dirty.chunk_by(|a, b| a.sector == b.sector) {
             if !choices.chance(keep_ppm) {
                 continue;
             }
             // Usually the newest version; sometimes the write-back happened earlier.
             let newest = versions.len().saturating_sub(1);
             let chosen = if choices.chance(MILLION / 4) { choices.index(versions.len()) } else { newest };
-            let (from, to) = (index * SECTOR_BYTES, (index + 1) * SECTOR_BYTES);
-            if let (Some(target), Some(source)) = (survived.get_mut(from..to), versions.get(chosen)) {
+            let Some(&Version { sector, at }) = versions.get(chosen) else { continue };
+            let (from, to) = (sector * SECTOR_BYTES, (sector + 1) * SECTOR_BYTES);
+            if let (Some(target), Some(source)) =
+                (survived.get_mut(from..to), self.copies.get(at..at + SECTOR_BYTES))
+            {
                 target.copy_from_slice(source);
             }
         }
         survived.truncate(length);
-        let forgotten = Forgotten::of(&unsynced, &synced, &survived, &self.current);
+        let forgotten = Forgotten::of(&self.dirty, &synced, &survived, &self.current);
+        self.dirty.clear();
+        self.copies.clear();
         self.current.clone_from(&survived);
         self.durable = survived;
         forgotten
     }
+
+    fn forget_unsynced(&mut self) {
+        self.dirty.clear();
+        self.copies.clear();
+        self.lengths.clear();
+        self.current.clone_from(&self.durable);
+    }
 }
 
 impl Forgotten {
-    /// What became of the sectors `unsynced`, from what they were when they were `synced` to what they should have become.
-    fn of(unsynced: &[usize], synced: &[u8], survived: &[u8], current: &[u8]) -> Self {
+    /// What became of `unsynced`, from what it was when it was `synced` to what it should have become.
+    fn of(unsynced: &[Version], synced: &[u8], survived: &[u8], current: &[u8]) -> Self {
         let (mut some, mut more) = (false, false);
-        for &index in unsynced {
-            let [old, found, new] = [synced, survived, current].map(|bytes| sector_of(bytes, index));
+        for &Version { sector, at: _ } in unsynced {
+            let [old, found, new] = [synced, survived, current].map(|bytes| said(bytes, sector));
             some |= found != new;
             more |= found != old;
         }
@@ -165,14 +183,26 @@ impl Forgotten {
     }
 }
 
-fn sector_of(bytes: &[u8], index: usize) -> Sector {
-    let mut sector = [0; SECTOR_BYTES];
-    let from = (index * SECTOR_BYTES).min(bytes.len());
-    let to = (from + SECTOR_BYTES).min(bytes.len());
-    for (place, byte) in sector.iter_mut().zip(bytes.get(from..to).unwrap_or_default()) {
-        *place = *byte;
+/// A sector without its last zeros: they were written ahead, and say nothing.
+fn said(bytes: &[u8], sector: usize) -> &[u8] {
+    let bytes = sectors(bytes, sector, sector);
+    let length = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+    bytes.get(..length).unwrap_or_default()
+}
+
+/// What there is of these sectors: the last may be cut short by the end of the file.
+fn sectors(bytes: &[u8], first: usize, last: usize) -> &[u8] {
+    let end = bytes.len().min((last + 1) * SECTOR_BYTES);
+    bytes.get(first * SECTOR_BYTES..end).unwrap_or_default()
+}
+
+/// Copies one sector, as far as both have it.
+fn write_back(durable: &mut [u8], current: &[u8], sector: usize) {
+    let from = sector * SECTOR_BYTES;
+    let to = (from + SECTOR_BYTES).min(current.len()).min(durable.len());
+    if let (Some(target), Some(source)) = (durable.get_mut(from..to), current.get(from..to)) {
+        target.copy_from_slice(source);
     }
-    sector
 }
 
 impl State {
@@ -207,11 +237,24 @@ impl State {
                 apply(&mut self.durable_names, change);
             }
         }
+        self.start_again();
+        forgotten
+    }
+
+    fn forget_unsynced(&mut self) {
+        for content in self.files.values_mut() {
+            content.forget_unsynced();
+        }
+        self.pending_names.clear();
+        self.start_again();
+    }
+
+    /// The power is back: what is durable is all that there is.
+    fn start_again(&mut self) {
         self.names.clone_from(&self.durable_names);
         let alive: Vec<FileNumber> = self.names.values().copied().collect();
         self.files.retain(|number, _| alive.contains(number));
         self.budget = None;
-        forgotten
     }
 }
 
@@ -264,6 +307,11 @@ impl SimDisk {
     /// As [`SimDisk::crash`], and tells what that took.
     pub(crate) fn crash_and_tell(&self, choices: &mut Stream) -> Forgotten {
         self.0.borrow_mut().crash(choices)
+    }
+
+    /// As [`SimDisk::crash`], but exactly what was synced survives.
+    pub fn forget_unsynced(&self) {
+        self.0.borrow_mut().forget_unsynced();
     }
 
     /// How many operations there were, and how many of them were syncs.
@@ -347,9 +395,10 @@ impl Disk for SimDisk {
         if state.failing_sync().is_some() {
             return Err(faults::failed_sync());
         }
-        state.pending_names.clear();
-        let names = state.names.clone();
-        state.durable_names = names;
+        if !core::mem::take(&mut state.pending_names).is_empty() {
+            let names = state.names.clone();
+            state.durable_names = names;
+        }
         Ok(())
     }
 }
@@ -439,6 +488,20 @@ mod tests {
             assert_eq!(bytes.get(..1500), Some([7; 1500].as_slice()));
             assert!(bytes.len() <= 4500);
         }
+    }
+
+    #[test]
+    fn a_clean_crash_leaves_exactly_what_was_synced() {
+        let disk = SimDisk::new();
+        let file = disk.create("a").unwrap();
+        file.write_at(0, &[7; 1500]).unwrap();
+        file.sync().unwrap();
+        disk.sync_directory().unwrap();
+        file.write_at(1000, &[8; 3000]).unwrap();
+        disk.create("b").unwrap();
+        disk.rename("a", "c").unwrap();
+        disk.forget_unsynced();
+        assert_eq!((disk.list().unwrap(), read(&disk, "a")), (vec!["a".to_owned()], vec![7; 1500]));
     }
 
     #[test]
