@@ -168,12 +168,12 @@ pub struct Report {
     pub simulated: Duration,
     /// How often what happened.
     pub counts: Counts,
-    /// How many faults of each class were met, and how many carried out.
-    pub faults: FaultCounts,
     /// Which moments worth meeting were met.
     pub marks: Marks,
     /// What it cost.
     pub costs: Costs,
+    /// How many faults of each class were met, and how many carried out.
+    pub faults: FaultCounts,
     /// Registers whose history was too hard to judge.
     pub undecided: u64,
     /// The readable trace, if it was asked for.
@@ -273,9 +273,9 @@ pub struct World<A: ConsensusAlgorithm> {
     counts: Counts,
     /// Calls of nodes.
     steps: u64,
-    injector: Injector,
     lookout: Lookout,
     costs: Costs,
+    injector: Injector,
     streams: Streams,
     /// Whether faults are injected at the moment.
     stormy: bool,
@@ -416,9 +416,9 @@ impl<A: ConsensusAlgorithm> World<A> {
             steps: self.steps,
             simulated: self.now.since(Time::ZERO),
             counts: self.counts,
-            faults: *self.injector.counts(),
             marks: self.lookout.marks,
             costs: self.costs,
+            faults: *self.injector.counts(),
             undecided,
             lines: self.trace.lines().to_vec(),
         }
