@@ -8,8 +8,8 @@ mod causal;
 use causal::{Causal, Config, Flaw};
 use conformance::{Options, Tuning, check, run_seed};
 use consensus_sim::Property::{
-    self, Availability, CausalOrder, Convergence, Delivery, Durability, Integrity, MonotonicReads,
-    MonotonicWrites, ReadYourWrites, WritesFollowReads,
+    self, Availability, CausalOrder, Convergence, Delivery, Integrity, MonotonicReads, MonotonicWrites,
+    ReadYourWrites, WritesFollowReads,
 };
 use consensus_sim::{MILLION, Measures, Plan, Roaming, Stream};
 use std::collections::BTreeMap;
@@ -57,7 +57,7 @@ fn planted_mistakes_are_found() {
         (Flaw::IgnorePast, &[CausalOrder]),
         (Flaw::DropOnMerge, &[Delivery, CausalOrder]),
         (Flaw::ForgetOthers, &[CausalOrder, MonotonicReads, Delivery]),
-        (Flaw::ForgetOwn, &[ReadYourWrites, Integrity, Durability]),
+        (Flaw::ForgetOwn, &[CausalOrder, Delivery, WritesFollowReads]),
         (Flaw::DeliverAgain, &[Integrity]),
         (Flaw::Alter, &[Integrity]),
         (Flaw::RefuseAlone, &[Availability]),

@@ -3,6 +3,7 @@
 //! A swarm (Groce and others 2012): each seed first draws which classes of faults are on, so that some runs see one class
 //! alone and hard, and no class hides another in every run.
 
+use crate::changes::Changes;
 use crate::hardship::{Bandwidth, Bursts, ClockPlan, Hardships};
 use crate::random::{MILLION, Stream};
 use crate::suit::{Inputs, Roaming, Transactions};
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 /// The whole of a run, but for the algorithm's own configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// How many nodes.
+    /// How many nodes begin as members.
     pub nodes: usize,
     /// How long faults are injected, in virtual time.
     pub faults_for: Duration,
@@ -29,6 +30,10 @@ pub struct Plan {
     pub at_leaders_ppm: u64,
     /// Leadership transfers asked for by an operator.
     pub transfers: Option<Rhythm>,
+    /// Nodes that begin to wish to lead, or not to.
+    pub wishes: Option<Rhythm>,
+    /// Changes of the members; `None`: they stay as they are.
+    pub changes: Option<Changes>,
     /// Opinions of failure detectors, mostly wrong.
     pub suspicions: Option<Rhythm>,
     /// Faults of disks, machines and single links.
@@ -127,6 +132,8 @@ pub struct Workload {
     pub roaming: Roaming,
     /// Whether replicas that converge let the write win that comes last: the same.
     pub last_wins: bool,
+    /// How many operations all clients together begin before the faults are over; `None`: as many as there is time for.
+    pub operations: Option<u64>,
 }
 
 impl Plan {
@@ -149,6 +156,8 @@ impl Plan {
             power_losses: rhythm(draw, 300_000, (700, 3_000), (1, 300)),
             at_leaders_ppm: MILLION / 2,
             transfers: rhythm(draw, 200_000, (200, 1_000), (1, 1)),
+            wishes: rhythm(&mut Stream::derive(seed, "wishes"), 200_000, (50, 1_000), (1, 1)),
+            changes: Changes::draw(&mut Stream::derive(seed, "changes")),
             // A stream of its own: what a seed meant before stays what it means.
             suspicions: rhythm(&mut Stream::derive(seed, "suspicions"), 300_000, (20, 1_000), (1, 1)),
             hardships: Hardships::default(),
@@ -166,6 +175,12 @@ impl Plan {
             plan.add_gusts(&mut Stream::derive(seed, "gusts"));
         }
         plan
+    }
+
+    /// How many nodes there are, those that are no members at first included.
+    #[must_use]
+    pub fn hosts(&self) -> usize {
+        self.nodes + self.changes.map_or(0, |changes| changes.spares)
     }
 
     /// Many short crashes and cuts, mostly at leaders: elections without end.
@@ -197,6 +212,8 @@ impl Plan {
             power_losses: None,
             at_leaders_ppm: MILLION / 2,
             transfers: None,
+            wishes: None,
+            changes: None,
             suspicions: None,
             hardships: Hardships::default(),
             clocks: None,
@@ -226,6 +243,7 @@ impl Plan {
                 transactions: Transactions::default(),
                 roaming: Roaming::Never,
                 last_wins: false,
+                operations: None,
             },
         }
     }
@@ -278,6 +296,7 @@ impl Workload {
             transactions: Transactions::default(),
             roaming: Roaming::Never,
             last_wins: false,
+            operations: None,
         }
     }
 }

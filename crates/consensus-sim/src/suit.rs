@@ -101,6 +101,8 @@ impl Plan {
 
     fn suit_convergence(&mut self, draw: &mut Stream) {
         self.nodes = *draw.pick(&[1, 2, 3, 3, 4, 5]).unwrap_or(&3);
+        // What clients saw is judged as a whole, in the square of its length.
+        self.workload.operations = Some(draw.between(50, 600));
         self.lost_for_good = draw.index(self.nodes);
         self.hasten(*draw.pick(&[1, 1, 4]).unwrap_or(&1));
         let span = self.faults_for.as_millis().try_into().unwrap_or(u64::MAX);

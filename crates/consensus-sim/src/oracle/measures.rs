@@ -47,13 +47,13 @@ impl fmt::Display for Measures {
 impl fmt::Display for OneShotMeasures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let total: u64 = self.rounds.values().sum();
-        writeln!(f, "{:>12} runs with equal proposals", self.unanimous)?;
+        writeln!(f, "{:>10} runs with equal proposals", self.unanimous)?;
         for (value, count) in &self.chosen {
-            writeln!(f, "{count:>12} runs chose {value:?}")?;
+            writeln!(f, "{count:>10} runs chose {value:?}")?;
         }
         for (round, count) in &self.rounds {
             let share = 100.0 * *count as f64 / total.max(1) as f64;
-            writeln!(f, "{count:>12} nodes decided in round {round} ({share:.1} %)")?;
+            writeln!(f, "{count:>10} nodes decided in round {round} ({share:.1} %)")?;
         }
         Ok(())
     }
@@ -62,13 +62,13 @@ impl fmt::Display for OneShotMeasures {
 impl fmt::Display for AtomicMeasures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { committed, aborted, undecided, blockings, blocked, longest } = self;
-        writeln!(f, "{committed:>12} transactions committed")?;
-        writeln!(f, "{aborted:>12} transactions aborted")?;
-        writeln!(f, "{undecided:>12} transactions that nobody decided")?;
+        writeln!(f, "{committed:>10} transactions committed")?;
+        writeln!(f, "{aborted:>10} transactions aborted")?;
+        writeln!(f, "{undecided:>10} transactions that nobody decided")?;
         let (total, longest) = (blocked.as_secs_f64(), longest.as_secs_f64());
         writeln!(
             f,
-            "{blockings:>12} waits for a node that was down: {total:.3} s in all, {longest:.3} s the longest"
+            "{blockings:>10} waits for a node that was down: {total:.3} s in all, {longest:.3} s the longest"
         )
     }
 }
@@ -76,8 +76,8 @@ impl fmt::Display for AtomicMeasures {
 impl fmt::Display for ConvergenceMeasures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { writes, deliveries, concurrent } = self;
-        writeln!(f, "{writes:>12} writes applied")?;
-        writeln!(f, "{deliveries:>12} of them delivered to another replica")?;
-        writeln!(f, "{concurrent:>12} of those met concurrent ones there")
+        writeln!(f, "{writes:>10} writes applied")?;
+        writeln!(f, "{deliveries:>10} of them delivered to another replica")?;
+        writeln!(f, "{concurrent:>10} of those met concurrent ones there")
     }
 }

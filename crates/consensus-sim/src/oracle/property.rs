@@ -40,6 +40,8 @@ properties! {
     ExactlyOnce = "exactly once",
     /// The state machines of all nodes are equal after equal slots.
     StateEqual = "equal states",
+    /// Members that are decided one after the other have quorums that meet.
+    Members = "safe changes of members",
     /// An epoch has at most one leader.
     OneLeader = "one leader per epoch",
     /// A transaction commits only if every participant voted yes.
@@ -111,7 +113,7 @@ impl Property {
         match self {
             Self::Agreement => !converges,
             Self::Validity => matches!(problem, Problem::OneShot),
-            Self::PrefixOrder | Self::ExactlyOnce | Self::OneLeader => is_log,
+            Self::PrefixOrder | Self::ExactlyOnce | Self::Members | Self::OneLeader => is_log,
             // Atomic commitment and convergence replay their decisions into the same state after a restart.
             Self::StateEqual => is_log || is_atomic,
             Self::CommitValidity
@@ -139,6 +141,21 @@ impl Property {
             | Self::WritesFollowReads
             | Self::Causal => converges || (is_log && is_local),
         }
+    }
+
+    /// Whether it is judged from what clients saw, when the run is over.
+    #[must_use]
+    pub const fn is_of_history(self) -> bool {
+        matches!(
+            self,
+            Self::Linearizable
+                | Self::Sequential
+                | Self::ReadYourWrites
+                | Self::MonotonicReads
+                | Self::MonotonicWrites
+                | Self::WritesFollowReads
+                | Self::Causal
+        )
     }
 }
 

@@ -20,10 +20,11 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.plan_fault(FaultClass::Transfer, self.plan.transfers, Happening::Transfer);
         self.plan_fault(FaultClass::Suspicion, self.plan.suspicions, Happening::Suspicion);
         self.plan_fault(FaultClass::Death, self.plan.deaths, Happening::Death);
+        self.start_changes();
         self.start_hardships();
     }
 
-    fn plan_fault(&mut self, class: FaultClass, rhythm: Option<Rhythm>, happening: Happening) {
+    pub(super) fn plan_fault(&mut self, class: FaultClass, rhythm: Option<Rhythm>, happening: Happening) {
         if let Some(rhythm) = rhythm.filter(|_| self.stormy) {
             let span = self.streams.faults.get_mut(class).around(rhythm.every);
             self.plan_in(span, happening);
@@ -61,7 +62,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             self.counts.partitions += 1;
             self.trace.event(self.now, 9, target as u64);
             self.trace.say(self.now, || format!("the links are cut: {manner:?} around n{}", target + 1));
-            self.tape.note(self.now, || Happened::cut(format!("{manner:?}"), &self.links, self.plan.nodes));
+            self.tape.note(self.now, || Happened::cut(format!("{manner:?}"), &self.links, self.hosts.len()));
             self.plan_in(span, Happening::Mend { phase: self.partition });
         }
         self.plan_fault(FaultClass::Partition, self.plan.partitions, Happening::Partition);
@@ -133,7 +134,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let possible = lost < most && self.hosts.get(index).is_some_and(|host| !host.lost);
         if self.injector.allows_if(FaultClass::Death, possible) {
             self.counts.crashes += u64::from(self.is_up(index));
-            self.trace.event(self.now, 45, index as u64);
+            self.trace.event(self.now, 48, index as u64);
             self.lose(index);
         }
         self.plan_fault(FaultClass::Death, self.plan.deaths, Happening::Death);
