@@ -56,12 +56,13 @@ pub fn claims_of(guarantees: Guarantees) -> Result<Claims, Unsupported> {
     };
     let mut unchecked = Vec::new();
     match (problem, reads) {
-        (Problem::Log, Reads::Barrier | Reads::ThroughLog)
-        // A decision is all there is to read, and a transaction's state is looked at from outside.
-        | (Problem::OneShot | Problem::AtomicCommit | Problem::Convergence, Reads::Local) => {}
-        (Problem::Log, Reads::Local) => unchecked.push("local reads: clients read through the log"),
+        // Of a log: linearizability, or what local reads promise. Of convergence: the latter.
+        (Problem::Log, Reads::Barrier | Reads::ThroughLog | Reads::Local)
+        | (Problem::Convergence, Reads::Local)
+        // A decision is all there is to read, and the data of transactions is looked at from outside.
+        | (Problem::OneShot | Problem::AtomicCommit, Reads::Local) => {}
         (Problem::OneShot | Problem::AtomicCommit | Problem::Convergence, Reads::Barrier | Reads::ThroughLog) => {
-            unchecked.push("linearizable reads: of this problem nothing is read in order");
+            unchecked.push("linearizable reads: clients read in order only of a log");
         }
     }
     match membership {

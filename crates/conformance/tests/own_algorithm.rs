@@ -4,7 +4,7 @@
 mod toy;
 
 use conformance::{Options, Tuning, check, check_until_failure, run_seed};
-use consensus_sim::{Plan, Property, Stream};
+use consensus_sim::{MILLION, Plan, Property, Roaming, Stream};
 use std::time::Duration;
 use toy::{Config, Flaw, Toy};
 
@@ -102,4 +102,32 @@ fn the_same_seed_gives_the_same_run() {
         assert_eq!(second.lines, run(seed, true).lines);
         assert!(second.lines.len() > 100 && first.lines.is_empty());
     }
+}
+
+/// With local reads a log is sequentially consistent, and no more, as long as clients mind what they have seen.
+#[test]
+fn local_reads_of_a_log_are_sequential_for_clients_that_take_care() {
+    let run = |roaming: Roaming| {
+        let options = Options::<Toy<true>> {
+            seeds: 0..40,
+            jobs: 2,
+            replay: "replay".into(),
+            tune: &move |_: &mut Stream, plan: &mut Plan| {
+                (plan.workload.roaming, plan.workload.read_ppm) = (roaming, MILLION / 2);
+                plan.workload.operations = Some(150);
+                tuned(Flaw::None)
+            },
+        };
+        check(&options).unwrap()
+    };
+    let report = run(Roaming::Never);
+    assert_eq!((report.failed(), report.undecided), (0, 0), "{report}");
+    assert!(report.properties.contains(&Property::Sequential), "{report}");
+    assert!(!report.properties.contains(&Property::Linearizable), "{report}");
+    let mut found: Vec<Property> =
+        run(Roaming::Reads).failures.into_iter().map(|failed| failed.failure.property).collect();
+    found.sort_unstable();
+    found.dedup();
+    assert!(found.contains(&Property::MonotonicReads), "{found:?}");
+    assert!(found.iter().all(|property| property.is_of_history()), "{found:?}");
 }

@@ -132,6 +132,8 @@ pub struct Workload {
     pub roaming: Roaming,
     /// Whether replicas that converge let the write win that comes last: the same.
     pub last_wins: bool,
+    /// Whether the causal order of writes is judged by what clients saw alone: a weaker judge, to test the tester.
+    pub clients_only: bool,
     /// How many operations all clients together begin before the faults are over; `None`: as many as there is time for.
     pub operations: Option<u64>,
 }
@@ -243,6 +245,7 @@ impl Plan {
                 transactions: Transactions::default(),
                 roaming: Roaming::Never,
                 last_wins: false,
+                clients_only: false,
                 operations: None,
             },
         }
@@ -296,6 +299,7 @@ impl Workload {
             transactions: Transactions::default(),
             roaming: Roaming::Never,
             last_wins: false,
+            clients_only: false,
             operations: None,
         }
     }

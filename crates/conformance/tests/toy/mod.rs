@@ -1,7 +1,7 @@
 //! An algorithm of one's own, as small as can be: node 1 leads for ever, and what a majority has on disk is decided.
 //!
 //! It tolerates no node that is lost for good (nobody takes over from node 1), but every node may crash and come back.
-//! Each [`Flaw`] is a planted mistake that the suite must find.
+//! Each [`Flaw`] is a planted mistake that the suite must find. `Toy<true>` lets clients read any replica.
 
 use bytes::Bytes;
 use consensus_core::{
@@ -61,7 +61,7 @@ pub(crate) enum Timer {
     Retransmit,
 }
 
-pub(crate) struct Toy {
+pub(crate) struct Toy<const LOCAL: bool = false> {
     id: NodeId,
     members: Members,
     flaw: Flaw,
@@ -74,7 +74,7 @@ pub(crate) struct Toy {
     dirty: bool,
 }
 
-impl ConsensusAlgorithm for Toy {
+impl<const LOCAL: bool> ConsensusAlgorithm for Toy<LOCAL> {
     const NAME: &'static str = "toy";
     const GUARANTEES: Guarantees = Guarantees {
         problem: Problem::Log,
@@ -82,7 +82,7 @@ impl ConsensusAlgorithm for Toy {
         resilience: Resilience::Zero,
         timing: Timing::PartialSynchrony,
         termination: Termination::Blocking,
-        reads: Reads::ThroughLog,
+        reads: if LOCAL { Reads::Local } else { Reads::ThroughLog },
         membership: Membership::Static,
     };
     type Config = Config;
@@ -177,7 +177,7 @@ impl ConsensusAlgorithm for Toy {
     }
 }
 
-impl Toy {
+impl<const LOCAL: bool> Toy<LOCAL> {
     fn append(&mut self, entry: Entry, out: &mut Out<Self>) {
         let seq = out.persist(entry.clone());
         self.log.push(entry);

@@ -87,10 +87,16 @@ pub(crate) struct ConvergenceJudge {
     numbers: FxHashMap<ProposalId, usize>,
     views: BTreeMap<NodeId, View>,
     measures: ConvergenceMeasures,
+    /// The order of deliveries is left to those who judge what clients saw.
+    ignores_order: bool,
     found: Findings,
 }
 
 impl ConvergenceJudge {
+    pub(super) const fn ignore_order(&mut self) {
+        self.ignores_order = true;
+    }
+
     pub(super) const fn failure(&self) -> Option<&Failure> {
         self.found.first()
     }
@@ -147,8 +153,7 @@ impl ConvergenceJudge {
             let detail = format!("{node} applied {id:?} ({verdict:?}), which nobody wrote so");
             return self.found.fail(Property::Integrity, now, detail);
         };
-        if let Some(missing) = write.past.first_beyond(&view.applied).and_then(|other| self.writes.get(other))
-        {
+        if let Some(missing) = self.missing_cause(write, view) {
             let detail = format!(
                 "{node} applied {:?} before {:?}, which {} had applied when it accepted it",
                 write.id, missing.id, write.origin.0
@@ -156,7 +161,8 @@ impl ConvergenceJudge {
             self.found.fail(Property::CausalOrder, now, detail);
         }
         let last = view.last_of.insert(write.origin, number);
-        if let Some(later) = last.filter(|&last| last > number).and_then(|last| self.writes.get(last)) {
+        let later = last.filter(|&last| last > number && !self.ignores_order);
+        if let Some(later) = later.and_then(|last| self.writes.get(last)) {
             let detail = format!(
                 "{node} applied {:?} after {:?}, which its replica accepted later",
                 write.id, later.id
@@ -173,6 +179,12 @@ impl ConvergenceJudge {
         }
     }
 
+    /// Something that the write depends on, and the replica lacks.
+    fn missing_cause(&self, write: &Write, view: &View) -> Option<&Write> {
+        let missing = write.past.first_beyond(&view.applied).filter(|_| !self.ignores_order)?;
+        self.writes.get(missing)
+    }
+
     fn on_merged(&mut self, now: Time, node: NodeId, view: &mut View, writes: &[ProposalId]) {
         let numbers: Vec<usize> = writes.iter().filter_map(|id| self.numbers.get(id)).copied().collect();
         if numbers.len() < writes.len() {
@@ -184,9 +196,7 @@ impl ConvergenceJudge {
             view.ever.insert(number);
         }
         for write in numbers.into_iter().filter_map(|number| self.writes.get(number)) {
-            if let Some(missing) =
-                write.past.first_beyond(&view.applied).and_then(|other| self.writes.get(other))
-            {
+            if let Some(missing) = self.missing_cause(write, view) {
                 let detail =
                     format!("{node} took over {:?} without {:?}, which it depends on", write.id, missing.id);
                 self.found.fail(Property::CausalOrder, now, detail);
@@ -194,12 +204,19 @@ impl ConvergenceJudge {
         }
     }
 
-    /// Whether a replica among `live` has this write now, or had it.
+    /// Whether a replica among `live` has this write, or had it before a restart.
     pub(crate) fn is_somewhere(&self, id: ProposalId, live: &[NodeId]) -> bool {
-        let number = self.numbers.get(&id);
-        number.is_some_and(|&number| {
-            live.iter().filter_map(|node| self.views.get(node)).any(|view| view.ever.contains(number))
-        })
+        self.has(id, live, |view| &view.ever)
+    }
+
+    /// Whether a replica among `live` has this write now.
+    pub(crate) fn is_present(&self, id: ProposalId, live: &[NodeId]) -> bool {
+        self.has(id, live, |view| &view.applied)
+    }
+
+    fn has(&self, id: ProposalId, live: &[NodeId], writes: impl Fn(&View) -> &Writes) -> bool {
+        let mut views = live.iter().filter_map(|node| self.views.get(node));
+        self.numbers.get(&id).is_some_and(|&number| views.any(|view| writes(view).contains(number)))
     }
 
     /// A write that one of these replicas lacks, though another has it (or had it).

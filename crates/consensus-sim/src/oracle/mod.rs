@@ -141,6 +141,14 @@ impl Oracle {
         }
     }
 
+    /// Leaves the causal order of deliveries to those who judge what clients saw.
+    pub(crate) const fn ignore_order(&mut self) {
+        match &mut self.judge {
+            Judge::Convergence(judge) => judge.ignore_order(),
+            Judge::Log(_) | Judge::OneShot(_) | Judge::AtomicCommit(_) => {}
+        }
+    }
+
     /// `node` is handed a write, of convergence.
     pub(crate) fn on_accepted(&mut self, node: NodeId, id: ProposalId, payload: &[u8]) {
         match &mut self.judge {

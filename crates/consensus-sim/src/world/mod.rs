@@ -368,6 +368,9 @@ impl<A: ConsensusAlgorithm> World<A> {
             world.boot(node);
         }
         world.add_workload();
+        if world.plan.workload.clients_only {
+            world.oracle.ignore_order();
+        }
         world
     }
 

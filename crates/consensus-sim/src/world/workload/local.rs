@@ -100,10 +100,19 @@ impl<A: ConsensusAlgorithm> World<A> {
         let bound = self.patience + self.plan.workload.timeout * 16;
         let missing =
             |world: &Self| world.oracle.convergence().and_then(|judge| judge.missing(&world.live()));
-        if !self.run_while(bound, |world| missing(world).is_some()) {
+        if !self.run_while(bound, |world| missing(world).is_some())
+            && let Some((id, node)) = missing(self)
+        {
+            let live = self.live();
+            let present = self.oracle.convergence().is_some_and(|judge| judge.is_present(id, &live));
+            let (property, who) = if present {
+                (Property::Delivery, "others have it")
+            } else {
+                (Property::Durability, "nobody has it any more")
+            };
             let detail =
-                format!("{:?} did not come to all within {bound:?}: {}", missing(self), self.why_not());
-            self.oracle.fail(Property::Delivery, self.now, detail);
+                format!("{id:?} did not come to {node} within {bound:?}, and {who}: {}", self.why_not());
+            self.oracle.fail(property, self.now, detail);
         }
         let replicas: Vec<Replica> = self
             .hosts
