@@ -4,10 +4,12 @@
 #[path = "../../consensus-core/tests/skeletons/ben_or.rs"]
 mod ben_or;
 
+mod hunt;
+
 use ben_or::{BenOr, Config, Flaw};
-use conformance::{Options, Tuning, check, run_seed};
+use conformance::{Options, Tuning, check};
 use consensus_sim::{Inputs, Measures, Plan, Property, Rhythm, Stream};
-use std::collections::BTreeMap;
+use hunt::{caught, passed_in_a_storm};
 use std::time::Duration;
 
 fn tuned(flaw: Flaw, plan: &mut Plan) -> Tuning<Config> {
@@ -22,18 +24,10 @@ fn tuned(flaw: Flaw, plan: &mut Plan) -> Tuning<Config> {
     Tuning { config: Config { flaw }, patience: Duration::from_secs(10) }
 }
 
-/// The first of 1,000 seeds on which one of these properties fails first.
-fn caught(flaw: Flaw, by: &[Property]) -> Option<u64> {
+/// Whether one of these properties fails first on one of 1,000 seeds.
+fn is_caught(flaw: Flaw, by: &[Property]) -> bool {
     let tune = move |_: &mut Stream, plan: &mut Plan| tuned(flaw, plan);
-    let mut others = BTreeMap::new();
-    let seed = (0..1_000).find(|&seed| {
-        let failure = run_seed::<BenOr>(seed, &tune, false).unwrap().failure;
-        let property = failure.map(|failure| failure.property);
-        *others.entry(property).or_insert(0) += 1;
-        property.is_some_and(|property| by.contains(&property))
-    });
-    eprintln!("{flaw:?}: on seed {seed:?}; seeds by what failed first: {others:?}");
-    seed
+    caught::<BenOr>(flaw, 1_000, by, &tune).is_some()
 }
 
 #[test]
@@ -46,41 +40,38 @@ fn ben_or_keeps_its_promises() {
     };
     let report = check(&options).unwrap();
     eprintln!("{report}");
-    assert_eq!(report.failed(), 0, "{report}");
     let Measures::OneShot(measures) = &report.measures else { panic!("{report}") };
     assert!(measures.chosen.len() == 2 && measures.chosen.values().all(|&runs| runs > 50), "{report}");
     assert!(measures.rounds.len() > 3, "some runs should need several rounds: {report}");
-    let counts = report.counts;
-    let happened = [counts.lost, counts.partitions, counts.crashes, counts.power_losses, counts.restarts];
-    assert!(happened.iter().all(|&count| count > 100), "runs without faults prove nothing: {report}");
+    passed_in_a_storm(&report);
 }
 
 #[test]
 fn disagreement_is_found() {
     for flaw in [Flaw::DecideOnOne, Flaw::AdoptNothing, Flaw::ForgetCasts] {
-        assert!(caught(flaw, &[Property::Agreement]).is_some(), "{flaw:?}");
+        assert!(is_caught(flaw, &[Property::Agreement]), "{flaw:?}");
     }
 }
 
 /// Two casts for one step: either the nodes decide differently, or one of them sees two majorities first.
 #[test]
 fn what_was_said_and_not_written_is_found() {
-    assert!(caught(Flaw::CastEarly, &[Property::Agreement, Property::Invariant]).is_some());
+    assert!(is_caught(Flaw::CastEarly, &[Property::Agreement, Property::Invariant]));
 }
 
 #[test]
 fn an_invented_value_is_found() {
-    assert!(caught(Flaw::Invent, &[Property::Validity]).is_some());
+    assert!(is_caught(Flaw::Invent, &[Property::Validity]));
 }
 
 #[test]
 fn a_second_decision_is_found() {
-    assert!(caught(Flaw::DecideAgain, &[Property::Integrity]).is_some());
+    assert!(is_caught(Flaw::DecideAgain, &[Property::Integrity]));
 }
 
 #[test]
 fn who_leaves_the_others_alone_is_found() {
     for flaw in [Flaw::HaltAtDecision, Flaw::ForgetDecision] {
-        assert!(caught(flaw, &[Property::Termination]).is_some(), "{flaw:?}");
+        assert!(is_caught(flaw, &[Property::Termination]), "{flaw:?}");
     }
 }
