@@ -1,13 +1,76 @@
-//! The algorithms of this workspace, and how their configurations are drawn.
+//! The algorithms of this workspace, and how their configurations are drawn. [`ALL`] is the one place that lists them.
 
-use crate::suite::Tuning;
-use consensus_sim::{Plan, Stream};
+use crate::claims::Unsupported;
+use crate::recorded::{Recorded, record_seed};
+use crate::report::SuiteReport;
+use crate::suite::{Options, Tuning, Watch, check_watched, run_seed};
+use consensus_core::ConsensusAlgorithm;
+use consensus_sim::{Plan, Report, Stream};
+use core::ops::Range;
 use core::time::Duration;
+
+/// Every algorithm that the command line knows by name; another protocol adds a line.
+pub const ALL: &[&dyn Subject] = &[&Entry::<raft::Raft> { tune: raft }];
+
+/// An algorithm under test, whatever its types.
+pub trait Subject: Sync {
+    /// Its name.
+    fn name(&self) -> &'static str;
+
+    /// Runs all seeds on `jobs` threads and judges them; `watch` sees the verdict on each as soon as it is known.
+    ///
+    /// # Errors
+    /// The suite cannot check what the algorithm claims.
+    fn check(&self, seeds: Range<u64>, jobs: usize, watch: Watch<'_>) -> Result<SuiteReport, Unsupported>;
+
+    /// Runs one seed, with the readable trace if `trace`.
+    ///
+    /// # Errors
+    /// The suite cannot check what the algorithm claims.
+    fn run_seed(&self, seed: u64, trace: bool) -> Result<Report, Unsupported>;
+
+    /// Runs one seed and records it, with the readable lines too if `lines`.
+    ///
+    /// # Errors
+    /// The suite cannot check what the algorithm claims.
+    fn record_seed(&self, seed: u64, lines: bool) -> Result<(Report, Recorded), Unsupported>;
+
+    /// The command that replays a seed, up to the seed's number.
+    fn replay(&self) -> String {
+        format!("cargo xtask sim --algorithm {} --seed", self.name())
+    }
+}
+
+/// An algorithm, and how its configuration is drawn.
+struct Entry<A: ConsensusAlgorithm> {
+    tune: fn(&mut Stream, &mut Plan) -> Tuning<A::Config>,
+}
+
+impl<A: ConsensusAlgorithm> Subject for Entry<A> {
+    fn name(&self) -> &'static str {
+        A::NAME
+    }
+
+    fn check(&self, seeds: Range<u64>, jobs: usize, watch: Watch<'_>) -> Result<SuiteReport, Unsupported> {
+        let tune = self.tune;
+        check_watched::<A>(&Options { seeds, jobs, replay: self.replay(), tune: &tune }, watch)
+    }
+
+    fn run_seed(&self, seed: u64, trace: bool) -> Result<Report, Unsupported> {
+        let tune = self.tune;
+        run_seed::<A>(seed, &tune, trace)
+    }
+
+    fn record_seed(&self, seed: u64, lines: bool) -> Result<(Report, Recorded), Unsupported> {
+        let tune = self.tune;
+        record_seed::<A>(seed, &tune, lines, &format!("{} {seed}", self.replay()))
+    }
+}
 
 /// Raft with small timeouts, batches, windows and chunks, so that every limit is met.
 pub fn raft(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
     // The paper's timing requirement (§5.6): a broadcast, disk included, takes much less than an election timeout.
-    let delay = plan.network.longest_delay(plan.nodes);
+    let delay = plan.network.longest_delay(plan.hosts());
     let round = (delay + plan.burst) * 3 + plan.disk.sync * 2;
     let round_ms = u64::try_from(round.as_millis()).unwrap_or(u64::MAX);
     let heartbeat_interval_ms = draw.between(5, 40).max(round_ms);
@@ -26,6 +89,7 @@ pub fn raft(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
         max_pending_reads: pick(draw, &[1, 16, 1_024]),
         snapshot_chunk_bytes: pick(draw, &[500, 4_096, 256 << 10]),
         retained_entries: pick(draw, &[0, 3, 100]),
+        promotion_lag_entries: pick(draw, &[0, 5, 1_000]),
         ..raft::Config::default()
     };
     // Several elections in a row may be split, each of up to one and a half timeouts.

@@ -12,6 +12,7 @@ mod faults;
 
 pub use faults::DiskFault;
 
+use crate::marks::Forgotten;
 use crate::random::{MILLION, Stream};
 use consensus_wal::{Disk, DiskFile};
 use std::cell::RefCell;
@@ -145,8 +146,9 @@ impl Content {
         self.lengths.clear();
     }
 
-    fn crash(&mut self, keep_ppm: u64, choices: &mut Stream) {
-        let mut survived = core::mem::take(&mut self.durable);
+    fn crash(&mut self, keep_ppm: u64, choices: &mut Stream) -> Forgotten {
+        let synced = core::mem::take(&mut self.durable);
+        let mut survived = synced.clone();
         let mut lengths = core::mem::take(&mut self.lengths);
         lengths.push(survived.len());
         let length = choices.pick(&lengths).copied().unwrap_or_default();
@@ -169,18 +171,41 @@ impl Content {
                 target.copy_from_slice(source);
             }
         }
+        survived.truncate(length);
+        let forgotten = Forgotten::of(&self.dirty, &synced, &survived, &self.current);
         self.dirty.clear();
         self.copies.clear();
-        survived.truncate(length);
         self.current.clone_from(&survived);
         self.durable = survived;
+        forgotten
     }
 
     fn forget_unsynced(&mut self) {
         self.dirty.clear();
+        self.copies.clear();
         self.lengths.clear();
         self.current.clone_from(&self.durable);
     }
+}
+
+impl Forgotten {
+    /// What became of `unsynced`, from what it was when it was `synced` to what it should have become.
+    fn of(unsynced: &[Version], synced: &[u8], survived: &[u8], current: &[u8]) -> Self {
+        let (mut some, mut more) = (false, false);
+        for &Version { sector, at: _ } in unsynced {
+            let [old, found, new] = [synced, survived, current].map(|bytes| said(bytes, sector));
+            some |= found != new;
+            more |= found != old;
+        }
+        Self { some, torn: some && more }
+    }
+}
+
+/// A sector without its last zeros: they were written ahead, and say nothing.
+fn said(bytes: &[u8], sector: usize) -> &[u8] {
+    let bytes = sectors(bytes, sector, sector);
+    let length = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+    bytes.get(..length).unwrap_or_default()
 }
 
 /// What there is of these sectors: the last may be cut short by the end of the file.
@@ -211,14 +236,15 @@ impl State {
         }
     }
 
-    fn crash(&mut self, choices: &mut Stream) {
+    fn crash(&mut self, choices: &mut Stream) -> Forgotten {
+        let mut forgotten = Forgotten::default();
         let keep_ppm = match choices.below(4) {
             0 => 0,
             1 => MILLION,
             _ => choices.below(MILLION),
         };
         for content in self.files.values_mut() {
-            content.crash(keep_ppm, choices);
+            forgotten.add(content.crash(keep_ppm, choices));
         }
         let pending = core::mem::take(&mut self.pending_names);
         let prefix = choices.index(pending.len() + 1);
@@ -230,6 +256,7 @@ impl State {
             }
         }
         self.start_again();
+        forgotten
     }
 
     fn forget_unsynced(&mut self) {
@@ -301,7 +328,12 @@ impl SimDisk {
 
     /// The power fails now, if it has not, and comes back: some of what was not synced is lost.
     pub fn crash(&self, choices: &mut Stream) {
-        self.0.borrow_mut().crash(choices);
+        self.crash_and_tell(choices);
+    }
+
+    /// As [`SimDisk::crash`], and tells what that took.
+    pub(crate) fn crash_and_tell(&self, choices: &mut Stream) -> Forgotten {
+        self.0.borrow_mut().crash(choices)
     }
 
     /// As [`SimDisk::crash`], but exactly what was synced survives.
