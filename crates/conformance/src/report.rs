@@ -1,6 +1,8 @@
 //! The verdict, for people.
 
 use crate::claims::Claims;
+use crate::recipe::Recipe;
+use crate::shrink::Shrunk;
 use consensus_sim::{Counts, Failure, Property, Report};
 use core::time::Duration;
 use std::fmt;
@@ -12,6 +14,25 @@ pub struct FailedSeed {
     pub seed: u64,
     /// What failed.
     pub failure: Failure,
+    /// The same failure in a smaller run, for the first seeds that fail.
+    pub shrunk: Option<Shrunk>,
+}
+
+impl FailedSeed {
+    /// The lines that tell how to do it again. `replay` is the command up to the seed's number, or with `{}` in place of a
+    /// [`Recipe`].
+    #[must_use]
+    pub fn replays(&self, replay: &str) -> Vec<String> {
+        let mut lines = vec![format!("replay: {}", Recipe::from(self.seed).command(replay))];
+        if let Some(shrunk) = &self.shrunk {
+            let Shrunk { recipe, property, detail, faults_before, faults, runs } = shrunk;
+            lines.push(format!(
+                "shrunk from {faults_before} faults to {faults}, in {runs} runs: {property}: {detail}"
+            ));
+            lines.push(format!("replay: {}", recipe.command(replay)));
+        }
+        lines
+    }
 }
 
 /// What came of all runs of one algorithm.
@@ -61,7 +82,7 @@ impl SuiteReport {
         self.simulated += report.simulated;
         self.undecided += report.undecided;
         if let Some(failure) = report.failure {
-            self.failures.push(FailedSeed { seed, failure });
+            self.failures.push(FailedSeed { seed, failure, shrunk: None });
         }
     }
 
@@ -116,9 +137,11 @@ pub const fn marks(counts: &Counts) -> [(&'static str, u64); 29] {
 
 impl fmt::Display for SuiteReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for FailedSeed { seed, failure } in &self.failures {
-            writeln!(f, "FAILED {} seed {seed}: {failure}", self.algorithm)?;
-            writeln!(f, "  replay: {} {seed}", self.replay)?;
+        for failed in &self.failures {
+            writeln!(f, "FAILED {} seed {}: {}", self.algorithm, failed.seed, failed.failure)?;
+            for line in failed.replays(&self.replay) {
+                writeln!(f, "  {line}")?;
+            }
         }
         if !self.failures.is_empty() {
             writeln!(f)?;
