@@ -12,6 +12,7 @@ pub struct Claims {
     pub unchecked: Vec<&'static str>,
     restarts: bool,
     survives_losses: bool,
+    synchronous: bool,
 }
 
 /// A claim that the suite cannot put to the test at all.
@@ -44,10 +45,10 @@ pub fn claims_of(guarantees: Guarantees) -> Result<Claims, Unsupported> {
         Faults::CrashRecovery => true,
         Faults::Byzantine => return Err(Unsupported("Byzantine nodes")),
     };
-    match timing {
-        Timing::Asynchronous | Timing::PartialSynchrony => {}
-        Timing::Synchronous => return Err(Unsupported("synchronous rounds")),
-    }
+    let synchronous = match timing {
+        Timing::Asynchronous | Timing::PartialSynchrony => false,
+        Timing::Synchronous => true,
+    };
     // How many nodes may be lost for good is for the world to read off the resilience.
     let survives_losses = match termination {
         Termination::AfterStabilisation
@@ -67,12 +68,15 @@ pub fn claims_of(guarantees: Guarantees) -> Result<Claims, Unsupported> {
             unchecked.push("changes of the members: all runs keep the members they began with");
         }
     }
-    Ok(Claims { properties: Property::ALL.to_vec(), unchecked, restarts, survives_losses })
+    Ok(Claims { properties: Property::ALL.to_vec(), unchecked, restarts, survives_losses, synchronous })
 }
 
 impl Claims {
     /// Takes out of a plan what goes beyond the claims.
     pub fn restrain(&self, plan: &mut Plan) {
+        if self.synchronous {
+            plan.make_synchronous();
+        }
         if !self.restarts {
             plan.crashes = None;
             plan.power_losses = None;

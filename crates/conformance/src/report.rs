@@ -80,7 +80,7 @@ impl SuiteReport {
 
 /// The counts by name, in the order of reports. Each must be met in a run of many seeds: a fault that never came proves nothing.
 #[must_use]
-pub const fn marks(counts: &Counts) -> [(&'static str, u64); 29] {
+pub const fn marks(counts: &Counts) -> [(&'static str, u64); 30] {
     [
         ("messages delivered", counts.delivered),
         ("messages lost", counts.lost),
@@ -100,6 +100,7 @@ pub const fn marks(counts: &Counts) -> [(&'static str, u64); 29] {
         ("pauses of a node", counts.pauses),
         ("links flapping", counts.flaps),
         ("messages lost to flaps", counts.lost_to_flaps),
+        ("stabilisations", counts.stabilisations),
         ("messages lost in bursts", counts.lost_in_bursts),
         ("messages lost in queues", counts.lost_in_queues),
         ("messages over many links", counts.forwarded),

@@ -137,6 +137,8 @@ pub(crate) fn draw<A: ConsensusAlgorithm>(
     tune: Tune<'_, A::Config>,
 ) -> (Plan, Tuning<A::Config>) {
     let mut plan = Plan::draw(seed);
+    // Whoever may know the bound of a synchronous run must find it in the plan.
+    claims.restrain(&mut plan);
     let tuning = tune(&mut Stream::derive(seed, "tuning"), &mut plan);
     claims.restrain(&mut plan);
     (plan, tuning)

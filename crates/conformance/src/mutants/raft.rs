@@ -10,7 +10,7 @@ use consensus_sim::Property::{
     self, Agreement, Durability, Integrity, Invariant, Linearizable, Monotonic, NoFalseAccusation, OneLeader,
     PrefixOrder, Progress, Recovery,
 };
-use consensus_sim::{MILLION, Plan, Rhythm, Stream};
+use consensus_sim::{MILLION, Plan, Rhythm, Stream, TimingPlan};
 use core::time::Duration;
 use raft::Mutant;
 
@@ -171,6 +171,8 @@ fn slow_disks(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
 
 fn amnesia(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
     plan.faults_for = Duration::from_secs(4);
+    // A bound that was drawn for other delays would mean nothing here.
+    plan.timing = TimingPlan::Asynchronous;
     plan.network.delay = Duration::from_micros(draw.between(500, 4_000));
     plan.network.spike_ppm = draw.between(10_000, 100_000);
     plan.network.spike = millis(draw, 20, 100);

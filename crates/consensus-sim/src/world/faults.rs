@@ -45,7 +45,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     pub(super) fn on_partition(&mut self) {
-        let Some(rhythm) = self.plan.partitions.filter(|_| self.stormy) else { return };
+        let Some(rhythm) = self.plan.partitions.filter(|_| self.is_unruly()) else { return };
         let target = self.victim();
         let choices = &mut self.streams.faults;
         let manners = [Cut::Split, Cut::OneWay, Cut::Isolate, Cut::Partial];

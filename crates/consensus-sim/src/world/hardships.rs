@@ -31,6 +31,14 @@ pub(super) enum Hardship {
 impl Hardship {
     const ALL: [Self; 6] =
         [Self::FailedSync, Self::FullDisk, Self::SlowDisk, Self::Rot, Self::Pause, Self::Flap];
+
+    /// Whether it breaks a promise about time, and no other.
+    const fn delays(self) -> bool {
+        match self {
+            Self::SlowDisk | Self::Pause | Self::Flap => true,
+            Self::FailedSync | Self::FullDisk | Self::Rot => false,
+        }
+    }
 }
 
 impl<A: ConsensusAlgorithm> World<A> {
@@ -61,6 +69,10 @@ impl<A: ConsensusAlgorithm> World<A> {
 
     pub(super) fn on_hardship(&mut self, hardship: Hardship) {
         let Some(rhythm) = self.rhythm_of(hardship).filter(|_| self.stormy) else { return };
+        // The network has stabilised, and stays so.
+        if hardship.delays() && !self.is_unruly() {
+            return;
+        }
         let index = self.victim_of_hardship();
         let span = self.streams.hardships.around(rhythm.lasts);
         self.trace.event(self.now, 30 + hardship as u64, index as u64);
@@ -165,7 +177,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     /// How long a sync takes that would take `span`.
     pub(super) fn slowed(&mut self, index: usize, span: Duration) -> Duration {
         let slow = self.hosts.get(index).is_some_and(|host| self.now < host.slow_until);
-        if !slow || !self.stormy {
+        if !slow || !self.is_unruly() {
             return span;
         }
         let times = self.streams.hardships.between(2, SLOWEST_DISK);
@@ -251,6 +263,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             Happening::Restart { .. }
             | Happening::Resume { .. }
             | Happening::Hardship(_)
+            | Happening::Stabilise
             | Happening::Partition
             | Happening::Mend { .. }
             | Happening::Crash

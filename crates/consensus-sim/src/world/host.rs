@@ -253,9 +253,10 @@ impl<A: ConsensusAlgorithm> World<A> {
             );
         }
         if writes {
+            let unruly = self.is_unruly();
             let (disk, choices) = (&self.plan.disk, &mut self.streams.disk);
             let mut span = choices.around(disk.sync);
-            if self.stormy && choices.chance(disk.slow_ppm) {
+            if unruly && choices.chance(disk.slow_ppm) {
                 span += choices.span(core::time::Duration::ZERO, disk.slow);
             }
             let span = self.slowed(index, span);
@@ -306,7 +307,7 @@ impl<A: ConsensusAlgorithm> World<A> {
                     continue;
                 }
             };
-            if self.links.corrupt(&mut frame) {
+            if self.links.corrupt(self.now, &mut frame) {
                 self.tape.sent::<A::Message>(self.now, (index, target), &frame, Some(Loss::Corrupted));
                 self.drop_corrupted(index, &frame);
                 continue;

@@ -74,6 +74,8 @@ pub struct Counts {
     /// Spans in which a single link was down, and what it lost.
     pub flaps: u64,
     pub lost_to_flaps: u64,
+    /// Moments from which on the bound on delays held.
+    pub stabilisations: u64,
     /// Messages that a link in a bad state lost.
     pub lost_in_bursts: u64,
     /// Messages dropped because too much waited before them.
@@ -113,6 +115,7 @@ impl Counts {
         self.pauses += other.pauses;
         self.flaps += other.flaps;
         self.lost_to_flaps += other.lost_to_flaps;
+        self.stabilisations += other.stabilisations;
         self.lost_in_bursts += other.lost_in_bursts;
         self.lost_in_queues += other.lost_in_queues;
         self.forwarded += other.forwarded;
@@ -185,6 +188,7 @@ enum Happening {
         boot: u64,
     },
     Hardship(Hardship),
+    Stabilise,
     Partition,
     Mend {
         phase: u64,
@@ -317,7 +321,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             .map(|id| Host::new(id, &plan.disk, rates.between(MILLION - drift_ppm, MILLION + drift_ppm)))
             .collect();
         let mut world = Self {
-            links: Links::new(plan.nodes, plan.network.clone(), seed),
+            links: Links::new(plan.nodes, plan.network.clone(), seed).timed(plan.timing),
             members: Members::of(ids),
             plan,
             config,
@@ -344,6 +348,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             world.boot(node);
         }
         world.add_clients();
+        world.await_stabilisation();
         world
     }
 
@@ -451,6 +456,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             Happening::Restart { node, boot } => self.on_restart(node, boot),
             Happening::Resume { node, boot } => self.on_resume(node, boot),
             Happening::Hardship(hardship) => self.on_hardship(hardship),
+            Happening::Stabilise => self.on_stabilise(),
             Happening::Partition => self.on_partition(),
             Happening::Mend { phase } => self.on_mend(phase),
             Happening::Crash => self.on_crash(),

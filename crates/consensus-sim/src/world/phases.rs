@@ -18,6 +18,8 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.start_clients();
         self.run_until(self.now + self.plan.faults_for);
         self.calm();
+        // Nobody claims progress before the network has stabilised.
+        self.run_until(self.plan.timing.stabilisation().unwrap_or_default());
         self.expect_progress();
         self.expect_everything();
         if self.plan.final_power_loss && self.oracle.failure().is_none() {
@@ -26,6 +28,32 @@ impl<A: ConsensusAlgorithm> World<A> {
             self.expect_progress();
             self.expect_everything();
         }
+    }
+
+    /// Plans the moment of stabilisation, unless the bound holds from the first.
+    pub(super) fn await_stabilisation(&mut self) {
+        if let Some(at) = self.plan.timing.stabilisation().filter(|&at| at > self.now) {
+            self.plan_at(at, Happening::Stabilise);
+        }
+    }
+
+    /// From now on every message arrives within the bound, and live nodes keep pace. They may go on crashing.
+    pub(super) fn on_stabilise(&mut self) {
+        self.counts.stabilisations += 1;
+        self.trace.event(self.now, 45, 0);
+        self.trace.say(self.now, || "the network has stabilised".into());
+        if self.stormy {
+            self.tape.note(self.now, || Happened::Heal);
+            self.links.heal();
+            for index in 0..self.hosts.len() {
+                self.resume(index);
+            }
+        }
+    }
+
+    /// Whether promises about time may be broken at the moment.
+    pub(super) fn is_unruly(&self) -> bool {
+        self.stormy && !self.plan.timing.is_settled(self.now)
     }
 
     /// The faults end: the links are whole, and every node is up, but for those that are lost for good.
