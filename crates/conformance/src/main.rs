@@ -3,7 +3,8 @@
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
-use conformance::{Options, check, page, record_seed, run_seed, subjects};
+use conformance::{Options, check, page, plans, record_seed, run_seed, subjects};
+use consensus_sim::{Format, Plan};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -44,6 +45,9 @@ struct Run {
     /// How many threads.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
+    /// A plan, in TOML or JSON, that all runs follow in place of what their seeds draw.
+    #[arg(long)]
+    plan: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -60,6 +64,12 @@ struct Sim {
     /// Where to write the run as one page that a browser shows without a network.
     #[arg(long)]
     html: Option<PathBuf>,
+    /// A plan, in TOML or JSON, that the run follows in place of what its seed draws.
+    #[arg(long)]
+    plan: Option<PathBuf>,
+    /// Print the plan that the run would follow, as toml or json, and do not run.
+    #[arg(long, value_name = "FORMAT")]
+    print_plan: Option<String>,
 }
 
 #[derive(Args)]
@@ -88,14 +98,31 @@ fn known(algorithm: &str) -> Result<()> {
     bail!("there is no algorithm {algorithm:?}; there is: raft")
 }
 
+/// The plan in this file, if one is named, with a word on what of it the algorithm does not claim to survive.
+fn planned(path: Option<&PathBuf>) -> Result<Option<Plan>> {
+    let Some(path) = path else { return Ok(None) };
+    let plan = plans::load(path)?;
+    let beyond = plans::beyond_claims::<raft::Raft>(&plan)?;
+    if !beyond.is_empty() {
+        eprintln!("beyond what the algorithm claims, and therefore left out or bent: {}", beyond.join(", "));
+    }
+    Ok(Some(plan))
+}
+
+/// The command that replays a seed, up to the seed's number.
+fn replay_command(algorithm: &str, plan: Option<&PathBuf>) -> String {
+    let plan = plan.map(|path| format!(" --plan '{}'", path.display())).unwrap_or_default();
+    format!("cargo xtask sim --algorithm {algorithm}{plan} --seed")
+}
+
 fn run_many(run: &Run) -> Result<bool> {
     known(&run.algorithm)?;
     let began = Instant::now();
     let report = check(&Options::<raft::Raft> {
         seeds: run.start..run.start.saturating_add(run.seeds),
         jobs: run.jobs,
-        replay: "cargo xtask sim --algorithm raft --seed".into(),
-        tune: &subjects::raft,
+        replay: replay_command(&run.algorithm, run.plan.as_ref()),
+        tune: &plans::with_plan(planned(run.plan.as_ref())?, &subjects::raft),
     })?;
     eprintln!("{} seeds in {:.1} s", report.runs, began.elapsed().as_secs_f64());
     println!("{report}");
@@ -104,12 +131,18 @@ fn run_many(run: &Run) -> Result<bool> {
 
 fn replay(sim: &Sim) -> Result<bool> {
     known(&sim.algorithm)?;
+    let tune = plans::with_plan(planned(sim.plan.as_ref())?, &subjects::raft);
+    if let Some(format) = &sim.print_plan {
+        let Some(format) = Format::named(format) else { bail!("a plan is printed as toml or as json, not as {format:?}") };
+        print!("{}", plans::plan_of::<raft::Raft>(sim.seed, &tune)?.print(format)?);
+        return Ok(true);
+    }
     let is_json = |path: &PathBuf| path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json"));
     let json = sim.trace.as_ref().filter(|path| is_json(path));
     let lines = sim.trace.as_ref().filter(|path| !is_json(path));
     let report = if json.is_some() || sim.html.is_some() {
-        let command = format!("cargo xtask sim --algorithm {} --seed {}", sim.algorithm, sim.seed);
-        let (report, run) = record_seed::<raft::Raft>(sim.seed, &subjects::raft, lines.is_some(), &command)?;
+        let command = format!("{} {}", replay_command(&sim.algorithm, sim.plan.as_ref()), sim.seed);
+        let (report, run) = record_seed::<raft::Raft>(sim.seed, &tune, lines.is_some(), &command)?;
         if let Some(path) = json {
             write(path, &run.to_json()?)?;
             println!("{} events in {}", run.events.len(), path.display());
@@ -120,7 +153,7 @@ fn replay(sim: &Sim) -> Result<bool> {
         }
         report
     } else {
-        run_seed::<raft::Raft>(sim.seed, &subjects::raft, lines.is_some())?
+        run_seed::<raft::Raft>(sim.seed, &tune, lines.is_some())?
     };
     if let Some(path) = lines {
         let mut text = report.lines.join("\n");

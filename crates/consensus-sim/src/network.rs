@@ -1,6 +1,8 @@
 //! The network: what happens to one message on one link.
 
-use crate::paths::{Paths, ways};
+use crate::injector::Injector;
+use crate::mask::FaultClass;
+use crate::paths::{BurstState, Paths, ways};
 use crate::plan::NetworkPlan;
 use crate::random::{MILLION, Stream};
 use crate::timing::TimingPlan;
@@ -18,18 +20,22 @@ const DAWDLING_PPM: u64 = MILLION / 8;
 pub struct Outbox<M> {
     /// Receiver and frame, in the order of sending.
     pub(crate) sent: Vec<(NodeId, Vec<u8>)>,
+    /// Used again for each message, so that a frame is allocated once and not grown.
+    buffer: Vec<u8>,
     message: PhantomData<M>,
 }
 
 impl<M> Default for Outbox<M> {
     fn default() -> Self {
-        Self { sent: Vec::new(), message: PhantomData }
+        Self { sent: Vec::new(), buffer: Vec::new(), message: PhantomData }
     }
 }
 
 impl<M: Serialize> Network<M> for Outbox<M> {
     fn send(&mut self, to: NodeId, message: M) {
-        self.sent.push((to, wire::encode(&message)));
+        self.buffer.clear();
+        wire::encode_into(&message, &mut self.buffer);
+        self.sent.push((to, self.buffer.clone()));
     }
 }
 
@@ -95,8 +101,7 @@ pub struct Links {
 /// One direction between two nodes.
 #[derive(Clone, Copy, Debug, Default)]
 struct Line {
-    /// It loses most.
-    bad: bool,
+    burst: BurstState,
     /// It loses everything up to here.
     down_until: Time,
     /// It carries earlier messages up to here.
@@ -156,7 +161,7 @@ impl Links {
     }
 
     /// Perhaps flips one bit of the frame; whether it did.
-    pub fn corrupt(&mut self, now: Time, frame: &mut [u8]) -> bool {
+    pub fn corrupt(&mut self, now: Time, frame: &mut [u8], faults: &mut Injector) -> bool {
         if self.calm
             || self.timing.is_settled(now)
             || frame.is_empty()
@@ -165,6 +170,9 @@ impl Links {
             return false;
         }
         let (place, bit) = (self.choices.index(frame.len()), self.choices.below(8));
+        if !faults.allows(FaultClass::Corruption) {
+            return false;
+        }
         if let Some(byte) = frame.get_mut(place) {
             *byte ^= 1 << bit;
         }
@@ -238,49 +246,65 @@ impl Links {
         }
     }
 
-    /// What becomes of a message of `bytes` bytes that leaves now.
-    pub fn fate(&mut self, now: Time, from: usize, to: usize, bytes: usize, choices: &mut Stream) -> Fate {
+    /// What becomes of a message of `bytes` bytes that leaves now. All that may befall it is drawn before `faults` is asked.
+    pub fn fate(
+        &mut self,
+        now: Time,
+        (from, to): (usize, usize),
+        bytes: usize,
+        choices: &mut Stream,
+        faults: &mut Injector,
+    ) -> Fate {
         let Some(route) = self.route(from, to).filter(|_| !self.is_cut(from, to)) else {
             return Fate::Lost(Loss::Cut);
         };
         if self.timing.is_settled(now) {
-            return self.timely(now, route, (from, to), choices);
+            return self.timely(now, route, (from, to), choices, faults);
         }
         if self.calm {
             return Fate::Arrives(self.quiet_delay(route, (from, to), choices), None);
         }
-        let wait = match self.pass_line(now, from, to, bytes) {
+        let route_ppm = if self.paths.is_some() { 0 } else { route.loss_ppm };
+        let lost = self.choices.chance(route_ppm) | choices.chance(self.plan.loss_ppm);
+        let first = self.draw_delay(route, choices);
+        let second = choices.chance(self.plan.duplicate_ppm).then(|| self.draw_delay(route, choices));
+        let wait = match self.pass_line(now, from, to, bytes, faults) {
             Ok(wait) => wait,
             Err(loss) => return Fate::Lost(loss),
         };
-        let lossy = self.paths.is_none() && self.choices.chance(route.loss_ppm);
-        if lossy || choices.chance(self.plan.loss_ppm) {
+        if lost && faults.allows(FaultClass::Loss) {
             return Fate::Lost(Loss::Chance);
         }
         let wait = match &mut self.paths {
-            Some(paths) => match paths.carry(now + wait, (from, to), bytes, &mut self.choices) {
+            Some(paths) => match paths.carry(now + wait, (from, to), bytes, &mut self.choices, faults) {
                 Ok(carried) => wait + carried,
                 Err(loss) => return Fate::Lost(loss),
             },
             None => wait,
         };
-        let delay = |choices: &mut Stream| self.timing.bounded(now, wait + self.delay(route, choices));
-        let first = delay(choices);
-        let repeated = choices.chance(self.plan.duplicate_ppm);
-        Fate::Arrives(first, repeated.then(|| delay(choices)))
+        let first = self.timing.bounded(now, wait + first.span(faults));
+        let second = second.filter(|_| faults.allows(FaultClass::Duplicate));
+        Fate::Arrives(first, second.map(|second| self.timing.bounded(now, wait + second.span(faults))))
     }
 
     /// Once there is a bound, nothing is lost, and nothing comes later.
-    fn timely(&self, now: Time, route: Route, pair: (usize, usize), choices: &mut Stream) -> Fate {
-        let delay = |choices: &mut Stream| {
+    fn timely(
+        &self,
+        now: Time,
+        route: Route,
+        pair: (usize, usize),
+        choices: &mut Stream,
+        faults: &mut Injector,
+    ) -> Fate {
+        let mut delay = || {
             let latest = self.timing.delta().unwrap_or_default();
             let dawdles = choices.chance(DAWDLING_PPM);
             let usual = self.quiet_delay(route, pair, choices);
             self.timing.bounded(now, if dawdles { choices.span(usual.min(latest), latest) } else { usual })
         };
-        let first = delay(choices);
-        let repeated = choices.chance(self.plan.duplicate_ppm);
-        Fate::Arrives(first, repeated.then(|| delay(choices)))
+        let (first, second) = (delay(), delay());
+        let repeated = choices.chance(self.plan.duplicate_ppm) && faults.allows(FaultClass::Duplicate);
+        Fate::Arrives(first, repeated.then_some(second))
     }
 
     /// How long a message takes when nothing is lost and nothing queues.
@@ -292,27 +316,49 @@ impl Links {
     }
 
     /// How long the message waits for its turn on the line, and is on its way into it.
-    fn pass_line(&mut self, now: Time, from: usize, to: usize, bytes: usize) -> Result<Duration, Loss> {
+    fn pass_line(
+        &mut self,
+        now: Time,
+        from: usize,
+        to: usize,
+        bytes: usize,
+        faults: &mut Injector,
+    ) -> Result<Duration, Loss> {
         let choices = &mut self.choices;
         let Some(line) = self.lines.get_mut(from * self.nodes + to) else { return Ok(Duration::ZERO) };
         if now < line.down_until {
             return Err(Loss::Flap);
         }
         if let Some(bursts) = self.plan.bursts
-            && bursts.lose(&mut line.bad, choices)
+            && bursts.lose(&mut line.burst, choices, faults)
         {
             return Err(Loss::Burst);
         }
         let Some(bandwidth) = self.plan.bandwidth else { return Ok(Duration::ZERO) };
-        let left = bandwidth.queue(&mut line.busy_until, now, bytes).ok_or(Loss::Queue)?;
+        let left = bandwidth.queue(&mut line.busy_until, now, bytes, faults).ok_or(Loss::Queue)?;
         Ok(left.since(now))
     }
 
-    fn delay(&self, route: Route, choices: &mut Stream) -> Duration {
+    fn draw_delay(&self, route: Route, choices: &mut Stream) -> Delay {
         let plan = &self.plan;
-        // Links with models of their own have taken their time already.
+        // Links with models of their own take their time beside this.
         let usual = if self.paths.is_some() { Duration::ZERO } else { choices.around(route.delay) };
-        if choices.chance(plan.spike_ppm) { usual + choices.span(Duration::ZERO, plan.spike) } else { usual }
+        let spike = choices.chance(plan.spike_ppm).then(|| choices.span(Duration::ZERO, plan.spike));
+        Delay { usual, spike }
+    }
+}
+
+/// How long one copy of a message takes.
+struct Delay {
+    usual: Duration,
+    /// By how much it is delayed beyond that.
+    spike: Option<Duration>,
+}
+
+impl Delay {
+    fn span(&self, faults: &mut Injector) -> Duration {
+        let spike = self.spike.filter(|_| faults.allows(FaultClass::Spike));
+        self.usual + spike.unwrap_or_default()
     }
 }
 
@@ -320,6 +366,7 @@ impl Links {
 mod tests {
     use super::*;
     use crate::hardship::{Bandwidth, Bursts};
+    use crate::mask::Mask;
     use crate::plan::Plan;
 
     #[test]
@@ -343,12 +390,19 @@ mod tests {
 
     /// How often each thing happens to 1,000 messages of 1,000 bytes, one per millisecond.
     fn losses(plan: NetworkPlan) -> Vec<Option<Loss>> {
+        losses_under(&Mask::all(), plan)
+    }
+
+    fn losses_under(mask: &Mask, plan: NetworkPlan) -> Vec<Option<Loss>> {
         let (mut links, mut choices) = (Links::new(3, plan, 1), Stream::derive(1, "network"));
+        let mut faults = Injector::new(mask);
         links.flap(0, 1, Time::from_millis(100));
         (0..1_000)
-            .map(|millis| match links.fate(Time::from_millis(millis), 0, 1, 1_000, &mut choices) {
-                Fate::Arrives(..) => None,
-                Fate::Lost(loss) => Some(loss),
+            .map(|millis| {
+                match links.fate(Time::from_millis(millis), (0, 1), 1_000, &mut choices, &mut faults) {
+                    Fate::Arrives(..) => None,
+                    Fate::Lost(loss) => Some(loss),
+                }
             })
             .collect()
     }
@@ -370,19 +424,38 @@ mod tests {
         assert!(losses.iter().filter(|loss| loss.is_none()).count() > 500);
     }
 
+    /// Leaving a fault out moves no other: neither of its class nor of another.
+    #[test]
+    fn a_loss_that_is_left_out_leaves_every_other_where_it_was() {
+        let bursts = Bursts { enter_ppm: 20_000, leave_ppm: 100_000, loss_ppm: MILLION / 2 };
+        let plan = NetworkPlan { loss_ppm: 50_000, bursts: Some(bursts), ..calm_network() };
+        let (all, kept) =
+            (losses(plan.clone()), losses_under(&"loss:0-5,9-99".parse().unwrap(), plan.clone()));
+        let chance = |losses: &[Option<Loss>]| -> Vec<usize> {
+            (0..losses.len()).filter(|&place| losses.get(place) == Some(&Some(Loss::Chance))).collect()
+        };
+        let mut expected = chance(&all);
+        assert!(expected.len() > 12, "{expected:?}");
+        expected.drain(6..9);
+        assert_eq!(chance(&kept), expected);
+        let none = losses_under(&"loss:;burst:".parse().unwrap(), plan);
+        assert!(none.iter().skip(100).all(Option::is_none));
+    }
+
     #[test]
     fn a_narrow_link_makes_messages_wait_and_drops_what_would_wait_too_long() {
         let longest_wait = Duration::from_millis(20);
         let bandwidth = Some(Bandwidth { bytes_per_second: 500_000, longest_wait });
         let plan = NetworkPlan { bandwidth, ..calm_network() };
         let (mut links, mut choices) = (Links::new(3, plan, 1), Stream::derive(1, "network"));
-        let mut fate = |bytes| links.fate(Time::ZERO, 0, 1, bytes, &mut choices);
+        let mut faults = Injector::default();
+        let mut fate = |bytes| links.fate(Time::ZERO, (0, 1), bytes, &mut choices, &mut faults);
         let Fate::Arrives(first, None) = fate(500) else { panic!("an empty link takes a message") };
         assert!(first >= Duration::from_millis(1) && first < Duration::from_millis(2), "{first:?}");
         assert!(matches!(fate(10_000), Fate::Arrives(delay, None) if delay > longest_wait));
         assert_eq!(fate(1), Fate::Lost(Loss::Queue));
         links.calm();
-        assert!(matches!(links.fate(Time::ZERO, 0, 1, 1, &mut choices), Fate::Arrives(..)));
+        assert!(matches!(links.fate(Time::ZERO, (0, 1), 1, &mut choices, &mut faults), Fate::Arrives(..)));
     }
 
     #[test]
@@ -390,10 +463,14 @@ mod tests {
         let plan = NetworkPlan { corrupt_ppm: MILLION, ..calm_network() };
         let mut links = Links::new(3, plan, 1);
         let mut frame = [0; 20];
-        assert!(links.corrupt(Time::ZERO, &mut frame) && !links.corrupt(Time::ZERO, &mut []));
+        let mut faults = Injector::default();
+        assert!(
+            links.corrupt(Time::ZERO, &mut frame, &mut faults)
+                && !links.corrupt(Time::ZERO, &mut [], &mut faults)
+        );
         assert_eq!(frame.iter().map(|byte| byte.count_ones()).sum::<u32>(), 1);
         links.calm();
-        assert!(!links.corrupt(Time::ZERO, &mut frame));
+        assert!(!links.corrupt(Time::ZERO, &mut frame, &mut faults));
     }
 
     /// A network that does everything that a network may do.
@@ -415,12 +492,12 @@ mod tests {
         let (bound, stabilises) = (Duration::from_millis(4), Duration::from_secs(2));
         let timing = TimingPlan::PartialSynchrony { bound, stabilises };
         let mut links = Links::new(3, wild_network(), 1).timed(timing);
-        let mut choices = Stream::derive(1, "network");
+        let (mut choices, mut faults) = (Stream::derive(1, "network"), Injector::default());
         let (mut lost, mut late, mut longest) = (0, 0, Duration::ZERO);
         for millis in 0..4_000 {
             let now = Time::from_millis(millis);
             let settled = now >= Time::ZERO + stabilises;
-            match links.fate(now, 0, 1, 1_000, &mut choices) {
+            match links.fate(now, (0, 1), 1_000, &mut choices, &mut faults) {
                 Fate::Lost(loss) => {
                     assert!(!settled, "{loss:?} at {now}");
                     lost += 1;
@@ -433,7 +510,7 @@ mod tests {
                     longest = if settled { longest.max(delay) } else { longest };
                 }
             }
-            assert_eq!(links.corrupt(now, &mut [0; 9]), !settled);
+            assert_eq!(links.corrupt(now, &mut [0; 9], &mut faults), !settled);
         }
         assert!(lost > 300 && late > 300, "{lost} lost, {late} late");
         assert!(longest > bound * 3 / 4, "the whole bound is used: {longest:?}");
@@ -447,8 +524,9 @@ mod tests {
         };
         let mut links = Links::new(3, wild_network(), 1).timed(timing);
         links.calm();
-        let mut choices = Stream::derive(1, "network");
-        let fates = (0..100).map(|millis| links.fate(Time::from_millis(millis), 0, 1, 10, &mut choices));
+        let (mut choices, mut faults) = (Stream::derive(1, "network"), Injector::default());
+        let fates = (0..100)
+            .map(|millis| links.fate(Time::from_millis(millis), (0, 1), 10, &mut choices, &mut faults));
         assert!(fates.filter(|fate| matches!(fate, Fate::Lost(_))).count() > 20);
     }
 
@@ -459,10 +537,13 @@ mod tests {
                 Links::new(3, NetworkPlan { loss_ppm: ppm, ..calm_network() }, 1),
                 Stream::derive(1, "network"),
             );
-            let messages = 50_000;
+            let (messages, mut faults) = (50_000, Injector::default());
             let lost = (0..messages)
                 .filter(|&at| {
-                    matches!(links.fate(Time::from_millis(at), 0, 1, 9, &mut choices), Fate::Lost(_))
+                    matches!(
+                        links.fate(Time::from_millis(at), (0, 1), 9, &mut choices, &mut faults),
+                        Fate::Lost(_)
+                    )
                 })
                 .count() as u64;
             // Four standard deviations of a binomial count.

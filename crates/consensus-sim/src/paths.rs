@@ -5,7 +5,9 @@
 //! therefore takes its turn before one that is sent later and gets there first: the queue is one of sending, not of arrival.)
 
 use crate::hardship::{Bandwidth, Bursts};
+use crate::injector::Injector;
 use crate::latency::Latency;
+use crate::mask::FaultClass;
 use crate::network::Loss;
 use crate::plan::text;
 use crate::random::Stream;
@@ -65,8 +67,7 @@ pub fn ways(nodes: usize, models: &[LinkModel]) -> Vec<Option<Route>> {
 #[derive(Debug)]
 struct Line {
     model: LinkModel,
-    /// It loses most.
-    bad: bool,
+    burst: BurstState,
     /// It carries earlier messages up to here.
     busy_until: Time,
 }
@@ -87,7 +88,11 @@ impl Paths {
         let lines = models
             .iter()
             .flat_map(|model| {
-                model.directions().map(|_| Line { model: *model, bad: false, busy_until: Time::ZERO })
+                model.directions().map(|_| Line {
+                    model: *model,
+                    burst: BurstState::default(),
+                    busy_until: Time::ZERO,
+                })
             })
             .collect();
         let pairs = (0..nodes).flat_map(|from| (0..nodes).map(move |to| (from, to)));
@@ -102,11 +107,12 @@ impl Paths {
         (from, to): (usize, usize),
         bytes: usize,
         choices: &mut Stream,
+        faults: &mut Injector,
     ) -> Result<Duration, Loss> {
         let mut at = now;
         for &place in self.ways.get(from * self.nodes + to).map(Vec::as_slice).unwrap_or_default() {
             let Some(line) = self.lines.get_mut(place) else { continue };
-            at = line.take(at, bytes, choices)? + line.model.latency.draw(choices);
+            at = line.take(at, bytes, choices, faults)?;
         }
         Ok(at.since(now))
     }
@@ -149,36 +155,65 @@ fn way(nodes: usize, routes: &[Option<Route>], ends: &[Link], from: usize, to: u
 }
 
 impl Line {
-    /// The message enters the link at `at`; when it is on its way, or why it is lost.
-    fn take(&mut self, at: Time, bytes: usize, choices: &mut Stream) -> Result<Time, Loss> {
+    /// The message enters the link at `at`; when it reaches the other end, or why it does not.
+    fn take(
+        &mut self,
+        at: Time,
+        bytes: usize,
+        choices: &mut Stream,
+        faults: &mut Injector,
+    ) -> Result<Time, Loss> {
+        // Whatever may befall it is drawn first, so that a fault that is left out moves no other.
+        let (delay, lost) = (self.model.latency.draw(choices), choices.chance(self.model.loss_ppm));
         if let Some(bursts) = self.model.bursts
-            && bursts.lose(&mut self.bad, choices)
+            && bursts.lose(&mut self.burst, choices, faults)
         {
             return Err(Loss::Burst);
         }
-        if choices.chance(self.model.loss_ppm) {
+        if lost && faults.allows(FaultClass::Loss) {
             return Err(Loss::Chance);
         }
-        match self.model.bandwidth {
-            Some(bandwidth) => bandwidth.queue(&mut self.busy_until, at, bytes).ok_or(Loss::Queue),
-            None => Ok(at),
-        }
+        let left = match self.model.bandwidth {
+            Some(bandwidth) => bandwidth.queue(&mut self.busy_until, at, bytes, faults).ok_or(Loss::Queue)?,
+            None => at,
+        };
+        Ok(left + delay)
     }
+}
+
+/// Whether a link is in a bad state.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct BurstState {
+    /// It loses most.
+    bad: bool,
+    /// It does so in fact: the burst was not left out.
+    lossy: bool,
 }
 
 impl Bursts {
     /// A message passes a link that is bad or not; whether it is lost. The link may turn.
-    pub(crate) fn lose(&self, bad: &mut bool, choices: &mut Stream) -> bool {
-        *bad ^= choices.chance(if *bad { self.leave_ppm } else { self.enter_ppm });
-        *bad && choices.chance(self.loss_ppm)
+    pub(crate) fn lose(&self, state: &mut BurstState, choices: &mut Stream, faults: &mut Injector) -> bool {
+        let turns = choices.chance(if state.bad { self.leave_ppm } else { self.enter_ppm });
+        let hit = choices.chance(self.loss_ppm);
+        state.bad ^= turns;
+        if turns && state.bad {
+            state.lossy = faults.allows(FaultClass::Burst);
+        }
+        state.bad && state.lossy && hit
     }
 }
 
 impl Bandwidth {
     /// When a message that comes at `at` has wholly left; `None` if it would have to wait too long for its turn.
-    pub(crate) fn queue(&self, busy_until: &mut Time, at: Time, bytes: usize) -> Option<Time> {
+    pub(crate) fn queue(
+        &self,
+        busy_until: &mut Time,
+        at: Time,
+        bytes: usize,
+        faults: &mut Injector,
+    ) -> Option<Time> {
         let free = (*busy_until).max(at);
-        if free.since(at) > self.longest_wait {
+        if free.since(at) > self.longest_wait && faults.allows(FaultClass::Queue) {
             return None;
         }
         let nanos = (bytes as u128) * 1_000_000_000 / u128::from(self.bytes_per_second.max(1));
@@ -209,8 +244,9 @@ mod tests {
     /// How many of so many messages from n1 to n3 get through.
     fn through(models: &[LinkModel], messages: u64) -> u64 {
         let (mut paths, mut choices) = (Paths::new(3, models), Stream::derive(1, "links"));
-        let carried =
-            (0..messages).filter(|&at| paths.carry(Time::from_millis(at), (0, 2), 100, &mut choices).is_ok());
+        let mut faults = Injector::default();
+        let carried = (0..messages)
+            .filter(|&at| paths.carry(Time::from_millis(at), (0, 2), 100, &mut choices, &mut faults).is_ok());
         carried.count() as u64
     }
 
@@ -218,8 +254,8 @@ mod tests {
     fn messages_take_the_quickest_way_in_each_direction() {
         let models = [link(1, 2, 2), link(2, 3, 2), link(1, 3, 5), link(3, 1, 1)];
         let mut paths = Paths::new(3, &models);
-        let mut choices = Stream::derive(1, "links");
-        let mut carry = |from, to| paths.carry(Time::ZERO, (from, to), 100, &mut choices);
+        let (mut choices, mut faults) = (Stream::derive(1, "links"), Injector::default());
+        let mut carry = |from, to| paths.carry(Time::ZERO, (from, to), 100, &mut choices, &mut faults);
         assert_eq!(carry(0, 2), Ok(4 * MILLISECOND), "over n2");
         assert_eq!(carry(2, 0), Ok(MILLISECOND), "straight");
         assert_eq!(carry(2, 1), Ok(3 * MILLISECOND), "over n1");
@@ -258,8 +294,8 @@ mod tests {
         let bandwidth = Some(Bandwidth { bytes_per_second: 100_000, longest_wait: 3 * MILLISECOND });
         let models = [link(1, 2, 1), link(3, 2, 1), LinkModel { bandwidth, ..link(2, 4, 1) }];
         let mut paths = Paths::new(4, &models);
-        let mut choices = Stream::derive(1, "links");
-        let mut carry = |from| paths.carry(Time::ZERO, (from, 3), 200, &mut choices);
+        let (mut choices, mut faults) = (Stream::derive(1, "links"), Injector::default());
+        let mut carry = |from| paths.carry(Time::ZERO, (from, 3), 200, &mut choices, &mut faults);
         assert_eq!(carry(0), Ok(4 * MILLISECOND), "one on each link, and two to be put on the wire");
         assert_eq!(carry(2), Ok(6 * MILLISECOND), "after the other's");
         assert!(carry(1).is_err() || carry(1) == Err(Loss::Queue), "the queue is full");
