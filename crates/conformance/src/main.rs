@@ -133,7 +133,9 @@ fn replay(sim: &Sim) -> Result<bool> {
     known(&sim.algorithm)?;
     let tune = plans::with_plan(planned(sim.plan.as_ref())?, &subjects::raft);
     if let Some(format) = &sim.print_plan {
-        let Some(format) = Format::named(format) else { bail!("a plan is printed as toml or as json, not as {format:?}") };
+        let Some(format) = Format::named(format) else {
+            bail!("a plan is printed as toml or as json, not as {format:?}")
+        };
         print!("{}", plans::plan_of::<raft::Raft>(sim.seed, &tune)?.print(format)?);
         return Ok(true);
     }

@@ -46,7 +46,8 @@ pub fn load(path: &Path) -> Result<Plan, PlanFileError> {
     let Some(format) = ending.and_then(Format::named) else {
         return Err(PlanFileError::Ending { path: path.into() });
     };
-    let text = fs::read_to_string(path).map_err(|source| PlanFileError::Read { path: path.into(), source })?;
+    let text =
+        fs::read_to_string(path).map_err(|source| PlanFileError::Read { path: path.into(), source })?;
     Plan::parse(&text, format).map_err(|source| PlanFileError::Plan { path: path.into(), source })
 }
 
@@ -97,7 +98,8 @@ fn differences(field: &str, left: &Value, right: &Value, fields: &mut Vec<String
             let more = right.keys().filter(|key| !left.contains_key(*key));
             for key in left.keys().chain(more) {
                 let inner = if field.is_empty() { key.clone() } else { format!("{field}.{key}") };
-                let value = |side: &serde_json::Map<String, Value>| side.get(key).cloned().unwrap_or_default();
+                let value =
+                    |side: &serde_json::Map<String, Value>| side.get(key).cloned().unwrap_or_default();
                 differences(&inner, &value(left), &value(right), fields);
             }
         }

@@ -72,7 +72,9 @@ fn the_printed_plan_of_a_seed_gives_the_same_run() {
     for seed in [7, 12, 15] {
         let drawn = plan_of::<raft::Raft>(seed, &subjects::raft).unwrap();
         let again = Plan::parse(&drawn.print(Format::Toml).unwrap(), Format::Toml).unwrap();
-        let run = |plan| conformance::run_seed::<raft::Raft>(seed, &with_plan(plan, &subjects::raft), false).unwrap();
+        let run = |plan| {
+            conformance::run_seed::<raft::Raft>(seed, &with_plan(plan, &subjects::raft), false).unwrap()
+        };
         assert_eq!(run(None).hash, run(Some(again)).hash);
         assert_ne!(run(None).hash, run(Some(Plan::calm(3))).hash);
     }
