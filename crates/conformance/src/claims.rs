@@ -13,6 +13,7 @@ pub struct Claims {
     restarts: bool,
     survives_losses: bool,
     synchronous: bool,
+    guarantees: Guarantees,
 }
 
 /// A claim that the suite cannot put to the test at all.
@@ -68,7 +69,14 @@ pub fn claims_of(guarantees: Guarantees) -> Result<Claims, Unsupported> {
             unchecked.push("changes of the members: all runs keep the members they began with");
         }
     }
-    Ok(Claims { properties: Property::ALL.to_vec(), unchecked, restarts, survives_losses, synchronous })
+    Ok(Claims {
+        properties: Property::ALL.to_vec(),
+        unchecked,
+        restarts,
+        survives_losses,
+        synchronous,
+        guarantees,
+    })
 }
 
 impl Claims {
@@ -86,7 +94,11 @@ impl Claims {
         }
         if !self.survives_losses {
             plan.lost_for_good = 0;
+            plan.left_out.clear();
             plan.hardships.rot = None;
         }
+        let tolerated = self.guarantees.tolerated(plan.nodes);
+        plan.lost_for_good = plan.lost_for_good.min(tolerated);
+        plan.left_out.truncate(tolerated - plan.lost_for_good);
     }
 }

@@ -31,6 +31,47 @@ pub struct Hardships {
     /// A link is down for a while, in one direction or in both.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flaps: Option<Rhythm>,
+    /// What is sent over a link, or to a node, is held back for a while, though nothing is wrong with either: an unfair
+    /// scheduler.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub starvation: Option<Rhythm>,
+}
+
+/// What becomes, for ever, of a node that is no part of the core that is mended after the storm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Misery {
+    /// It stays down.
+    Down,
+    /// No link of it carries anything.
+    CutOff,
+    /// It hears nobody, and is heard.
+    Deaf,
+    /// It hears all, and is not heard.
+    Mute,
+    /// It stands still.
+    Paused,
+    /// Its links come and go, each in each direction by itself.
+    Flapping,
+}
+
+impl Misery {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Down, Self::CutOff, Self::Deaf, Self::Mute, Self::Paused, Self::Flapping];
+
+    /// Its name in recordings.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Down => "Down",
+            Self::CutOff => "CutOff",
+            Self::Deaf => "Deaf",
+            Self::Mute => "Mute",
+            Self::Paused => "Paused",
+            Self::Flapping => "Flapping",
+        }
+    }
 }
 
 /// Clocks that disagree.
@@ -72,6 +113,18 @@ pub struct Bandwidth {
 }
 
 impl Plan {
+    /// In some runs no node is lost after the storm, but some are left in whatever misery. At most as many as the most
+    /// tolerant algorithm tolerates; the claims of another cut the list.
+    pub(crate) fn draw_left_out(&mut self, seed: u64) {
+        let draw = &mut Stream::derive(seed, "core");
+        let on = draw.chance(250_000) && self.nodes > 2;
+        let count = 1 + draw.index(self.nodes / 2);
+        if on {
+            self.lost_for_good = 0;
+            self.left_out = (0..count).filter_map(|_| draw.pick(&Misery::ALL).copied()).collect();
+        }
+    }
+
     pub(crate) fn add_hardships(&mut self, seed: u64) {
         let on = |name: &str, ppm, every, lasts| rhythm(&mut Stream::derive(seed, name), ppm, every, lasts);
         self.hardships = Hardships {
@@ -81,6 +134,7 @@ impl Plan {
             rot: on("rot", 200_000, (200, 2_000), (1, 500)),
             pauses: on("pauses", 150_000, (50, 800), (5, 700)),
             flaps: on("flaps", 150_000, (5, 200), (1, 150)),
+            starvation: on("starvation", 150_000, (100, 900), (20, 500)),
         };
         let draw = &mut Stream::derive(seed, "clocks");
         self.clocks = draw.chance(250_000).then(|| ClockPlan {

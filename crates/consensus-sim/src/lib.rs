@@ -33,7 +33,7 @@ mod world;
 
 pub use clock::Clock;
 pub use disk::{DiskFault, SECTOR_BYTES, SimDisk, SimFile};
-pub use hardship::{Bandwidth, Bursts, ClockPlan, Hardships};
+pub use hardship::{Bandwidth, Bursts, ClockPlan, Hardships, Misery};
 pub use history::{History, Moment, Operation, OperationNumber};
 pub use injector::{FaultCounts, Injector, Tally};
 pub use latency::Latency;

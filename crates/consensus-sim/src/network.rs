@@ -192,6 +192,18 @@ impl Links {
         self.cut.get(from * self.nodes + to).copied().unwrap_or(false)
     }
 
+    /// No message takes longer once everything is calm, unless there is another bound.
+    #[must_use]
+    pub fn calm_bound(&self) -> Duration {
+        match &self.paths {
+            Some(paths) => paths.longest(),
+            None => {
+                let longest = self.routes.iter().flatten().map(|route| route.delay).max();
+                longest.unwrap_or(self.plan.delay) * 3 / 2
+            }
+        }
+    }
+
     /// Mends every link.
     pub fn heal(&mut self) {
         self.cut.fill(false);

@@ -7,7 +7,7 @@ mod check;
 mod file;
 pub(crate) mod text;
 
-use crate::hardship::{Bandwidth, Bursts, ClockPlan, Hardships};
+use crate::hardship::{Bandwidth, Bursts, ClockPlan, Hardships, Misery};
 use crate::paths::LinkModel;
 use crate::random::{MILLION, Stream};
 use crate::timing::TimingPlan;
@@ -16,6 +16,9 @@ pub use check::MAX_NODES;
 use core::time::Duration;
 pub use file::{Format, PlanError};
 use serde::{Deserialize, Serialize};
+
+/// What counts as starving if nothing else is said: about an election timeout.
+const FAIR_WITHIN: Duration = Duration::from_millis(100);
 
 /// The whole of a run, but for the algorithm's own configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +58,13 @@ pub struct Plan {
     pub clocks: Option<ClockPlan>,
     /// How many nodes never come back after the fault phase. Never more than the algorithm tolerates.
     pub lost_for_good: usize,
+    /// The nodes outside of the core that is mended after the storm, one for each entry, and what becomes of them for ever.
+    /// Together with those that are lost never more than the algorithm tolerates.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<Misery>,
+    /// A link or a node for which a message waits longer than this, while none comes, counts as starved.
+    #[serde(with = "text::span")]
+    pub fair_within: Duration,
     /// Whether the whole cluster loses power once more at the very end, and must come back with everything.
     pub final_power_loss: bool,
     /// The disks.
@@ -191,6 +201,8 @@ impl Plan {
             hardships: Hardships::default(),
             clocks: None,
             lost_for_good: draw.index(nodes),
+            left_out: Vec::new(),
+            fair_within: FAIR_WITHIN,
             final_power_loss: draw.chance(MILLION / 4),
             disk: DiskPlan::draw(draw),
             burst: Duration::from_micros(if draw.chance(MILLION / 2) { draw.between(20, 2_000) } else { 0 }),
@@ -202,6 +214,7 @@ impl Plan {
             plan.add_gusts(&mut Stream::derive(seed, "gusts"));
         }
         plan.timing = TimingPlan::draw(seed, &plan);
+        plan.draw_left_out(seed);
         plan
     }
 
@@ -236,6 +249,8 @@ impl Default for Plan {
             hardships: Hardships::default(),
             clocks: None,
             lost_for_good: 0,
+            left_out: Vec::new(),
+            fair_within: FAIR_WITHIN,
             final_power_loss: false,
             disk: DiskPlan::default(),
             burst: Duration::ZERO,
@@ -369,6 +384,8 @@ mod tests {
             on(|plan| plan.hardships.rot.is_some()),
             on(|plan| plan.hardships.pauses.is_some()),
             on(|plan| plan.hardships.flaps.is_some()),
+            on(|plan| plan.hardships.starvation.is_some()),
+            on(|plan| !plan.left_out.is_empty()),
             on(|plan| plan.clocks.is_some()),
             on(|plan| plan.network.topology.is_some()),
             on(|plan| plan.network.bursts.is_some()),

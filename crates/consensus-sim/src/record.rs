@@ -283,10 +283,15 @@ impl Tape {
 
 impl Happened {
     pub(crate) fn cut(manner: Cut, links: &Links, nodes: usize) -> Self {
+        Self::cut_by(&format!("{manner:?}"), links, nodes)
+    }
+
+    /// The links that are cut now, for this reason.
+    pub(crate) fn cut_by(manner: &str, links: &Links, nodes: usize) -> Self {
         let pairs = (0..nodes).flat_map(|from| (0..nodes).map(move |to| (from, to)));
         let cut = pairs.filter(|&(from, to)| links.is_cut(from, to));
         let links = cut.map(|(from, to)| (node(from), node(to))).collect();
-        Self::Cut { manner: format!("{manner:?}"), links }
+        Self::Cut { manner: manner.into(), links }
     }
 
     pub(crate) fn role(node: NodeId, status: &Status) -> Self {

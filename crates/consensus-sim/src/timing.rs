@@ -8,6 +8,7 @@
 //! Invariant: [`TimingPlan::bound`] is the only judge of how late a message may be; the links keep to it, and the monitor of
 //! fairness checks each delivery against it.
 
+use crate::hardship::Misery;
 use crate::plan::text;
 use crate::plan::{NetworkPlan, Plan, PlanError};
 use crate::random::Stream;
@@ -138,6 +139,8 @@ fn contradiction(plan: &Plan, bound: Duration) -> Option<&'static str> {
         ),
         ("network.links", lossy_links),
         ("timing.bound", network.slowest_message(plan.nodes) > bound),
+        ("left_out", plan.left_out.iter().any(|&misery| misery != Misery::Down)),
+        ("hardships.starvation", plan.hardships.starvation.is_some()),
         ("hardships.flaps", plan.hardships.flaps.is_some()),
         ("hardships.pauses", plan.hardships.pauses.is_some()),
         ("hardships.slow_disks", plan.hardships.slow_disks.is_some()),
@@ -164,6 +167,8 @@ impl Plan {
         for link in &mut self.network.links {
             (link.loss_ppm, link.bursts, link.bandwidth) = (0, None, None);
         }
+        self.left_out.retain(|&misery| misery == Misery::Down);
+        self.hardships.starvation = None;
         self.hardships.flaps = None;
         self.hardships.pauses = None;
         self.hardships.slow_disks = None;

@@ -173,6 +173,7 @@ fn amnesia(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
     plan.faults_for = Duration::from_secs(4);
     // A bound that was drawn for other delays would mean nothing here.
     plan.timing = TimingPlan::Asynchronous;
+    plan.left_out.clear();
     plan.network.delay = Duration::from_micros(draw.between(500, 4_000));
     plan.network.spike_ppm = draw.between(10_000, 100_000);
     plan.network.spike = millis(draw, 20, 100);

@@ -78,6 +78,7 @@ impl Plan {
             ("hardships.rot", self.hardships.rot),
             ("hardships.pauses", self.hardships.pauses),
             ("hardships.flaps", self.hardships.flaps),
+            ("hardships.starvation", self.hardships.starvation),
         ] {
             rhythm(field, value)?;
         }
@@ -90,6 +91,12 @@ impl Plan {
                 format!("{} of {} nodes: one at least must come back", self.lost_for_good, self.nodes);
             return refuse("lost_for_good", problem);
         }
+        if self.lost_for_good + self.left_out.len() >= self.nodes {
+            let problem =
+                format!("with lost_for_good it names {} or more nodes, and no core is left", self.nodes);
+            return refuse("left_out", problem);
+        }
+        within("fair_within", self.fair_within, SHORTEST..=LONGEST)?;
         self.check_network()?;
         self.timing.check(self)?;
         self.check_disk()?;
@@ -267,6 +274,8 @@ mod tests {
         ("faults_for = \"2h\"", "faults_for"),
         ("lost_for_good = 3", "lost_for_good"),
         ("at_leaders = \"101%\"", "at_leaders"),
+        ("nodes = 2\nleft_out = [\"down\", \"deaf\"]", "left_out"),
+        ("fair_within = \"0s\"", "fair_within"),
         ("nodes = 1\n[network.topology]\nshape = \"ring\"", "network.topology.shape"),
         ("nodes = 2\n[network.topology]\nshape = \"ring\"", "network.topology.shape"),
         ("nodes = 1\n[network.topology]\nshape = \"star\"", "network.topology.shape"),

@@ -138,8 +138,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     pub(super) fn on_client_timeout(&mut self, ticket: Ticket) {
-        let nodes = self.hosts.len();
-        let next = self.streams.clients.index(nodes);
+        let next = self.some_target();
         let Some(client) = self.client(ticket.client).filter(|client| client.ticket() == ticket) else {
             return;
         };
@@ -227,6 +226,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let Some(errand) = client.errand.take() else { return };
         client.target = node;
         client.completed += 1;
+        client.refused = None;
         client.learn(errand.key, errand.call, answer);
         self.tape.note(self.now, || Happened::Return { client: number, text: record::learnt(answer), slot });
         if let Some(operation) = errand.number {
@@ -236,12 +236,12 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     fn on_refused(&mut self, ticket: Ticket, reason: &Refusal) {
-        let nodes = self.hosts.len();
         let hint = if let Refusal::NotLeader { hint } = reason { *hint } else { None };
-        let hint = hint.and_then(index_of).filter(|&index| index < nodes);
-        let next = hint.unwrap_or_else(|| self.streams.clients.index(nodes));
+        let hint = hint.and_then(index_of).filter(|&index| self.is_reachable(index));
+        let next = hint.unwrap_or_else(|| self.some_target());
         let Some(client) = self.client(ticket.client) else { return };
         let uses_session = client.uses_session;
+        client.refused = Some(reason.clone());
         client.target = next;
         let Some(errand) = &mut client.errand else { return };
         errand.in_doubt |= !reason.is_definite();

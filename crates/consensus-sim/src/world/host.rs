@@ -4,6 +4,7 @@ use super::hardships::Pause;
 use super::{Happening, World};
 use crate::client::{Request, Response, Ticket};
 use crate::clock::Clock;
+use crate::hardship::Misery;
 use crate::machine::{Applied, Journal, Key, Registers};
 use crate::mask::FaultClass;
 use crate::network::{Fate, Loss, Outbox};
@@ -39,6 +40,10 @@ pub(super) struct Host<A: ConsensusAlgorithm> {
     pub(super) boot: u64,
     /// It stays down for ever.
     pub(super) lost: bool,
+    /// Its disk is damaged, so that it must not start.
+    pub(super) bad_disk: bool,
+    /// It is no part of the core, and this is why.
+    pub(super) misery: Option<Misery>,
     wake: Option<Time>,
     flush_planned: bool,
     tap: Tap,
@@ -66,6 +71,8 @@ impl<A: ConsensusAlgorithm> Host<A> {
             node: None,
             boot: 0,
             lost: false,
+            bad_disk: false,
+            misery: None,
             wake: None,
             flush_planned: false,
             tap: Tap::default(),
@@ -97,7 +104,12 @@ impl<A: ConsensusAlgorithm> Host<A> {
         self.node.as_ref().map(Node::applied)
     }
 
-    /// Why this node may not be making progress.
+    /// How many proposals and reads it has taken and not answered.
+    pub(super) fn unanswered(&self) -> (usize, usize) {
+        (self.waiting.len(), self.reads.len())
+    }
+
+    /// What this node says of itself.
     pub(super) fn describe(&mut self) -> String {
         let id = self.id;
         match &mut self.node {
@@ -330,9 +342,15 @@ impl<A: ConsensusAlgorithm> World<A> {
             if let Some(delay) = second {
                 self.counts.duplicated += 1;
                 let frame = frame.clone();
-                self.plan_in(delay, Happening::Deliver { from: index, to: target, frame, message });
+                self.plan_in(
+                    delay,
+                    Happening::Deliver { from: index, to: target, frame, message, sent: self.now },
+                );
             }
-            self.plan_in(first, Happening::Deliver { from: index, to: target, frame, message });
+            self.plan_in(
+                first,
+                Happening::Deliver { from: index, to: target, frame, message, sent: self.now },
+            );
         }
     }
 

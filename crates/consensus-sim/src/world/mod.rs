@@ -1,9 +1,12 @@
 //! The world: one queue of events, ordered by time and then by the order in which they were planned.
 
 mod clients;
+mod diagnosis;
+mod fairness;
 mod faults;
 mod hardships;
 mod host;
+mod left_out;
 mod partial;
 mod phases;
 mod queue;
@@ -21,6 +24,7 @@ use crate::record::{Happened, Tape};
 use crate::trace::Trace;
 use consensus_core::{ConsensusAlgorithm, Members, NodeId, Time};
 use core::time::Duration;
+use fairness::Fairness;
 use hardships::Hardship;
 use host::Host;
 pub use partial::{Observation, PartialCase, observe};
@@ -78,6 +82,17 @@ pub struct Counts {
     /// Spans in which a single link was down, and what it lost.
     pub flaps: u64,
     pub lost_to_flaps: u64,
+    /// Spans in which the scheduler held back what was sent over a link or to a node.
+    pub starvations: u64,
+    /// How often a message waited longer than is fair, and none came over its link in that time.
+    pub starved_links: u64,
+    /// How often a message waited longer than is fair, and none came to its receiver in that time.
+    pub starved_nodes: u64,
+    /// How long a message waited at most, in microseconds: of all, and of those that were sent in the calm.
+    pub longest_wait_us: u64,
+    pub longest_calm_wait_us: u64,
+    /// Nodes that were left in their misery after the storm.
+    pub left_out: u64,
     /// Moments from which on the bound on delays held.
     pub stabilisations: u64,
     /// Messages that a link in a bad state lost.
@@ -120,6 +135,12 @@ impl Counts {
         self.flaps += other.flaps;
         self.lost_to_flaps += other.lost_to_flaps;
         self.stabilisations += other.stabilisations;
+        self.starvations += other.starvations;
+        self.starved_links += other.starved_links;
+        self.starved_nodes += other.starved_nodes;
+        self.left_out += other.left_out;
+        self.longest_wait_us = longest(self.longest_wait_us, other.longest_wait_us);
+        self.longest_calm_wait_us = longest(self.longest_calm_wait_us, other.longest_calm_wait_us);
         self.lost_in_bursts += other.lost_in_bursts;
         self.lost_in_queues += other.lost_in_queues;
         self.forwarded += other.forwarded;
@@ -141,6 +162,10 @@ impl Counts {
         let links = self.flaps + self.lost_to_flaps + self.lost_in_bursts + self.lost_in_queues;
         classic + disks + links + self.corrupted + self.pauses + self.skewed_boots
     }
+}
+
+const fn longest(first: u64, second: u64) -> u64 {
+    if first > second { first } else { second }
 }
 
 /// What came of a run.
@@ -173,6 +198,7 @@ enum Happening {
         to: usize,
         frame: Vec<u8>,
         message: u64,
+        sent: Time,
     },
     Wake {
         node: usize,
@@ -195,6 +221,10 @@ enum Happening {
     },
     Hardship(Hardship),
     Stabilise,
+    /// The links of a node that is left out come and go.
+    Turn {
+        node: usize,
+    },
     Partition,
     Mend {
         phase: u64,
@@ -245,6 +275,7 @@ pub struct World<A: ConsensusAlgorithm> {
     queue: Queue<Happening>,
     hosts: Vec<Host<A>>,
     links: Links,
+    fairness: Fairness,
     clients: Vec<Client>,
     next_read: u64,
     history: History,
@@ -305,6 +336,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             .collect();
         let mut world = Self {
             links: Links::new(plan.nodes, plan.network.clone(), seed).timed(plan.timing),
+            fairness: Fairness::new(plan.nodes),
             members: Members::of(ids),
             plan,
             config,
@@ -436,7 +468,8 @@ impl<A: ConsensusAlgorithm> World<A> {
     fn happen(&mut self, happening: Happening) {
         let Some(happening) = self.defer(happening) else { return };
         match happening {
-            Happening::Deliver { from, to, frame, message } => {
+            Happening::Deliver { from, to, frame, message, sent } => {
+                self.watch_delivery((from, to), sent);
                 self.tape.arrived(self.now, message, || self.is_up(to));
                 self.on_deliver(from, to, &frame);
             }
@@ -447,6 +480,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             Happening::Resume { node, boot } => self.on_resume(node, boot),
             Happening::Hardship(hardship) => self.on_hardship(hardship),
             Happening::Stabilise => self.on_stabilise(),
+            Happening::Turn { node } => self.on_turn(node),
             Happening::Partition => self.on_partition(),
             Happening::Mend { phase } => self.on_mend(phase),
             Happening::Crash => self.on_crash(),

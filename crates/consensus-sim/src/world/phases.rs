@@ -1,9 +1,11 @@
 //! The course of a run: a storm, then calm, in which everything promised must come true.
 
+use super::host::Host;
 use super::{Happening, World};
+use crate::hardship::Misery;
 use crate::mask::FaultClass;
 use crate::oracle::Property;
-use crate::record::{self, Happened};
+use crate::record::Happened;
 use consensus_core::{ConsensusAlgorithm, Time};
 use core::time::Duration;
 
@@ -47,6 +49,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         if self.stormy {
             self.tape.note(self.now, || Happened::Heal);
             self.links.heal();
+            self.fairness.release();
             for index in 0..self.hosts.len() {
                 self.resume(index);
             }
@@ -58,10 +61,12 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.stormy && !self.plan.timing.is_settled(self.now)
     }
 
-    /// The faults end: the links are whole, and every node is up, but for those that are lost for good.
+    /// The faults end: the links are whole, and every node is up, but for those that are lost for good or left out.
     pub fn calm(&mut self) {
         self.stormy = false;
         self.links.calm();
+        self.fairness.release();
+        self.fairness.calm(self.now);
         self.trace.event(self.now, 13, 0);
         self.trace.say(self.now, || "the faults are over".into());
         self.tape.note(self.now, || Happened::Calm);
@@ -83,16 +88,13 @@ impl<A: ConsensusAlgorithm> World<A> {
             }
             if losses < lost && self.allows(FaultClass::LostNode) {
                 losses += 1;
-                self.kill(index);
-                self.tape.note(self.now, || Happened::Lost { node: record::node(index) });
-                if let Some(host) = self.hosts.get_mut(index) {
-                    host.lost = true;
-                }
+                self.lose(index);
             } else if !self.is_up(index) {
                 self.counts.restarts += 1;
                 self.boot(index);
             }
         }
+        self.leave_out();
     }
 
     /// Every node loses power at once, and those that are not lost for good come back.
@@ -101,6 +103,10 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.tape.note(self.now, || Happened::PowerLoss);
         for index in 0..self.hosts.len() {
             self.kill(index);
+            // A machine that stood still for ever does not start either.
+            if let Some(host) = self.hosts.get_mut(index) {
+                host.lost |= host.misery == Some(Misery::Paused);
+            }
         }
         for index in 0..self.hosts.len() {
             if let Some(host) = self.hosts.get(index).filter(|host| !host.lost) {
@@ -135,7 +141,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
     }
 
-    /// Clients finish what they began; then every live node must hold everything that was ever decided.
+    /// Clients finish what they began; then every live node of the core must hold everything that was ever decided.
     pub fn expect_everything(&mut self) {
         self.busy = false;
         let bound = self.patience + self.plan.workload.timeout * 16;
@@ -146,7 +152,8 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
         let complete = |world: &Self| {
             let last = world.oracle.last();
-            world.hosts.iter().all(|host| host.applied().is_none_or(|applied| applied == last))
+            let caught_up = |host: &Host<A>| host.applied().is_none_or(|applied| applied == last);
+            world.hosts.iter().all(|host| host.misery.is_some() || caught_up(host))
         };
         if !self.run_while(bound, |world| !complete(world)) {
             let last = self.oracle.last();
@@ -168,21 +175,5 @@ impl<A: ConsensusAlgorithm> World<A> {
             self.run_until(self.now + LOOK_EVERY);
         }
         true
-    }
-
-    fn why_not(&mut self) -> String {
-        let up = self.hosts.iter().filter(|host| host.node.is_some()).count();
-        let leaders = self
-            .hosts
-            .iter()
-            .filter_map(|host| host.status())
-            .filter(|status| status.role == consensus_core::Role::Leader)
-            .count();
-        let mut text = format!("{up} of {} nodes are up, {leaders} lead", self.hosts.len());
-        for host in &mut self.hosts {
-            text.push_str("; ");
-            text.push_str(&host.describe());
-        }
-        text
     }
 }
