@@ -78,6 +78,7 @@ pub const RAFT: &[Hunt] = &[
     hunt(Mutant::HeartbeatBehindNothing, STUCK, 3, Swarm, 300),
     hunt(Mutant::LeaderIgnoresHigherTerm, STUCK, 3, Flicker, 300),
     hunt(Mutant::NoNoop, STUCK, 3, Swarm, 300),
+    hunt(Mutant::NoCheckQuorum, &[Progress], 3, Swarm, 2_000),
     hunt(Mutant::InterruptedAsRefused, &[Integrity, Linearizable], 3, Swarm, 300),
     hunt(Mutant::ReadBeforeOwnCommit, &[Linearizable], 3, Swarm, 300),
     hunt(Mutant::ReadWithoutQuorum, &[Linearizable], 3, Deposed, 300),
@@ -89,7 +90,7 @@ pub const RAFT: &[Hunt] = &[
 
 /// Bugs that random delays hide, or that cost service only while a fault lasts. Each has a schedule of its own in
 /// `crates/raft/tests/mutants.rs`.
-pub const RAFT_BY_SCHEDULE: &[Mutant] = &[Mutant::FixedTimeouts, Mutant::NoCheckQuorum];
+pub const RAFT_BY_SCHEDULE: &[Mutant] = &[Mutant::FixedTimeouts];
 
 impl Hunt {
     /// The configuration of a run, with the bug or without it.

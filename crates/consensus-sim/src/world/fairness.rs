@@ -81,14 +81,14 @@ impl<A: ConsensusAlgorithm> World<A> {
         if !self.is_core(from) || !self.is_core(to) {
             return;
         }
-        let latest = match self.plan.timing.latest(sent) {
+        let calm = self.fairness.calm_since.is_some_and(|since| sent >= since);
+        let timing = self.plan.timing;
+        let latest = match timing.latest(sent) {
             Some(latest) => latest,
-            None if self.fairness.calm_since.is_some_and(|since| sent >= since) => {
-                sent + self.links.calm_bound()
-            }
+            None if calm => sent + self.links.calm_bound(),
             None => return,
         };
-        if self.fairness.calm_since.is_some_and(|since| sent >= since) {
+        if calm && timing.stabilisation().is_none_or(|stabilised| sent >= stabilised) {
             self.counts.longest_calm_wait_us = self.counts.longest_calm_wait_us.max(micros);
         }
         if now > latest {
