@@ -12,6 +12,7 @@ mod faults;
 
 pub use faults::DiskFault;
 
+use crate::marks::Forgotten;
 use crate::random::{MILLION, Stream};
 use consensus_wal::{Disk, DiskFile};
 use std::cell::RefCell;
@@ -127,8 +128,9 @@ impl Content {
         self.lengths.clear();
     }
 
-    fn crash(&mut self, keep_ppm: u64, choices: &mut Stream) {
-        let mut survived = core::mem::take(&mut self.durable);
+    fn crash(&mut self, keep_ppm: u64, choices: &mut Stream) -> Forgotten {
+        let synced = core::mem::take(&mut self.durable);
+        let mut survived = synced.clone();
         let mut lengths = core::mem::take(&mut self.lengths);
         lengths.push(survived.len());
         let length = choices.pick(&lengths).copied().unwrap_or_default();
@@ -136,6 +138,8 @@ impl Content {
         survived.resize(widest.div_ceil(SECTOR_BYTES) * SECTOR_BYTES, 0);
         // Stable, so that the versions of one sector stay in their order.
         self.dirty.sort_by_key(|version| version.sector);
+        let mut unsynced: Vec<usize> = self.dirty.iter().map(|version| version.sector).collect();
+        unsynced.dedup();
         for versions in self.dirty.chunk_by(|a, b| a.sector == b.sector) {
             if !choices.chance(keep_ppm) {
                 continue;
@@ -154,14 +158,30 @@ impl Content {
         self.dirty.clear();
         self.copies.clear();
         survived.truncate(length);
+        let forgotten = Forgotten::of(&unsynced, &synced, &survived, &self.current);
         self.current.clone_from(&survived);
         self.durable = survived;
+        forgotten
     }
 
     fn forget_unsynced(&mut self) {
         self.dirty.clear();
+        self.copies.clear();
         self.lengths.clear();
         self.current.clone_from(&self.durable);
+    }
+}
+
+impl Forgotten {
+    /// What became of the sectors `unsynced`, from what they were when they were `synced` to what they should have become.
+    fn of(unsynced: &[usize], synced: &[u8], survived: &[u8], current: &[u8]) -> Self {
+        let (mut some, mut more) = (false, false);
+        for &index in unsynced {
+            let [old, found, new] = [synced, survived, current].map(|bytes| sectors(bytes, index, index));
+            some |= found != new;
+            more |= found != old;
+        }
+        Self { some, torn: some && more }
     }
 }
 
@@ -193,14 +213,15 @@ impl State {
         }
     }
 
-    fn crash(&mut self, choices: &mut Stream) {
+    fn crash(&mut self, choices: &mut Stream) -> Forgotten {
+        let mut forgotten = Forgotten::default();
         let keep_ppm = match choices.below(4) {
             0 => 0,
             1 => MILLION,
             _ => choices.below(MILLION),
         };
         for content in self.files.values_mut() {
-            content.crash(keep_ppm, choices);
+            forgotten.add(content.crash(keep_ppm, choices));
         }
         let pending = core::mem::take(&mut self.pending_names);
         let prefix = choices.index(pending.len() + 1);
@@ -212,6 +233,7 @@ impl State {
             }
         }
         self.start_again();
+        forgotten
     }
 
     fn forget_unsynced(&mut self) {
@@ -274,7 +296,12 @@ impl SimDisk {
 
     /// The power fails now, if it has not, and comes back: some of what was not synced is lost.
     pub fn crash(&self, choices: &mut Stream) {
-        self.0.borrow_mut().crash(choices);
+        self.crash_and_tell(choices);
+    }
+
+    /// As [`SimDisk::crash`], and tells what that took.
+    pub(crate) fn crash_and_tell(&self, choices: &mut Stream) -> Forgotten {
+        self.0.borrow_mut().crash(choices)
     }
 
     /// As [`SimDisk::crash`], but exactly what was synced survives.

@@ -204,6 +204,12 @@ impl Links {
         }
     }
 
+    /// Whether any link is cut.
+    #[must_use]
+    pub fn any_cut(&self) -> bool {
+        self.cut.contains(&true)
+    }
+
     /// Mends every link.
     pub fn heal(&mut self) {
         self.cut.fill(false);

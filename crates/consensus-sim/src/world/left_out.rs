@@ -87,7 +87,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             self.links.set_cut(index, other, from);
         }
         let manner = self.hosts.get(index).and_then(|host| host.misery).map_or("", Misery::name);
-        self.tape.note(self.now, || Happened::cut_by(manner, &self.links, self.plan.nodes));
+        self.tape.note(self.now, || Happened::cut(manner.into(), &self.links, self.plan.nodes));
     }
 
     /// Links of a node come and go, each in each direction by itself.

@@ -7,14 +7,17 @@ mod faults;
 mod hardships;
 mod host;
 mod left_out;
+mod lookout;
 mod partial;
 mod phases;
 mod queue;
 
 use crate::client::{Client, Request, Response, Ticket};
+use crate::costs::Costs;
 use crate::history::History;
 use crate::injector::{FaultCounts, Injector, PerClass};
 use crate::linearizability::{self, Finding};
+use crate::marks::{Lookout, Marks, Stamp};
 use crate::mask::{FaultClass, Mask};
 use crate::network::Links;
 use crate::oracle::{Failure, Oracle, Property};
@@ -169,7 +172,7 @@ const fn longest(first: u64, second: u64) -> u64 {
 }
 
 /// What came of a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// The first property that failed, if any.
     pub failure: Option<Failure>,
@@ -183,6 +186,10 @@ pub struct Report {
     pub counts: Counts,
     /// How many faults of each class were met, and how many carried out.
     pub faults: FaultCounts,
+    /// Which moments worth meeting were met.
+    pub marks: Marks,
+    /// What it cost.
+    pub costs: Costs,
     /// Registers whose history was too hard to judge.
     pub undecided: u64,
     /// The readable trace, if it was asked for.
@@ -198,7 +205,7 @@ enum Happening {
         to: usize,
         frame: Vec<u8>,
         message: u64,
-        sent: Time,
+        stamp: Stamp,
     },
     Wake {
         node: usize,
@@ -284,6 +291,8 @@ pub struct World<A: ConsensusAlgorithm> {
     tape: Tape,
     counts: Counts,
     injector: Injector,
+    lookout: Lookout,
+    costs: Costs,
     streams: Streams,
     /// Whether faults are injected at the moment.
     stormy: bool,
@@ -337,6 +346,8 @@ impl<A: ConsensusAlgorithm> World<A> {
         let mut world = Self {
             links: Links::new(plan.nodes, plan.network.clone(), seed).timed(plan.timing),
             fairness: Fairness::new(plan.nodes),
+            lookout: Lookout::new(plan.nodes, plan.workload.clients),
+            costs: Costs::default(),
             members: Members::of(ids),
             plan,
             config,
@@ -422,6 +433,8 @@ impl<A: ConsensusAlgorithm> World<A> {
             simulated: self.now.since(Time::ZERO),
             counts: self.counts,
             faults: *self.injector.counts(),
+            marks: self.lookout.marks,
+            costs: self.costs,
             undecided,
             lines: self.trace.lines().to_vec(),
         }
@@ -468,9 +481,10 @@ impl<A: ConsensusAlgorithm> World<A> {
     fn happen(&mut self, happening: Happening) {
         let Some(happening) = self.defer(happening) else { return };
         match happening {
-            Happening::Deliver { from, to, frame, message, sent } => {
-                self.watch_delivery((from, to), sent);
+            Happening::Deliver { from, to, frame, message, stamp } => {
+                self.watch_delivery((from, to), stamp.sent);
                 self.tape.arrived(self.now, message, || self.is_up(to));
+                self.look_at_arrival(from, to, stamp);
                 self.on_deliver(from, to, &frame);
             }
             Happening::Wake { node } => self.on_wake(node),

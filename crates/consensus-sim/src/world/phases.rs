@@ -67,6 +67,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.links.calm();
         self.fairness.release();
         self.fairness.calm(self.now);
+        self.lookout.cuts += 1;
         self.trace.event(self.now, 13, 0);
         self.trace.say(self.now, || "the faults are over".into());
         self.tape.note(self.now, || Happened::Calm);
@@ -101,6 +102,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     pub fn lose_all_power(&mut self) {
         self.counts.power_losses += 1;
         self.tape.note(self.now, || Happened::PowerLoss);
+        self.look_at_power_loss();
         for index in 0..self.hosts.len() {
             self.kill(index);
             // A machine that stood still for ever does not start either.
@@ -118,13 +120,14 @@ impl<A: ConsensusAlgorithm> World<A> {
 
     pub(super) fn forget_completed(&mut self) {
         for client in &mut self.clients {
-            client.completed = 0;
+            (client.completed, client.served) = (0, None);
         }
     }
 
     /// Every client must be served again within the bound.
     pub fn expect_progress(&mut self) {
         self.forget_completed();
+        let began = self.now;
         let timeout = self.plan.workload.timeout;
         let bound = self.patience + timeout * 16 + self.plan.workload.think * 4;
         let served = |world: &Self| world.clients.iter().all(|client| client.completed >= CALM_OPERATIONS);
@@ -138,6 +141,10 @@ impl<A: ConsensusAlgorithm> World<A> {
             let why = self.why_not();
             let detail = format!("clients {starving:?} were not served within {bound:?}: {why}");
             self.oracle.fail(Property::Progress, self.now, detail);
+        }
+        let served: Option<Vec<Time>> = self.clients.iter().map(|client| client.served).collect();
+        if let Some(last) = served.and_then(|served| served.into_iter().max()) {
+            self.costs.recoveries.push(last.since(began));
         }
     }
 
