@@ -86,11 +86,12 @@ impl Claims {
             plan.make_synchronous();
         }
         if !self.restarts {
-            plan.crashes = None;
+            // Crashes stay: they are for good.
             plan.power_losses = None;
             plan.final_power_loss = false;
             plan.hardships.failed_syncs = None;
             plan.hardships.full_disks = None;
+            plan.hardships.rot = None;
         }
         if !self.survives_losses {
             plan.lost_for_good = 0;

@@ -10,6 +10,7 @@ use super::World;
 use crate::mask::FaultClass;
 use crate::oracle::Property;
 use crate::random::{MILLION, Stream};
+use crate::record::{self, Happened};
 use consensus_core::{ConsensusAlgorithm, Time};
 use core::time::Duration;
 
@@ -109,6 +110,11 @@ impl<A: ConsensusAlgorithm> World<A> {
         (until > self.now).then_some(until)
     }
 
+    /// Holds back deliveries over a link by hand.
+    pub fn hold_back(&mut self, from: usize, to: usize, until: Time) {
+        self.fairness.hold(from, to, until);
+    }
+
     /// A link, or all that lead to a node, deliver nothing for a while.
     pub(super) fn starve(&mut self, victim: usize, span: Duration, choices: &mut Stream) {
         let (from, whole) = (choices.index(self.hosts.len()), choices.chance(MILLION / 2));
@@ -117,10 +123,12 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
         self.counts.starvations += 1;
         let until = self.now + span;
-        self.trace.say(self.now, || {
-            let whom = if whole { "all that is".into() } else { format!("what n{} has", from + 1) };
-            format!("{whom} sent to n{} is held back until {until}", victim + 1)
-        });
+        let whom =
+            if whole { "all that is sent to it".into() } else { format!("what n{} sends to it", from + 1) };
+        let text = format!("{whom} is held back until {until}");
+        self.trace.say(self.now, || format!("n{}: {text}", victim + 1));
+        let node = record::node(victim);
+        self.tape.note(self.now, || Happened::Act { node, class: "starved".into(), text });
         for sender in (0..self.hosts.len()).filter(|&sender| whole || sender == from) {
             self.fairness.hold(sender, victim, until);
         }

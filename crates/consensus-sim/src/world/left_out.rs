@@ -30,10 +30,15 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.hosts.len() - A::GUARANTEES.tolerated(self.hosts.len())
     }
 
+    /// How many more nodes may be lost.
+    pub(super) fn spare(&self) -> usize {
+        let lost = self.hosts.iter().filter(|host| host.lost).count();
+        A::GUARANTEES.tolerated(self.hosts.len()).saturating_sub(lost)
+    }
+
     /// Picks the nodes that stay outside of the core, and leaves each in its misery.
     pub(super) fn leave_out(&mut self) {
-        let lost = self.hosts.iter().filter(|host| host.lost).count();
-        let spare = A::GUARANTEES.tolerated(self.hosts.len()).saturating_sub(lost);
+        let spare = self.spare();
         let miseries: Vec<Misery> = self.plan.left_out.iter().copied().take(spare).collect();
         let mut choices = self.choices_for(FaultClass::LeftOut);
         let mut order: Vec<usize> = (0..self.hosts.len()).filter(|&index| self.is_core(index)).collect();
@@ -55,14 +60,18 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.counts.left_out += 1;
         self.trace.event(self.now, 46, (misery as u64) << 32 | index as u64);
         self.trace.say(self.now, || format!("n{} stays outside of the core: {misery:?}", index + 1));
-        let now = self.now;
+        let (now, node) = (self.now, record::node(index));
+        self.tape.note(now, || Happened::Act { node, class: "left out".into(), text: misery.name().into() });
         let Some(host) = self.hosts.get_mut(index) else { return };
         host.misery = Some(misery);
         match misery {
             Misery::Down => self.lose(index),
             // A machine whose node is down stands still as it is.
             Misery::Paused if host.node.is_none() => self.lose(index),
-            Misery::Paused => host.paused = Some(Pause::new(now)),
+            Misery::Paused => {
+                host.paused = Some(Pause::new(now));
+                self.tape.note(now, || Happened::Pause { node, clock_stops: false });
+            }
             Misery::CutOff => self.cut_around(index, |_| (true, true)),
             Misery::Deaf => self.cut_around(index, |_| (true, false)),
             Misery::Mute => self.cut_around(index, |_| (false, true)),
@@ -86,6 +95,8 @@ impl<A: ConsensusAlgorithm> World<A> {
             self.links.set_cut(other, index, to);
             self.links.set_cut(index, other, from);
         }
+        self.counts.partitions += 1;
+        self.lookout.cuts += 1;
         let manner = self.hosts.get(index).and_then(|host| host.misery).map_or("", Misery::name);
         self.tape.note(self.now, || Happened::cut(manner.into(), &self.links, self.plan.nodes));
     }
