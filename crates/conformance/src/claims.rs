@@ -14,6 +14,7 @@ pub struct Claims {
     survives_losses: bool,
     synchronous: bool,
     guarantees: Guarantees,
+    changes_members: bool,
 }
 
 /// A claim that the suite cannot put to the test at all.
@@ -64,8 +65,8 @@ pub fn claims_of(guarantees: Guarantees) -> Result<Claims, Unsupported> {
         Reads::Local => unchecked.push("local reads: clients read through the log"),
     }
     match membership {
-        Membership::Static => {}
-        Membership::OneAtATime | Membership::Joint | Membership::StopSign => {
+        Membership::Static | Membership::Joint => {}
+        Membership::OneAtATime | Membership::StopSign => {
             unchecked.push("changes of the members: all runs keep the members they began with");
         }
     }
@@ -76,6 +77,7 @@ pub fn claims_of(guarantees: Guarantees) -> Result<Claims, Unsupported> {
         survives_losses,
         synchronous,
         guarantees,
+        changes_members: matches!(membership, Membership::Joint),
     })
 }
 
@@ -93,12 +95,15 @@ impl Claims {
             plan.hardships.full_disks = None;
             plan.hardships.rot = None;
         }
+        if !self.changes_members {
+            plan.changes = None;
+        }
         if !self.survives_losses {
             plan.lost_for_good = 0;
             plan.left_out.clear();
             plan.hardships.rot = None;
         }
-        let tolerated = self.guarantees.tolerated(plan.nodes);
+        let tolerated = self.guarantees.tolerated(plan.hosts());
         plan.lost_for_good = plan.lost_for_good.min(tolerated);
         plan.left_out.truncate(tolerated - plan.lost_for_good);
     }

@@ -33,8 +33,10 @@ mod recorded;
 mod report;
 pub mod subjects;
 mod suite;
+mod summary;
 
 pub use claims::{Claims, Unsupported, claims_of};
 pub use recorded::{FORMAT, Recorded, Violation, record_seed};
 pub use report::{FailedSeed, SuiteReport, marks};
-pub use suite::{Options, Tune, Tuning, check, check_until_failure, run_seed};
+pub use suite::{Options, Tune, Tuning, Watch, check, check_until_failure, check_watched, run_seed};
+pub use summary::{Counted, FailureLine, PropertyLine, Recovery, Summary, Total};

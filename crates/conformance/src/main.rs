@@ -1,10 +1,16 @@
 //! `conformance`: puts the algorithms of this workspace to the test.
 #![allow(clippy::disallowed_methods)] // A person at a terminal wants to know how long it took.
 
-use anyhow::{Context, Result, bail};
+mod output;
+
+#[cfg(not(feature = "mutants"))]
+use anyhow::bail;
+use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
-use conformance::{Options, check, page, plans, record_seed, run_seed, subjects};
-use consensus_sim::{Format, Plan};
+use conformance::subjects::{self, Subject};
+use conformance::{Summary, page, plans};
+use consensus_sim::Format;
+use output::{print, said, with_progress};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,7 +27,7 @@ struct Arguments {
 enum Command {
     /// Run many seeds, and check every claim in each.
     ///
-    /// Try: conformance run --algorithm raft --seeds 2000
+    /// Try: conformance run --algorithm raft --seeds 2000; or --json, for a program
     Run(Run),
     /// Replay one seed, and write it down if wanted: as lines, as JSON, as a page with a space-time diagram.
     ///
@@ -33,8 +39,8 @@ enum Command {
 
 #[derive(Args)]
 struct Run {
-    /// Which algorithm: raft.
-    #[arg(long, default_value = "raft")]
+    /// Which algorithm; all of them by default.
+    #[arg(long, default_value = "all")]
     algorithm: String,
     /// How many seeds.
     #[arg(long, default_value_t = 200)]
@@ -48,11 +54,14 @@ struct Run {
     /// A plan, in TOML or JSON, that all runs follow in place of what their seeds draw.
     #[arg(long)]
     plan: Option<PathBuf>,
+    /// Print the report as one JSON document.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args)]
 struct Sim {
-    /// Which algorithm: raft.
+    /// Which algorithm.
     #[arg(long, default_value = "raft")]
     algorithm: String,
     /// The seed.
@@ -74,6 +83,9 @@ struct Sim {
 
 #[derive(Args)]
 struct Mutants {
+    /// Only bugs with this in their name.
+    #[arg(long, default_value = "")]
+    only: String,
     /// The first seed.
     #[arg(long, default_value_t = 0)]
     start: u64,
@@ -91,85 +103,86 @@ fn main() -> Result<ExitCode> {
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn known(algorithm: &str) -> Result<()> {
-    if algorithm == "raft" {
-        return Ok(());
-    }
-    bail!("there is no algorithm {algorithm:?}; there is: raft")
+/// The algorithm of this name.
+fn known(algorithm: &str) -> Result<&'static dyn Subject> {
+    let found = subjects::ALL.iter().find(|subject| subject.name() == algorithm);
+    let names = || subjects::ALL.iter().map(|subject| subject.name()).collect::<Vec<_>>().join(", ");
+    found.copied().with_context(|| format!("there is no algorithm {algorithm:?}; there is: {}", names()))
 }
 
-/// The plan in this file, if one is named, with a word on what of it the algorithm does not claim to survive.
-fn planned(path: Option<&PathBuf>) -> Result<Option<Plan>> {
-    let Some(path) = path else { return Ok(None) };
+/// The subjects, under the plan in this file if one is named, with a word on what of it they do not claim to survive.
+fn under_plan(subjects: &[&'static dyn Subject], path: Option<&Path>) -> Result<Vec<Box<dyn Subject>>> {
+    let Some(path) = path else { return Ok(subjects.iter().map(|subject| subject.boxed()).collect()) };
     let plan = plans::load(path)?;
-    let beyond = plans::beyond_claims::<raft::Raft>(&plan)?;
-    if !beyond.is_empty() {
-        eprintln!("beyond what the algorithm claims, and therefore left out or bent: {}", beyond.join(", "));
+    for subject in subjects {
+        let beyond = subject.beyond_claims(&plan)?;
+        if !beyond.is_empty() {
+            let beyond = beyond.join(", ");
+            eprintln!("{}: beyond what it claims, and therefore left out or bent: {beyond}", subject.name());
+        }
     }
-    Ok(Some(plan))
-}
-
-/// The command that replays a seed, up to the seed's number.
-fn replay_command(algorithm: &str, plan: Option<&PathBuf>) -> String {
-    let plan = plan.map(|path| format!(" --plan '{}'", path.display())).unwrap_or_default();
-    format!("cargo xtask sim --algorithm {algorithm}{plan} --seed")
+    Ok(subjects.iter().map(|subject| subject.under(&plan, path)).collect())
 }
 
 fn run_many(run: &Run) -> Result<bool> {
-    known(&run.algorithm)?;
-    let began = Instant::now();
-    let report = check(&Options::<raft::Raft> {
-        seeds: run.start..run.start.saturating_add(run.seeds),
-        jobs: run.jobs,
-        replay: replay_command(&run.algorithm, run.plan.as_ref()),
-        tune: &plans::with_plan(planned(run.plan.as_ref())?, &subjects::raft),
-    })?;
-    eprintln!("{} seeds in {:.1} s", report.runs, began.elapsed().as_secs_f64());
-    println!("{report}");
-    Ok(report.failed() == 0)
+    let chosen: Vec<&dyn Subject> =
+        if run.algorithm == "all" { subjects::ALL.to_vec() } else { vec![known(&run.algorithm)?] };
+    let planned = under_plan(&chosen, run.plan.as_deref())?;
+    let seeds = run.start..run.start.saturating_add(run.seeds);
+    let mut reports = Vec::new();
+    for subject in &planned {
+        let began = Instant::now();
+        let report = with_progress(subject.name(), run.seeds, |watch| {
+            subject.check(seeds.clone(), run.jobs, watch).with_context(|| subject.name())
+        })?;
+        eprintln!("{}: {} seeds in {:.1} s", subject.name(), report.runs, began.elapsed().as_secs_f64());
+        reports.push(report);
+    }
+    let summary = Summary::of(&reports);
+    let text = if run.json { summary.to_json()? } else { summary.to_string() };
+    Ok(said(print(&text), summary.failed == 0)?)
 }
 
 fn replay(sim: &Sim) -> Result<bool> {
-    known(&sim.algorithm)?;
-    let tune = plans::with_plan(planned(sim.plan.as_ref())?, &subjects::raft);
+    let chosen = under_plan(&[known(&sim.algorithm)?], sim.plan.as_deref())?;
+    let Some(subject) = chosen.first() else { return Ok(false) };
     if let Some(format) = &sim.print_plan {
-        let Some(format) = Format::named(format) else {
-            bail!("a plan is printed as toml or as json, not as {format:?}")
-        };
-        print!("{}", plans::plan_of::<raft::Raft>(sim.seed, &tune)?.print(format)?);
+        let format = Format::named(format)
+            .with_context(|| format!("a plan is printed as toml or as json, not as {format:?}"))?;
+        print!("{}", subject.plan_of(sim.seed)?.print(format)?);
         return Ok(true);
     }
     let is_json = |path: &PathBuf| path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json"));
     let json = sim.trace.as_ref().filter(|path| is_json(path));
     let lines = sim.trace.as_ref().filter(|path| !is_json(path));
+    let mut told = Vec::new();
     let report = if json.is_some() || sim.html.is_some() {
-        let command = format!("{} {}", replay_command(&sim.algorithm, sim.plan.as_ref()), sim.seed);
-        let (report, run) = record_seed::<raft::Raft>(sim.seed, &tune, lines.is_some(), &command)?;
+        let (report, run) = subject.record_seed(sim.seed, lines.is_some())?;
         if let Some(path) = json {
             write(path, &run.to_json()?)?;
-            println!("{} events in {}", run.events.len(), path.display());
+            told.push(format!("{} events in {}", run.events.len(), path.display()));
         }
         if let Some(path) = &sim.html {
             write(path, &page::render(&run)?)?;
-            println!("a page of the run in {}", path.display());
+            told.push(format!("a page of the run in {}", path.display()));
         }
         report
     } else {
-        run_seed::<raft::Raft>(sim.seed, &tune, lines.is_some())?
+        subject.run_seed(sim.seed, lines.is_some())?
     };
     if let Some(path) = lines {
         let mut text = report.lines.join("\n");
         text.push('\n');
         write(path, &text)?;
-        println!("{} lines in {}", report.lines.len(), path.display());
+        told.push(format!("{} lines in {}", report.lines.len(), path.display()));
     }
-    println!("seed {}: {} events, hash {:016x}", sim.seed, report.events, report.hash);
-    println!("{:?}", report.counts);
-    match &report.failure {
-        Some(failure) => println!("FAILED: {failure}\n0 passed, 1 failed"),
-        None => println!("1 passed, 0 failed"),
-    }
-    Ok(report.failure.is_none())
+    told.push(format!("seed {}: {} events, hash {:016x}", sim.seed, report.events, report.hash));
+    told.push(format!("{:?}", report.counts));
+    told.push(match &report.failure {
+        Some(failure) => format!("FAILED: {failure}\n0 passed, 1 failed"),
+        None => "1 passed, 0 failed".into(),
+    });
+    Ok(said(print(&told.join("\n")), report.failure.is_none())?)
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
@@ -178,19 +191,33 @@ fn write(path: &Path, text: &str) -> Result<()> {
 
 #[cfg(feature = "mutants")]
 fn hunt(mutants: &Mutants) -> Result<bool> {
-    use conformance::mutants::{RAFT_BY_SCHEDULE, head, hunt};
-    println!("{}", head());
-    let report = hunt(mutants.start, mutants.jobs, |caught| println!("{caught}"))?;
-    for mutant in RAFT_BY_SCHEDULE {
-        println!("{:<26} by schedule: crates/raft/tests/mutants.rs", format!("{mutant:?}"));
+    use conformance::mutants::{HuntReport, RAFT_BY_SCHEDULE, head, hunts};
+    let began = Instant::now();
+    let mut report = HuntReport::default();
+    let mut tell = || -> Result<()> {
+        print(&head())?;
+        for caught in hunts(&mutants.only, mutants.start, mutants.jobs) {
+            let caught = caught?;
+            print(&caught.to_string())?;
+            report.catches.push(caught);
+        }
+        for mutant in RAFT_BY_SCHEDULE {
+            print(&format!("{:<26} by schedule: crates/raft/tests/mutants.rs", format!("{mutant:?}")))?;
+        }
+        let survivors = report.survivors();
+        print(&format!("\n{} passed, {survivors} failed", report.catches.len() - survivors))?;
+        eprintln!("{:.1} s", began.elapsed().as_secs_f64());
+        Ok(())
+    };
+    match tell() {
+        // Nobody reads on: the hunts that are left are not worth their time, and nothing is proven.
+        Err(error) => Ok(said(error.downcast().map(Err)?, false)?),
+        Ok(()) => Ok(report.survivors() == 0),
     }
-    let survivors = report.survivors();
-    println!("\n{} passed, {survivors} failed", report.catches.len() - survivors);
-    Ok(survivors == 0)
 }
 
 #[cfg(not(feature = "mutants"))]
 fn hunt(mutants: &Mutants) -> Result<bool> {
-    let _ = (mutants.start, mutants.jobs);
+    let _ = (&mutants.only, mutants.start, mutants.jobs);
     bail!("this build cannot plant bugs; use: cargo run -p conformance --features mutants -- mutants")
 }

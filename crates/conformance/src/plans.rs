@@ -54,8 +54,8 @@ pub fn load(path: &Path) -> Result<Plan, PlanFileError> {
 /// A tuning that puts `plan`, if there is one, in place of whatever is drawn.
 pub fn with_plan<C>(
     plan: Option<Plan>,
-    tune: Tune<'_, C>,
-) -> impl Fn(&mut Stream, &mut Plan) -> Tuning<C> + Sync + '_ {
+    tune: impl Fn(&mut Stream, &mut Plan) -> Tuning<C> + Sync,
+) -> impl Fn(&mut Stream, &mut Plan) -> Tuning<C> + Sync {
     move |choices, drawn| {
         if let Some(plan) = &plan {
             drawn.clone_from(plan);

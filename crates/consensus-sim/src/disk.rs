@@ -39,6 +39,8 @@ pub struct SimFile {
 #[derive(Clone, Debug, Default)]
 struct State {
     files: BTreeMap<FileNumber, Content>,
+    /// Emptied files: a journal makes and removes many, and their buffers are used again.
+    spare: Vec<Content>,
     next: FileNumber,
     /// As of the last directory sync.
     durable_names: BTreeMap<String, FileNumber>,
@@ -59,7 +61,7 @@ struct State {
 enum NameChange {
     Create(String, FileNumber),
     Rename(String, String),
-    Remove(String),
+    Remove(String, FileNumber),
 }
 
 #[derive(Clone, Debug, Default)]
@@ -117,6 +119,22 @@ impl Content {
         self.note_sectors(from, end);
     }
 
+    /// Whether all of it is durable.
+    const fn is_clean(&self) -> bool {
+        self.dirty.is_empty() && self.lengths.is_empty()
+    }
+
+    /// Its buffers, for another file.
+    fn emptied(mut self) -> Self {
+        let Self { current, durable, dirty, copies, lengths } = &mut self;
+        dirty.clear();
+        for bytes in [current, durable, copies] {
+            bytes.clear();
+        }
+        lengths.clear();
+        self
+    }
+
     fn sync(&mut self) {
         if self.durable.len() != self.current.len() {
             self.durable.resize(self.current.len(), 0);
@@ -138,8 +156,6 @@ impl Content {
         survived.resize(widest.div_ceil(SECTOR_BYTES) * SECTOR_BYTES, 0);
         // Stable, so that the versions of one sector stay in their order.
         self.dirty.sort_by_key(|version| version.sector);
-        let mut unsynced: Vec<usize> = self.dirty.iter().map(|version| version.sector).collect();
-        unsynced.dedup();
         for versions in self.dirty.chunk_by(|a, b| a.sector == b.sector) {
             if !choices.chance(keep_ppm) {
                 continue;
@@ -155,10 +171,10 @@ impl Content {
                 target.copy_from_slice(source);
             }
         }
+        survived.truncate(length);
+        let forgotten = Forgotten::of(&self.dirty, &synced, &survived, &self.current);
         self.dirty.clear();
         self.copies.clear();
-        survived.truncate(length);
-        let forgotten = Forgotten::of(&unsynced, &synced, &survived, &self.current);
         self.current.clone_from(&survived);
         self.durable = survived;
         forgotten
@@ -173,16 +189,23 @@ impl Content {
 }
 
 impl Forgotten {
-    /// What became of the sectors `unsynced`, from what they were when they were `synced` to what they should have become.
-    fn of(unsynced: &[usize], synced: &[u8], survived: &[u8], current: &[u8]) -> Self {
+    /// What became of `unsynced`, from what it was when it was `synced` to what it should have become.
+    fn of(unsynced: &[Version], synced: &[u8], survived: &[u8], current: &[u8]) -> Self {
         let (mut some, mut more) = (false, false);
-        for &index in unsynced {
-            let [old, found, new] = [synced, survived, current].map(|bytes| sectors(bytes, index, index));
+        for &Version { sector, at: _ } in unsynced {
+            let [old, found, new] = [synced, survived, current].map(|bytes| said(bytes, sector));
             some |= found != new;
             more |= found != old;
         }
         Self { some, torn: some && more }
     }
+}
+
+/// A sector without its last zeros: they were written ahead, and say nothing.
+fn said(bytes: &[u8], sector: usize) -> &[u8] {
+    let bytes = sectors(bytes, sector, sector);
+    let length = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+    bytes.get(..length).unwrap_or_default()
 }
 
 /// What there is of these sectors: the last may be cut short by the end of the file.
@@ -248,8 +271,17 @@ impl State {
     fn start_again(&mut self) {
         self.names.clone_from(&self.durable_names);
         let alive: Vec<FileNumber> = self.names.values().copied().collect();
-        self.files.retain(|number, _| alive.contains(number));
+        let lost = self.files.extract_if(.., |number, _| !alive.contains(number));
+        self.spare.extend(lost.map(|(_, content)| content.emptied()));
         self.budget = None;
+    }
+
+    /// Nothing can bring a removed file back. It still takes its turn in a crash, as one that is empty.
+    fn forget(&mut self, number: FileNumber) {
+        if let Some(content) = self.files.get_mut(&number).filter(|content| content.is_clean()) {
+            let removed = core::mem::take(content);
+            self.spare.push(removed.emptied());
+        }
     }
 }
 
@@ -263,7 +295,7 @@ fn apply(names: &mut BTreeMap<String, FileNumber>, change: NameChange) {
                 names.insert(to, number);
             }
         }
-        NameChange::Remove(name) => {
+        NameChange::Remove(name, _) => {
             names.remove(&name);
         }
     }
@@ -349,7 +381,8 @@ impl Disk for SimDisk {
         }
         let number = state.next;
         state.next += 1;
-        state.files.insert(number, Content::default());
+        let content = state.spare.pop().unwrap_or_default();
+        state.files.insert(number, content);
         let change = NameChange::Create(name.into(), number);
         apply(&mut state.names, change.clone());
         state.pending_names.push(change);
@@ -371,10 +404,8 @@ impl Disk for SimDisk {
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut state = self.0.borrow_mut();
         state.operate()?;
-        if !state.names.contains_key(name) {
-            return Err(missing(name));
-        }
-        let change = NameChange::Remove(name.into());
+        let Some(&number) = state.names.get(name) else { return Err(missing(name)) };
+        let change = NameChange::Remove(name.into(), number);
         apply(&mut state.names, change.clone());
         state.pending_names.push(change);
         Ok(())
@@ -390,9 +421,11 @@ impl Disk for SimDisk {
         if state.failing_sync().is_some() {
             return Err(faults::failed_sync());
         }
-        if !core::mem::take(&mut state.pending_names).is_empty() {
-            let names = state.names.clone();
-            state.durable_names = names;
+        for change in core::mem::take(&mut state.pending_names) {
+            if let NameChange::Remove(_, number) = change {
+                state.forget(number);
+            }
+            apply(&mut state.durable_names, change);
         }
         Ok(())
     }

@@ -7,6 +7,7 @@
 //!
 //! This crate knows no protocol, no thread and no clock.
 
+mod changes;
 mod client;
 mod clock;
 pub mod consistency;
@@ -22,6 +23,7 @@ mod marks;
 mod mask;
 mod network;
 mod oracle;
+mod overrides;
 mod paths;
 mod plan;
 mod random;
@@ -33,6 +35,7 @@ mod trace;
 mod watch;
 mod world;
 
+pub use changes::Changes;
 pub use clock::Clock;
 pub use costs::Costs;
 pub use disk::{DiskFault, SECTOR_BYTES, SimDisk, SimFile};
@@ -45,6 +48,7 @@ pub use marks::{Mark, Marks};
 pub use mask::{FaultClass, Mask, MaskError};
 pub use network::{Cut, Fate, Links, Loss, Outbox};
 pub use oracle::{Failure, Oracle, Property};
+pub use overrides::{Overrides, OverridesError, Setting};
 pub use paths::{LinkModel, ways};
 pub use plan::{DiskPlan, Format, MAX_NODES, NetworkPlan, Plan, PlanError, Rhythm, Workload};
 pub use random::{MILLION, Stream};

@@ -7,6 +7,7 @@ mod check;
 mod file;
 pub(crate) mod text;
 
+use crate::changes::Changes;
 use crate::hardship::{Bandwidth, Bursts, ClockPlan, Hardships, Misery};
 use crate::paths::LinkModel;
 use crate::random::{MILLION, Stream};
@@ -24,7 +25,7 @@ const FAIR_WITHIN: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Plan {
-    /// How many nodes.
+    /// How many nodes begin as members.
     pub nodes: usize,
     /// How long faults are injected, in virtual time.
     #[serde(with = "text::span")]
@@ -48,6 +49,12 @@ pub struct Plan {
     /// Leadership transfers asked for by an operator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transfers: Option<Rhythm>,
+    /// Nodes that begin to wish to lead, or not to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wishes: Option<Rhythm>,
+    /// Changes of the members; `None`: they stay as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Changes>,
     /// Opinions of failure detectors, mostly wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suspicions: Option<Rhythm>,
@@ -173,6 +180,9 @@ pub struct Workload {
     pub timeout: Duration,
     /// The most bytes of ballast in a command.
     pub ballast_bytes: u64,
+    /// How many operations all clients together begin before the faults are over; `None`: as many as there is time for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operations: Option<u64>,
 }
 
 impl Plan {
@@ -196,6 +206,8 @@ impl Plan {
             power_losses: rhythm(draw, 300_000, (700, 3_000), (1, 300)),
             at_leaders_ppm: MILLION / 2,
             transfers: rhythm(draw, 200_000, (200, 1_000), (1, 1)),
+            wishes: rhythm(&mut Stream::derive(seed, "wishes"), 200_000, (50, 1_000), (1, 1)),
+            changes: Changes::draw(&mut Stream::derive(seed, "changes")),
             // A stream of its own: what a seed meant before stays what it means.
             suspicions: rhythm(&mut Stream::derive(seed, "suspicions"), 300_000, (20, 1_000), (1, 1)),
             hardships: Hardships::default(),
@@ -216,6 +228,12 @@ impl Plan {
         plan.timing = TimingPlan::draw(seed, &plan);
         plan.draw_left_out(seed);
         plan
+    }
+
+    /// How many nodes there are, those that are no members at first included.
+    #[must_use]
+    pub fn hosts(&self) -> usize {
+        self.nodes + self.changes.map_or(0, |changes| changes.spares)
     }
 
     /// Many short crashes and cuts, mostly at leaders: elections without end.
@@ -245,6 +263,8 @@ impl Default for Plan {
             power_losses: None,
             at_leaders_ppm: MILLION / 2,
             transfers: None,
+            wishes: None,
+            changes: None,
             suspicions: None,
             hardships: Hardships::default(),
             clocks: None,
@@ -301,6 +321,7 @@ impl Default for Workload {
             think: Duration::from_millis(2),
             timeout: Duration::from_millis(200),
             ballast_bytes: 0,
+            operations: None,
         }
     }
 }
@@ -349,6 +370,7 @@ impl Workload {
             think: Duration::from_micros(*draw.pick(&[500, 5_000, 20_000, 60_000]).unwrap_or(&5_000)),
             timeout: Duration::from_millis(draw.between(30, 500)),
             ballast_bytes: *draw.pick(&[0, 16, 200, 1_500]).unwrap_or(&0),
+            operations: None,
         }
     }
 }

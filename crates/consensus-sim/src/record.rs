@@ -177,6 +177,8 @@ pub enum Happened {
     SlowDisk {
         /// Whose.
         node: NodeId,
+        /// How many times slower.
+        times: u32,
         /// Until when.
         until: Time,
     },

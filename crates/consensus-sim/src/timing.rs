@@ -47,7 +47,7 @@ impl TimingPlan {
     /// In some runs a moment of stabilisation before the end of the storm or after it, and a bound beyond the usual delay.
     pub(crate) fn draw(seed: u64, plan: &Plan) -> Self {
         let draw = &mut Stream::derive(seed, "timing");
-        let usual = plan.network.longest_delay(plan.nodes);
+        let usual = plan.network.longest_delay(plan.hosts());
         let bound = draw.span(usual * 3 / 2, usual * 3);
         let stabilises = draw.span(plan.faults_for / 4, plan.faults_for * 3 / 2);
         if draw.chance(200_000) { Self::PartialSynchrony { bound, stabilises } } else { Self::Asynchronous }
@@ -138,7 +138,7 @@ fn contradiction(plan: &Plan, bound: Duration) -> Option<&'static str> {
             network.topology.is_some_and(|topology| topology.lossy_ppm > 0 && topology.loss_ppm > 0),
         ),
         ("network.links", lossy_links),
-        ("timing.bound", network.slowest_message(plan.nodes) > bound),
+        ("timing.bound", network.slowest_message(plan.hosts()) > bound),
         ("left_out", plan.left_out.iter().any(|&misery| misery != Misery::Down)),
         ("hardships.starvation", plan.hardships.starvation.is_some()),
         ("hardships.flaps", plan.hardships.flaps.is_some()),
@@ -173,7 +173,7 @@ impl Plan {
         self.hardships.pauses = None;
         self.hardships.slow_disks = None;
         self.disk.slow_ppm = 0;
-        let slowest = self.network.slowest_message(self.nodes);
+        let slowest = self.network.slowest_message(self.hosts());
         let bound = match self.timing {
             TimingPlan::Synchronous { bound } => bound.max(slowest),
             TimingPlan::Asynchronous | TimingPlan::PartialSynchrony { .. } => slowest,

@@ -62,6 +62,10 @@ impl Plan {
     /// Names the first field that is out of bounds or contradicts another, as it is written in a file.
     pub fn validate(&self) -> Result<(), PlanError> {
         within("nodes", self.nodes, 1..=MAX_NODES)?;
+        if let Some(changes) = self.changes {
+            within("changes.spares", changes.spares, 0..=MAX_NODES - self.nodes)?;
+            within("changes.every", changes.every, Duration::from_millis(1)..=LONGEST_STORM)?;
+        }
         within("faults_for", self.faults_for, Duration::ZERO..=LONGEST_STORM)?;
         rate("at_leaders", self.at_leaders_ppm)?;
         within("burst", self.burst, Duration::ZERO..=LONGEST)?;
@@ -72,6 +76,7 @@ impl Plan {
             ("power_losses", self.power_losses),
             ("transfers", self.transfers),
             ("suspicions", self.suspicions),
+            ("wishes", self.wishes),
             ("hardships.failed_syncs", self.hardships.failed_syncs),
             ("hardships.full_disks", self.hardships.full_disks),
             ("hardships.slow_disks", self.hardships.slow_disks),
@@ -122,9 +127,9 @@ impl Plan {
                 "network.topology",
                 "there are network.links too, which say already who is wired to whom; leave out one",
             ),
-            Some(topology) => topology.check(self.nodes),
+            Some(topology) => topology.check(self.hosts()),
             None if network.links.is_empty() => Ok(()),
-            None => check_links(self.nodes, &network.links),
+            None => check_links(self.hosts(), &network.links),
         }
     }
 
@@ -275,6 +280,7 @@ mod tests {
         ("lost_for_good = 3", "lost_for_good"),
         ("at_leaders = \"101%\"", "at_leaders"),
         ("nodes = 2\nleft_out = [\"down\", \"deaf\"]", "left_out"),
+        ("nodes = 60\n[changes]\nspares = 5\nevery = \"1s\"", "changes.spares"),
         ("fair_within = \"0s\"", "fair_within"),
         ("nodes = 1\n[network.topology]\nshape = \"ring\"", "network.topology.shape"),
         ("nodes = 2\n[network.topology]\nshape = \"ring\"", "network.topology.shape"),

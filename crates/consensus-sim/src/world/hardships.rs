@@ -190,7 +190,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         host.slower = times;
         self.counts.slow_disks += 1;
         self.trace.say(self.now, || format!("the disk of n{} is {times} times slower", index + 1));
-        self.tape.note(self.now, || Happened::SlowDisk { node: record::node(index), until });
+        self.tape.note(self.now, || Happened::SlowDisk { node: record::node(index), times, until });
     }
 
     /// How long a sync takes that would take `span`.
@@ -201,8 +201,8 @@ impl<A: ConsensusAlgorithm> World<A> {
 
     /// A bit flips on the disk of a node that is down, unless too many nodes are lost already.
     fn rot(&mut self, index: usize, span: Duration, choices: &mut Stream) {
-        let spare = self.spare();
-        let possible = spare > 0 && self.hosts.get(index).is_some_and(|host| !host.lost);
+        let spare = self.losses_left() > 0 && self.may_lose(index);
+        let possible = spare && self.hosts.get(index).is_some_and(|host| !host.lost);
         if !self.injector.allows_if(FaultClass::Rot, possible) {
             return;
         }
@@ -301,6 +301,8 @@ impl<A: ConsensusAlgorithm> World<A> {
             | Happening::Crash
             | Happening::PowerLoss
             | Happening::Transfer
+            | Happening::Change
+            | Happening::Wish
             | Happening::Suspicion
             | Happening::ClientNext { .. }
             | Happening::ClientTimeout { .. }

@@ -27,19 +27,13 @@ impl<A: ConsensusAlgorithm> World<A> {
 
     /// How many nodes suffice for what is claimed.
     pub(super) fn sufficient(&self) -> usize {
-        self.hosts.len() - A::GUARANTEES.tolerated(self.hosts.len())
-    }
-
-    /// How many more nodes may be lost.
-    pub(super) fn spare(&self) -> usize {
-        let lost = self.hosts.iter().filter(|host| host.lost).count();
-        A::GUARANTEES.tolerated(self.hosts.len()).saturating_sub(lost)
+        let voters = self.member_history.newest().voter_count();
+        voters - A::GUARANTEES.tolerated(voters)
     }
 
     /// Picks the nodes that stay outside of the core, and leaves each in its misery.
     pub(super) fn leave_out(&mut self) {
-        let spare = self.spare();
-        let miseries: Vec<Misery> = self.plan.left_out.iter().copied().take(spare).collect();
+        let miseries: Vec<Misery> = self.plan.left_out.iter().copied().take(self.losses_left()).collect();
         let mut choices = self.choices_for(FaultClass::LeftOut);
         let mut order: Vec<usize> = (0..self.hosts.len()).filter(|&index| self.is_core(index)).collect();
         choices.shuffle(&mut order);
@@ -49,7 +43,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             order.swap(0, place);
         }
         for (misery, index) in miseries.into_iter().zip(order) {
-            if self.allows(FaultClass::LeftOut) {
+            if self.may_lose(index) && self.allows(FaultClass::LeftOut) {
                 self.afflict(index, misery);
             }
         }
@@ -58,7 +52,7 @@ impl<A: ConsensusAlgorithm> World<A> {
 
     fn afflict(&mut self, index: usize, misery: Misery) {
         self.counts.left_out += 1;
-        self.trace.event(self.now, 46, (misery as u64) << 32 | index as u64);
+        self.trace.event(self.now, 49, (misery as u64) << 32 | index as u64);
         self.trace.say(self.now, || format!("n{} stays outside of the core: {misery:?}", index + 1));
         let (now, node) = (self.now, record::node(index));
         self.tape.note(now, || Happened::Act { node, class: "left out".into(), text: misery.name().into() });
@@ -107,7 +101,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             return;
         }
         let mut choices = self.choices_for(FaultClass::LeftOut);
-        self.trace.event(self.now, 47, index as u64);
+        self.trace.event(self.now, 50, index as u64);
         let coin = |choices: &mut Stream| choices.chance(MILLION / 2);
         let cuts: Vec<(bool, bool)> =
             (0..self.hosts.len()).map(|_| (coin(&mut choices), coin(&mut choices))).collect();

@@ -8,10 +8,12 @@ mod hardships;
 mod host;
 mod left_out;
 mod lookout;
+mod members;
 mod partial;
 mod phases;
 mod queue;
 
+use crate::changes::MemberHistory;
 use crate::client::{Client, Request, Response, Ticket};
 use crate::costs::Costs;
 use crate::history::History;
@@ -66,6 +68,11 @@ pub struct Counts {
     pub power_losses: u64,
     pub restarts: u64,
     pub transfers: u64,
+    /// Changes of the members that were asked for, and that were decided.
+    pub changes: u64,
+    pub changed: u64,
+    /// Nodes that began to wish to lead, or not to.
+    pub wishes: u64,
     /// Opinions of failure detectors, right or wrong.
     pub suspicions: u64,
     /// Nodes that stopped because a sync failed.
@@ -127,6 +134,9 @@ impl Counts {
         self.power_losses += other.power_losses;
         self.restarts += other.restarts;
         self.transfers += other.transfers;
+        self.changes += other.changes;
+        self.changed += other.changed;
+        self.wishes += other.wishes;
         self.suspicions += other.suspicions;
         self.failed_syncs += other.failed_syncs;
         self.full_disks += other.full_disks;
@@ -180,16 +190,18 @@ pub struct Report {
     pub hash: u64,
     /// How many events there were.
     pub events: u64,
+    /// How often a node was given something to do: each call of [`consensus_core::Node::handle`], `push` or `flush` is one.
+    pub steps: u64,
     /// How much virtual time passed.
     pub simulated: Duration,
     /// How often what happened.
     pub counts: Counts,
-    /// How many faults of each class were met, and how many carried out.
-    pub faults: FaultCounts,
     /// Which moments worth meeting were met.
     pub marks: Marks,
     /// What it cost.
     pub costs: Costs,
+    /// How many faults of each class were met, and how many carried out.
+    pub faults: FaultCounts,
     /// Registers whose history was too hard to judge.
     pub undecided: u64,
     /// The readable trace, if it was asked for.
@@ -239,6 +251,8 @@ enum Happening {
     Crash,
     PowerLoss,
     Transfer,
+    Change,
+    Wish,
     Suspicion,
     ClientNext {
         client: u32,
@@ -278,6 +292,7 @@ pub struct World<A: ConsensusAlgorithm> {
     config: A::Config,
     patience: Duration,
     members: Members,
+    member_history: MemberHistory,
     now: Time,
     queue: Queue<Happening>,
     hosts: Vec<Host<A>>,
@@ -290,9 +305,11 @@ pub struct World<A: ConsensusAlgorithm> {
     trace: Trace,
     tape: Tape,
     counts: Counts,
-    injector: Injector,
+    /// Calls of nodes.
+    steps: u64,
     lookout: Lookout,
     costs: Costs,
+    injector: Injector,
     streams: Streams,
     /// Whether faults are injected at the moment.
     stormy: bool,
@@ -327,7 +344,8 @@ impl<A: ConsensusAlgorithm> World<A> {
     #[must_use]
     pub fn with_tape(setup: Setup<A>, tape: Tape) -> Self {
         let Setup { seed, plan, mask, config, patience, trace } = setup;
-        let ids = (1..=plan.nodes as u64).map(NodeId);
+        let ids = (1..=plan.hosts() as u64).map(NodeId);
+        let members = Members::of(ids.clone().take(plan.nodes));
         let streams = Streams {
             network: Stream::derive(seed, "network"),
             disk: Stream::derive(seed, "disk"),
@@ -340,15 +358,15 @@ impl<A: ConsensusAlgorithm> World<A> {
         let drift_ppm = plan.clocks.map_or(0, |clocks| clocks.drift_ppm.min(MILLION / 2));
         let rates = &mut Stream::derive(seed, "clock rates");
         let hosts = ids
-            .clone()
             .map(|id| Host::new(id, &plan.disk, rates.between(MILLION - drift_ppm, MILLION + drift_ppm)))
             .collect();
         let mut world = Self {
-            links: Links::new(plan.nodes, plan.network.clone(), seed).timed(plan.timing),
-            fairness: Fairness::new(plan.nodes),
-            lookout: Lookout::new(plan.nodes, plan.workload.clients),
+            links: Links::new(plan.hosts(), plan.network.clone(), seed).timed(plan.timing),
+            fairness: Fairness::new(plan.hosts()),
+            lookout: Lookout::new(plan.hosts(), plan.workload.clients),
             costs: Costs::default(),
-            members: Members::of(ids),
+            member_history: MemberHistory::new(members.clone()),
+            members,
             plan,
             config,
             patience,
@@ -362,6 +380,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             trace: Trace::new(trace),
             tape,
             counts: Counts::default(),
+            steps: 0,
             injector: Injector::new(&mask),
             streams,
             stormy: false,
@@ -430,11 +449,12 @@ impl<A: ConsensusAlgorithm> World<A> {
             failure: self.oracle.failure().cloned(),
             hash: self.trace.hash(),
             events: self.trace.events(),
+            steps: self.steps,
             simulated: self.now.since(Time::ZERO),
             counts: self.counts,
-            faults: *self.injector.counts(),
             marks: self.lookout.marks,
             costs: self.costs,
+            faults: *self.injector.counts(),
             undecided,
             lines: self.trace.lines().to_vec(),
         }
@@ -500,6 +520,8 @@ impl<A: ConsensusAlgorithm> World<A> {
             Happening::Crash => self.on_crash(),
             Happening::PowerLoss => self.on_power_loss(),
             Happening::Transfer => self.on_transfer(),
+            Happening::Change => self.on_change(),
+            Happening::Wish => self.on_wish(),
             Happening::Suspicion => self.on_suspicion(),
             Happening::ClientNext { client } => self.on_client_next(client),
             Happening::ClientTimeout { ticket } => self.on_client_timeout(ticket),

@@ -23,6 +23,10 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.calm();
         // Nobody claims progress before the network has stabilised.
         self.run_until(self.plan.timing.stabilisation().unwrap_or_default());
+        if self.plan.workload.operations.is_some() {
+            // Those that were held back ask again, to show that they are served.
+            self.start_clients();
+        }
         self.expect_progress();
         self.expect_everything();
         let again = self.plan.final_power_loss && self.oracle.failure().is_none();
@@ -44,7 +48,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     /// From now on every message arrives within the bound, and live nodes keep pace. They may go on crashing.
     pub(super) fn on_stabilise(&mut self) {
         self.counts.stabilisations += 1;
-        self.trace.event(self.now, 45, 0);
+        self.trace.event(self.now, 48, 0);
         self.trace.say(self.now, || "the network has stabilised".into());
         if self.stormy {
             self.tape.note(self.now, || Happened::Heal);
@@ -72,7 +76,6 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.trace.say(self.now, || "the faults are over".into());
         self.tape.note(self.now, || Happened::Calm);
         let nodes = self.hosts.len();
-        let lost = self.plan.lost_for_good.min(A::GUARANTEES.tolerated(nodes));
         let mut order: Vec<usize> = (0..nodes).collect();
         self.choices_for(FaultClass::LostNode).shuffle(&mut order);
         for index in 0..nodes {
@@ -83,11 +86,12 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
         // A node whose disk is damaged is lost already.
         let mut losses = self.hosts.iter().filter(|host| host.lost).count();
+        let lost = self.plan.lost_for_good.min(losses + self.losses_left());
         for &index in &order {
             if self.hosts.get(index).is_some_and(|host| host.lost) {
                 continue;
             }
-            if losses < lost && self.allows(FaultClass::LostNode) {
+            if losses < lost && self.may_lose(index) && self.allows(FaultClass::LostNode) {
                 losses += 1;
                 self.lose(index);
             } else if !self.is_up(index) {
@@ -159,8 +163,9 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
         let complete = |world: &Self| {
             let last = world.oracle.last();
-            let caught_up = |host: &Host<A>| host.applied().is_none_or(|applied| applied == last);
-            world.hosts.iter().all(|host| host.misery.is_some() || caught_up(host))
+            let is_done = |host: &Host<A>| host.applied().is_none_or(|applied| applied == last);
+            let is_owed = |host: &Host<A>| host.misery.is_none() && world.is_member(host);
+            world.hosts.iter().all(|host| is_done(host) || !is_owed(host))
         };
         if !self.run_while(bound, |world| !complete(world)) {
             let last = self.oracle.last();
