@@ -14,12 +14,12 @@ use std::path::{Path, PathBuf};
 #[non_exhaustive]
 pub enum PlanFileError {
     /// It cannot be read.
-    #[error("cannot read the plan {}: {source}", path.display())]
+    #[error("cannot read the plan {}: {error}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        error: io::Error,
     },
     /// Its name does not say what it is.
     #[error("the name of the plan {} must end in .toml or .json", path.display())]
@@ -28,12 +28,12 @@ pub enum PlanFileError {
         path: PathBuf,
     },
     /// What it says is no plan.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {error}", path.display())]
     Plan {
         /// The file.
         path: PathBuf,
         /// The field, and what is wrong with it.
-        source: PlanError,
+        error: PlanError,
     },
 }
 
@@ -47,8 +47,8 @@ pub fn load(path: &Path) -> Result<Plan, PlanFileError> {
         return Err(PlanFileError::Ending { path: path.into() });
     };
     let text =
-        fs::read_to_string(path).map_err(|source| PlanFileError::Read { path: path.into(), source })?;
-    Plan::parse(&text, format).map_err(|source| PlanFileError::Plan { path: path.into(), source })
+        fs::read_to_string(path).map_err(|error| PlanFileError::Read { path: path.into(), error })?;
+    Plan::parse(&text, format).map_err(|error| PlanFileError::Plan { path: path.into(), error })
 }
 
 /// A tuning that puts `plan`, if there is one, in place of whatever is drawn.
