@@ -1,6 +1,7 @@
 //! Plans that people write: read from files, checked, and held against what an algorithm claims.
 
 use crate::claims::{Claims, Unsupported, claims_of};
+use crate::recipe::Recipe;
 use crate::suite::{Tune, Tuning, draw};
 use consensus_core::ConsensusAlgorithm;
 use consensus_sim::{Format, Plan, PlanError, Stream};
@@ -46,8 +47,7 @@ pub fn load(path: &Path) -> Result<Plan, PlanFileError> {
     let Some(format) = ending.and_then(Format::named) else {
         return Err(PlanFileError::Ending { path: path.into() });
     };
-    let text =
-        fs::read_to_string(path).map_err(|error| PlanFileError::Read { path: path.into(), error })?;
+    let text = fs::read_to_string(path).map_err(|error| PlanFileError::Read { path: path.into(), error })?;
     Plan::parse(&text, format).map_err(|error| PlanFileError::Plan { path: path.into(), error })
 }
 
@@ -64,12 +64,15 @@ pub fn with_plan<C>(
     }
 }
 
-/// The plan of a seed, as the run follows it: tuned, and without what goes beyond the algorithm's claims.
+/// The plan that a run follows: tuned, and without what goes beyond the algorithm's claims.
 ///
 /// # Errors
 /// The suite cannot check what the algorithm claims.
-pub fn plan_of<A: ConsensusAlgorithm>(seed: u64, tune: Tune<'_, A::Config>) -> Result<Plan, Unsupported> {
-    Ok(draw::<A>(seed, &claims_of(A::GUARANTEES)?, tune).0)
+pub fn plan_of<A: ConsensusAlgorithm>(
+    recipe: &Recipe,
+    tune: Tune<'_, A::Config>,
+) -> Result<Plan, Unsupported> {
+    Ok(draw::<A>(recipe, &claims_of(A::GUARANTEES)?, tune).0)
 }
 
 /// The fields of a plan that go beyond what `A` claims, and that its runs therefore leave out or bend.

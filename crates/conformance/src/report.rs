@@ -1,6 +1,7 @@
 //! What came of many runs of one algorithm. [`Summary`] tells it.
 
 use crate::claims::Claims;
+use crate::shrink::Shrunk;
 use crate::summary::Summary;
 use consensus_sim::{Costs, Counts, Failure, Marks, Property, Report};
 use core::time::Duration;
@@ -13,6 +14,8 @@ pub struct FailedSeed {
     pub seed: u64,
     /// What failed.
     pub failure: Failure,
+    /// The same failure in a smaller run, for the first seeds that fail.
+    pub shrunk: Option<Shrunk>,
 }
 
 /// What came of all runs of one algorithm.
@@ -87,7 +90,7 @@ impl SuiteReport {
         self.simulated += report.simulated;
         self.undecided += report.undecided;
         if let Some(failure) = report.failure {
-            self.failures.push(FailedSeed { seed, failure });
+            self.failures.push(FailedSeed { seed, failure, shrunk: None });
         }
     }
 

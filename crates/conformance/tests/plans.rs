@@ -70,7 +70,7 @@ fn every_shipped_plan_is_run_above_and_reads_back_in_both_formats() {
 #[test]
 fn the_printed_plan_of_a_seed_gives_the_same_run() {
     for seed in [7, 12, 15] {
-        let drawn = plan_of::<raft::Raft>(seed, &subjects::raft).unwrap();
+        let drawn = plan_of::<raft::Raft>(&seed.into(), &subjects::raft).unwrap();
         let again = Plan::parse(&drawn.print(Format::Toml).unwrap(), Format::Toml).unwrap();
         let run = |plan| {
             conformance::run_seed::<raft::Raft>(seed, &with_plan(plan, &subjects::raft), false).unwrap()

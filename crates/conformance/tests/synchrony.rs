@@ -50,7 +50,8 @@ fn the_bound_of_a_synchronous_run_is_told() {
             *told.lock().unwrap() = plan.timing.delta();
             tune(draw, plan)
         };
-        let TimingPlan::Synchronous { bound } = plan_of::<Lockstep<true>>(seed, &listen).unwrap().timing
+        let TimingPlan::Synchronous { bound } =
+            plan_of::<Lockstep<true>>(&seed.into(), &listen).unwrap().timing
         else {
             panic!("seed {seed} is not synchronous");
         };

@@ -420,6 +420,11 @@ impl<A: ConsensusAlgorithm> World<A> {
         &mut self.links
     }
 
+    /// Something failed that whoever drives the world has seen: a panic, say.
+    pub fn fail(&mut self, property: Property, detail: String) {
+        self.oracle.fail(property, self.now, detail);
+    }
+
     /// Judges the clients' history and reports.
     #[must_use]
     pub fn finish(mut self) -> Report {
