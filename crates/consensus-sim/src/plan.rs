@@ -121,6 +121,8 @@ pub struct Workload {
     pub timeout: Duration,
     /// The most bytes of ballast in a command.
     pub ballast_bytes: u64,
+    /// How many operations all clients together begin before the faults are over; `None`: as many as there is time for.
+    pub operations: Option<u64>,
 }
 
 impl Plan {
@@ -224,6 +226,7 @@ impl Plan {
                 think: Duration::from_millis(2),
                 timeout: Duration::from_millis(200),
                 ballast_bytes: 0,
+                operations: None,
             },
         }
     }
@@ -272,6 +275,7 @@ impl Workload {
             think: Duration::from_micros(*draw.pick(&[500, 5_000, 20_000, 60_000]).unwrap_or(&5_000)),
             timeout: Duration::from_millis(draw.between(30, 500)),
             ballast_bytes: *draw.pick(&[0, 16, 200, 1_500]).unwrap_or(&0),
+            operations: None,
         }
     }
 }

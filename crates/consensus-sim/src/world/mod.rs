@@ -4,6 +4,7 @@ mod clients;
 mod faults;
 mod hardships;
 mod host;
+mod lookout;
 mod members;
 mod partial;
 mod phases;
@@ -11,9 +12,11 @@ mod queue;
 
 use crate::changes::MemberHistory;
 use crate::client::{Client, Request, Response, Ticket};
+use crate::costs::Costs;
 use crate::history::History;
 use crate::injector::{FaultCounts, Injector, PerClass};
 use crate::linearizability::{self, Finding};
+use crate::marks::{Lookout, Marks, Stamp};
 use crate::mask::{FaultClass, Mask};
 use crate::network::Links;
 use crate::oracle::{Failure, Oracle, Property};
@@ -151,7 +154,7 @@ impl Counts {
 }
 
 /// What came of a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// The first property that failed, if any.
     pub failure: Option<Failure>,
@@ -159,10 +162,16 @@ pub struct Report {
     pub hash: u64,
     /// How many events there were.
     pub events: u64,
+    /// How often a node was given something to do: each call of [`consensus_core::Node::handle`], `push` or `flush` is one.
+    pub steps: u64,
     /// How much virtual time passed.
     pub simulated: Duration,
     /// How often what happened.
     pub counts: Counts,
+    /// Which moments worth meeting were met.
+    pub marks: Marks,
+    /// What it cost.
+    pub costs: Costs,
     /// How many faults of each class were met, and how many carried out.
     pub faults: FaultCounts,
     /// Registers whose history was too hard to judge.
@@ -180,6 +189,7 @@ enum Happening {
         to: usize,
         frame: Vec<u8>,
         message: u64,
+        stamp: Stamp,
     },
     Wake {
         node: usize,
@@ -261,6 +271,10 @@ pub struct World<A: ConsensusAlgorithm> {
     trace: Trace,
     tape: Tape,
     counts: Counts,
+    /// Calls of nodes.
+    steps: u64,
+    lookout: Lookout,
+    costs: Costs,
     injector: Injector,
     streams: Streams,
     /// Whether faults are injected at the moment.
@@ -314,6 +328,8 @@ impl<A: ConsensusAlgorithm> World<A> {
             .collect();
         let mut world = Self {
             links: Links::new(plan.hosts(), plan.network.clone(), seed),
+            lookout: Lookout::new(plan.hosts(), plan.workload.clients),
+            costs: Costs::default(),
             member_history: MemberHistory::new(members.clone()),
             members,
             plan,
@@ -329,6 +345,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             trace: Trace::new(trace),
             tape,
             counts: Counts::default(),
+            steps: 0,
             injector: Injector::new(&mask),
             streams,
             stormy: false,
@@ -367,6 +384,11 @@ impl<A: ConsensusAlgorithm> World<A> {
         &mut self.links
     }
 
+    /// Something failed that whoever drives the world has seen: a panic, say.
+    pub fn fail(&mut self, property: Property, detail: String) {
+        self.oracle.fail(property, self.now, detail);
+    }
+
     /// Judges the clients' history and reports.
     #[must_use]
     pub fn finish(mut self) -> Report {
@@ -396,8 +418,11 @@ impl<A: ConsensusAlgorithm> World<A> {
             failure: self.oracle.failure().cloned(),
             hash: self.trace.hash(),
             events: self.trace.events(),
+            steps: self.steps,
             simulated: self.now.since(Time::ZERO),
             counts: self.counts,
+            marks: self.lookout.marks,
+            costs: self.costs,
             faults: *self.injector.counts(),
             undecided,
             lines: self.trace.lines().to_vec(),
@@ -445,8 +470,9 @@ impl<A: ConsensusAlgorithm> World<A> {
     fn happen(&mut self, happening: Happening) {
         let Some(happening) = self.defer(happening) else { return };
         match happening {
-            Happening::Deliver { from, to, frame, message } => {
+            Happening::Deliver { from, to, frame, message, stamp } => {
                 self.tape.arrived(self.now, message, || self.is_up(to));
+                self.look_at_arrival(from, to, stamp);
                 self.on_deliver(from, to, &frame);
             }
             Happening::Wake { node } => self.on_wake(node),
