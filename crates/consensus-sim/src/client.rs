@@ -84,6 +84,8 @@ pub(crate) struct Client {
     /// The node it talks to.
     pub(crate) target: usize,
     pub(crate) errand: Option<Errand>,
+    /// Why it was last turned down, since an operation of it was last complete.
+    pub(crate) refused: Option<Refusal>,
     /// What it last saw in each register.
     pub(crate) seen: BTreeMap<Key, Value>,
     /// What it has seen of the log: no later read may see less.
@@ -106,6 +108,7 @@ impl Client {
             errands: 0,
             target,
             errand: None,
+            refused: None,
             seen: BTreeMap::new(),
             floor: Slot::ZERO,
             retired: false,

@@ -52,6 +52,10 @@ pub enum FaultClass {
     Skew,
     /// A node does not come back after the faults.
     LostNode,
+    /// A node is left out of the core that is mended after the faults.
+    LeftOut,
+    /// A link or a node is held back by the scheduler for a while.
+    Starvation,
     /// A message is lost by chance.
     Loss,
     /// A message arrives twice.
@@ -72,7 +76,7 @@ pub enum FaultClass {
 
 impl FaultClass {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::Partition,
         Self::Crash,
         Self::PowerLoss,
@@ -91,6 +95,8 @@ impl FaultClass {
         Self::Flap,
         Self::Skew,
         Self::LostNode,
+        Self::LeftOut,
+        Self::Starvation,
         Self::Loss,
         Self::Duplicate,
         Self::Spike,
@@ -123,6 +129,8 @@ impl FaultClass {
             Self::Flap => "flap",
             Self::Skew => "skew",
             Self::LostNode => "lost-node",
+            Self::LeftOut => "left-out",
+            Self::Starvation => "starvation",
             Self::Loss => "loss",
             Self::Duplicate => "duplicate",
             Self::Spike => "spike",

@@ -1,7 +1,7 @@
 //! What a plan looks like for problems other than a log. A log works for as long as the storm lasts; one-shot agreement is over
 //! after a few messages, so that faults must come as fast as the messages do in order to meet it.
 
-use crate::plan::{Plan, Rhythm, rhythm};
+use crate::plan::{Plan, Rhythm, rhythm, text};
 use crate::random::{MILLION, Stream};
 use consensus_core::Problem;
 use core::time::Duration;
@@ -9,10 +9,12 @@ use serde::{Deserialize, Serialize};
 
 /// What the nodes propose in one-shot agreement. Values are single digits, from `0` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Inputs {
     /// How many different values there are, up to ten. With one value, all proposals are equal.
     pub values: u8,
     /// A node gets its proposal at any time up to here.
+    #[serde(with = "text::span")]
     pub within: Duration,
 }
 
@@ -25,6 +27,7 @@ impl Default for Inputs {
 /// Whether clients with local reads go to any replica without care for what they have seen: beyond every claim, to test the
 /// tester.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Roaming {
     /// They take care.
     #[default]
@@ -37,10 +40,12 @@ pub enum Roaming {
 
 /// The transactions of atomic commitment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Transactions {
     /// How many registers each node has: with few, transactions get in each other's way.
     pub keys: u16,
     /// How many of a million participants refuse a transaction for reasons of their own.
+    #[serde(rename = "refusals", with = "text::rate")]
     pub refuse_ppm: u64,
     /// The most participants of a transaction.
     pub participants: usize,
@@ -55,17 +60,20 @@ impl Default for Transactions {
 }
 
 impl Plan {
-    /// The plan of a seed for this problem.
-    #[must_use]
-    pub fn draw_for(problem: Problem, seed: u64) -> Self {
-        let mut plan = Self::draw(seed);
+    /// Makes the storm of a log one for this problem.
+    pub(crate) fn suit(&mut self, problem: Problem, seed: u64) {
         match problem {
-            Problem::Log => {}
-            Problem::Convergence => plan.suit_convergence(&mut Stream::derive(seed, "convergence")),
-            Problem::AtomicCommit => plan.suit_atomic_commit(&mut Stream::derive(seed, "transactions")),
-            Problem::OneShot => plan.suit_one_shot(&mut Stream::derive(seed, "one-shot")),
+            Problem::Log => return,
+            Problem::Convergence => self.suit_convergence(&mut Stream::derive(seed, "convergence")),
+            Problem::AtomicCommit => self.suit_atomic_commit(&mut Stream::derive(seed, "transactions")),
+            Problem::OneShot => self.suit_one_shot(&mut Stream::derive(seed, "one-shot")),
         }
-        plan
+        // Members are those of a log.
+        self.changes = None;
+        if self.nodes < 3 {
+            // No ring has two nodes.
+            self.network.topology = None;
+        }
     }
 
     fn suit_one_shot(&mut self, draw: &mut Stream) {

@@ -94,6 +94,8 @@ properties! {
     WritesFollowReads = "writes follow reads",
     /// A read sees all that was known to whoever it learnt from.
     Causal = "causal consistency",
+    /// The scheduler keeps nobody waiting beyond the bound, once there is one: without that, nothing can be said of progress.
+    Fairness = "fair scheduling",
     /// The same seed gives the same run.
     Determinism = "determinism",
 }
@@ -130,6 +132,7 @@ impl Property {
             | Self::NoFalseAccusation
             | Self::Invariant
             | Self::Durability
+            | Self::Fairness
             | Self::Determinism => true,
             Self::Progress => is_log || is_atomic || converges,
             Self::Termination => !is_log && !converges,

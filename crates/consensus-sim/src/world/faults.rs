@@ -9,7 +9,7 @@ use crate::network::Cut;
 use crate::plan::Rhythm;
 use crate::random::{MILLION, Stream};
 use crate::record::{self, Happened};
-use consensus_core::{ConsensusAlgorithm, Event, Role};
+use consensus_core::{ConsensusAlgorithm, Event, Faults, Role};
 
 impl<A: ConsensusAlgorithm> World<A> {
     pub(super) fn start_faults(&mut self) {
@@ -49,7 +49,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     pub(super) fn on_partition(&mut self) {
-        let Some(rhythm) = self.plan.partitions.filter(|_| self.stormy) else { return };
+        let Some(rhythm) = self.plan.partitions.filter(|_| self.is_unruly()) else { return };
         let mut choices = self.choices_for(FaultClass::Partition);
         if self.allows(FaultClass::Partition) {
             let target = self.victim(&mut choices);
@@ -82,10 +82,17 @@ impl<A: ConsensusAlgorithm> World<A> {
         let Some(rhythm) = self.plan.crashes.filter(|_| self.stormy) else { return };
         let mut choices = self.choices_for(FaultClass::Crash);
         let index = self.victim(&mut choices);
-        if self.injector.allows_if(FaultClass::Crash, self.is_up(index)) {
+        // Where a crash is for good, the fault budget bounds how many there are.
+        let for_good = A::GUARANTEES.faults == Faults::Crash;
+        let possible = self.is_up(index) && (!for_good || (self.losses_left() > 0 && self.may_lose(index)));
+        if self.injector.allows_if(FaultClass::Crash, possible) {
             self.counts.crashes += 1;
-            self.kill(index);
-            self.plan_restart(index, rhythm, &mut choices);
+            if for_good {
+                self.lose(index);
+            } else {
+                self.kill(index);
+                self.plan_restart(index, rhythm, &mut choices);
+            }
         }
         self.plan_fault(FaultClass::Crash, self.plan.crashes, Happening::Crash);
     }
@@ -130,23 +137,15 @@ impl<A: ConsensusAlgorithm> World<A> {
         let mut choices = self.choices_for(FaultClass::Death);
         let index = self.victim(&mut choices);
         let lost = self.hosts.iter().filter(|host| host.lost).count();
-        let most = self.plan.lost_for_good.min(A::GUARANTEES.tolerated(self.hosts.len()));
-        let possible = lost < most && self.hosts.get(index).is_some_and(|host| !host.lost);
+        let possible = lost < self.plan.lost_for_good
+            && self.losses_left() > 0
+            && self.hosts.get(index).is_some_and(|host| !host.lost);
         if self.injector.allows_if(FaultClass::Death, possible) {
             self.counts.crashes += u64::from(self.is_up(index));
-            self.trace.event(self.now, 48, index as u64);
+            self.trace.event(self.now, 51, index as u64);
             self.lose(index);
         }
         self.plan_fault(FaultClass::Death, self.plan.deaths, Happening::Death);
-    }
-
-    /// The node goes down, and stays down for ever.
-    pub(super) fn lose(&mut self, index: usize) {
-        self.kill(index);
-        self.tape.note(self.now, || Happened::Lost { node: record::node(index) });
-        if let Some(host) = self.hosts.get_mut(index) {
-            host.lost = true;
-        }
     }
 
     pub(super) fn on_transfer(&mut self) {

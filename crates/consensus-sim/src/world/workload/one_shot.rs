@@ -77,7 +77,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     pub(in super::super) fn expect_decisions(&mut self) {
         let bound = self.patience + self.plan.workload.timeout * 16;
         let missing = |world: &Self| {
-            let live = world.hosts.iter().filter(|host| !host.lost);
+            let live = world.hosts.iter().filter(|host| !host.lost && host.misery.is_none());
             live.filter(|host| !world.oracle.has_decided(host.id)).map(|host| host.id).collect::<Vec<_>>()
         };
         if !self.run_while(bound, |world| !missing(world).is_empty()) {
