@@ -1,6 +1,7 @@
 //! What came of many runs of one algorithm. [`Summary`] tells it.
 
 use crate::claims::Claims;
+use crate::shrink::Shrunk;
 use crate::summary::Summary;
 use consensus_sim::{Costs, Counts, Failure, Marks, Property, Report};
 use core::time::Duration;
@@ -13,6 +14,8 @@ pub struct FailedSeed {
     pub seed: u64,
     /// What failed.
     pub failure: Failure,
+    /// The same failure in a smaller run, for the first seeds that fail.
+    pub shrunk: Option<Shrunk>,
 }
 
 /// What came of all runs of one algorithm.
@@ -87,7 +90,7 @@ impl SuiteReport {
         self.simulated += report.simulated;
         self.undecided += report.undecided;
         if let Some(failure) = report.failure {
-            self.failures.push(FailedSeed { seed, failure });
+            self.failures.push(FailedSeed { seed, failure, shrunk: None });
         }
     }
 
@@ -125,7 +128,7 @@ impl SuiteReport {
 
 /// The counts by name, in the order of reports. Each must be met in a run of many seeds: a fault that never came proves nothing.
 #[must_use]
-pub const fn marks(counts: &Counts) -> [(&'static str, u64); 29] {
+pub const fn marks(counts: &Counts) -> [(&'static str, u64); 32] {
     [
         ("messages delivered", counts.delivered),
         ("messages lost", counts.lost),
@@ -135,6 +138,9 @@ pub const fn marks(counts: &Counts) -> [(&'static str, u64); 29] {
         ("power losses", counts.power_losses),
         ("restarts", counts.restarts),
         ("transfers asked for", counts.transfers),
+        ("changes of members asked for", counts.changes),
+        ("changes of members decided", counts.changed),
+        ("wishes to lead", counts.wishes),
         ("suspicions", counts.suspicions),
         ("stops for a failed sync", counts.failed_syncs),
         ("stops for a full disk", counts.full_disks),

@@ -39,6 +39,8 @@ pub struct SimFile {
 #[derive(Clone, Debug, Default)]
 struct State {
     files: BTreeMap<FileNumber, Content>,
+    /// Emptied files: a journal makes and removes many, and their buffers are used again.
+    spare: Vec<Content>,
     next: FileNumber,
     /// As of the last directory sync.
     durable_names: BTreeMap<String, FileNumber>,
@@ -59,7 +61,7 @@ struct State {
 enum NameChange {
     Create(String, FileNumber),
     Rename(String, String),
-    Remove(String),
+    Remove(String, FileNumber),
 }
 
 #[derive(Clone, Debug, Default)]
@@ -115,6 +117,22 @@ impl Content {
             target.copy_from_slice(source);
         }
         self.note_sectors(from, end);
+    }
+
+    /// Whether all of it is durable.
+    const fn is_clean(&self) -> bool {
+        self.dirty.is_empty() && self.lengths.is_empty()
+    }
+
+    /// Its buffers, for another file.
+    fn emptied(mut self) -> Self {
+        let Self { current, durable, dirty, copies, lengths } = &mut self;
+        dirty.clear();
+        for bytes in [current, durable, copies] {
+            bytes.clear();
+        }
+        lengths.clear();
+        self
     }
 
     fn sync(&mut self) {
@@ -253,8 +271,17 @@ impl State {
     fn start_again(&mut self) {
         self.names.clone_from(&self.durable_names);
         let alive: Vec<FileNumber> = self.names.values().copied().collect();
-        self.files.retain(|number, _| alive.contains(number));
+        let lost = self.files.extract_if(.., |number, _| !alive.contains(number));
+        self.spare.extend(lost.map(|(_, content)| content.emptied()));
         self.budget = None;
+    }
+
+    /// Nothing can bring a removed file back. It still takes its turn in a crash, as one that is empty.
+    fn forget(&mut self, number: FileNumber) {
+        if let Some(content) = self.files.get_mut(&number).filter(|content| content.is_clean()) {
+            let removed = core::mem::take(content);
+            self.spare.push(removed.emptied());
+        }
     }
 }
 
@@ -268,7 +295,7 @@ fn apply(names: &mut BTreeMap<String, FileNumber>, change: NameChange) {
                 names.insert(to, number);
             }
         }
-        NameChange::Remove(name) => {
+        NameChange::Remove(name, _) => {
             names.remove(&name);
         }
     }
@@ -354,7 +381,8 @@ impl Disk for SimDisk {
         }
         let number = state.next;
         state.next += 1;
-        state.files.insert(number, Content::default());
+        let content = state.spare.pop().unwrap_or_default();
+        state.files.insert(number, content);
         let change = NameChange::Create(name.into(), number);
         apply(&mut state.names, change.clone());
         state.pending_names.push(change);
@@ -376,10 +404,8 @@ impl Disk for SimDisk {
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut state = self.0.borrow_mut();
         state.operate()?;
-        if !state.names.contains_key(name) {
-            return Err(missing(name));
-        }
-        let change = NameChange::Remove(name.into());
+        let Some(&number) = state.names.get(name) else { return Err(missing(name)) };
+        let change = NameChange::Remove(name.into(), number);
         apply(&mut state.names, change.clone());
         state.pending_names.push(change);
         Ok(())
@@ -395,9 +421,11 @@ impl Disk for SimDisk {
         if state.failing_sync().is_some() {
             return Err(faults::failed_sync());
         }
-        if !core::mem::take(&mut state.pending_names).is_empty() {
-            let names = state.names.clone();
-            state.durable_names = names;
+        for change in core::mem::take(&mut state.pending_names) {
+            if let NameChange::Remove(_, number) = change {
+                state.forget(number);
+            }
+            apply(&mut state.durable_names, change);
         }
         Ok(())
     }

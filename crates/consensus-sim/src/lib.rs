@@ -7,6 +7,7 @@
 //!
 //! This crate knows no protocol, no thread and no clock.
 
+mod changes;
 mod client;
 mod clock;
 pub mod consistency;
@@ -21,6 +22,7 @@ mod marks;
 mod mask;
 mod network;
 mod oracle;
+mod overrides;
 mod plan;
 mod random;
 mod record;
@@ -30,6 +32,7 @@ mod trace;
 mod watch;
 mod world;
 
+pub use changes::Changes;
 pub use clock::Clock;
 pub use costs::Costs;
 pub use disk::{DiskFault, SECTOR_BYTES, SimDisk, SimFile};
@@ -41,6 +44,7 @@ pub use marks::{Mark, Marks};
 pub use mask::{FaultClass, Mask, MaskError};
 pub use network::{Cut, Fate, Links, Loss, Outbox};
 pub use oracle::{Failure, Oracle, Property};
+pub use overrides::{Overrides, OverridesError, Setting};
 pub use plan::{DiskPlan, NetworkPlan, Plan, Rhythm, Workload};
 pub use random::{MILLION, Stream};
 pub use record::{Delivery, DiskTrouble, Event, Happened, MAX_EVENTS, Recording, Tape};

@@ -30,6 +30,8 @@ pub enum Weather {
     SlowDisks,
     /// Many readers, and leaders that are cut off again and again while others are elected.
     Deposed,
+    /// As amnesia, with an operator who has leadership handed over all the time, and calls that come late.
+    HandOvers,
     /// Links that break for a moment, and much that comes late, with pre-votes: elections begin and are overtaken by the
     /// leader's return.
     Flicker,
@@ -37,7 +39,7 @@ pub enum Weather {
     Echoes,
 }
 
-use Weather::{Amnesia, Deposed, Echoes, Elections, Flicker, Readers, SlowDisks, Swarm};
+use Weather::{Amnesia, Deposed, Echoes, Elections, Flicker, HandOvers, Readers, SlowDisks, Swarm};
 
 /// Two nodes decided differently, or one forgot what it had decided: whichever shows first.
 const UNSAFE: &[Property] = &[Agreement, Durability, PrefixOrder, OneLeader, Linearizable, Integrity];
@@ -87,6 +89,8 @@ pub const RAFT: &[Hunt] = &[
     hunt(Mutant::ReadAnswerOfEarlierBoot, &[Linearizable], 3, Readers, 600),
     hunt(Mutant::SnapshotLowersTerm, &[Monotonic], 3, Swarm, 300),
     hunt(Mutant::SnapshotCutsMatchingLog, &[Invariant], 3, Swarm, 600),
+    hunt(Mutant::TransferNeverGivenUp, STUCK, 3, HandOvers, 300),
+    hunt(Mutant::CalledVoteUnchecked, UNSAFE, 3, HandOvers, 4_000),
 ];
 
 /// Bugs that random delays hide, or that cost service only while a fault lasts. Each has a schedule of its own in
@@ -102,6 +106,7 @@ impl Hunt {
         mutant: Option<Mutant>,
     ) -> Tuning<raft::Config> {
         plan.nodes = self.nodes;
+        plan.changes = None;
         let mut tuning = match self.weather {
             Swarm => subjects::raft(draw, plan),
             Elections => elections(draw, plan),
@@ -109,6 +114,7 @@ impl Hunt {
             Readers => readers(draw, plan),
             SlowDisks => slow_disks(draw, plan),
             Deposed => deposed(draw, plan),
+            HandOvers => hand_overs(draw, plan),
             Flicker => flicker(draw, plan),
             Echoes => echoes(draw, plan),
         };
@@ -154,6 +160,18 @@ fn flicker(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
     plan.crashes = None;
     plan.partitions = Some(Rhythm { every: millis(draw, 60, 150), lasts: millis(draw, 30, 100) });
     plan.at_leaders_ppm = MILLION / 2;
+    tuning.config.stable_leadership = true;
+    tuning
+}
+
+fn hand_overs(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
+    let mut tuning = amnesia(draw, plan);
+    plan.network.spike_ppm = draw.between(100_000, 300_000);
+    plan.network.spike = millis(draw, 50, 250);
+    plan.crashes = Some(Rhythm { every: millis(draw, 200, 800), lasts: millis(draw, 20, 300) });
+    plan.transfers = Some(Rhythm { every: millis(draw, 10, 60), lasts: millis(draw, 1, 1) });
+    plan.at_leaders_ppm = MILLION * 9 / 10;
+    plan.lost_for_good = 1;
     tuning.config.stable_leadership = true;
     tuning
 }

@@ -46,6 +46,10 @@ impl<A: ConsensusAlgorithm> World<A> {
         if !self.busy || self.client(number).is_none_or(|client| client.errand.is_some()) {
             return;
         }
+        let begun = self.history.operations().len() as u64;
+        if self.stormy && self.plan.workload.operations.is_some_and(|most| begun >= most) {
+            return;
+        }
         self.trace.event(self.now, 6, u64::from(number));
         let workload = self.plan.workload.clone();
         let Some(client) = self.clients.get_mut(number as usize) else { return };

@@ -185,9 +185,8 @@ impl<A: ConsensusAlgorithm> World<A> {
 
     /// A bit flips on the disk of a node that is down, unless too many nodes are lost already.
     fn rot(&mut self, index: usize, span: Duration, choices: &mut Stream) {
-        let lost = self.hosts.iter().filter(|host| host.lost).count();
-        let spare = A::GUARANTEES.tolerated(self.hosts.len()).saturating_sub(lost);
-        let possible = spare > 0 && self.hosts.get(index).is_some_and(|host| !host.lost);
+        let spare = self.losses_left() > 0 && self.may_lose(index);
+        let possible = spare && self.hosts.get(index).is_some_and(|host| !host.lost);
         if !self.injector.allows_if(FaultClass::Rot, possible) {
             return;
         }
@@ -276,6 +275,8 @@ impl<A: ConsensusAlgorithm> World<A> {
             | Happening::Crash
             | Happening::PowerLoss
             | Happening::Transfer
+            | Happening::Change
+            | Happening::Wish
             | Happening::Suspicion
             | Happening::ClientNext { .. }
             | Happening::ClientTimeout { .. }

@@ -15,8 +15,8 @@ use crate::record::{self, Happened};
 use crate::storage::{Platter, SimStorage};
 use crate::watch::{Tap, Watched, WatchedConfig};
 use consensus_core::{
-    ConsensusAlgorithm, Event, Node, NodeConfig, NodeError, NodeId, Outcome, ProposalId, ReadId, Refusal,
-    Reply, Role, Slot, Status, Time, wire,
+    ConsensusAlgorithm, Event, Members, Node, NodeConfig, NodeError, NodeId, Outcome, ProposalId, ReadId,
+    Refusal, Reply, Role, Slot, Status, Time, wire,
 };
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -42,11 +42,13 @@ pub(super) struct Host<A: ConsensusAlgorithm> {
     pub(super) lost: bool,
     wake: Option<Time>,
     flush_planned: bool,
-    tap: Tap,
+    pub(super) tap: Tap,
     journal: Journal,
     waiting: BTreeMap<ProposalId, Ticket>,
     reads: BTreeMap<ReadId, (Ticket, Key)>,
     last_status: Option<(Role, u64)>,
+    /// Whom the node last took for the members.
+    pub(super) last_members: Option<Members>,
     /// What this node takes for the time.
     pub(super) clock: Clock,
     /// How many millionths of a second its clock counts in a second.
@@ -74,6 +76,7 @@ impl<A: ConsensusAlgorithm> Host<A> {
             waiting: BTreeMap::new(),
             reads: BTreeMap::new(),
             last_status: None,
+            last_members: None,
             clock: Clock::TRUE,
             rate_ppm,
             paused: None,
@@ -226,6 +229,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
         let (boot, local) = (host.boot, host.clock.read(self.now));
         let Some(node) = &mut host.node else { return };
+        self.steps += 1;
         let result = if burst.is_zero() { node.handle(local, event) } else { node.push(local, event) };
         if let Err(error) = result {
             self.on_stopped(index, &error);
@@ -244,6 +248,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let Some(node) = &mut host.node else { return };
         host.flush_planned = false;
         self.trace.event(self.now, 2, host.id.0);
+        self.steps += 1;
         if let Err(error) = node.flush(host.clock.read(self.now)) {
             self.on_stopped(index, &error);
             return;
@@ -289,6 +294,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     fn observe(&mut self, index: usize) {
+        self.observe_members(index);
         let Some(host) = self.hosts.get_mut(index) else { return };
         let id = host.id;
         let Some(node) = &mut host.node else { return };
@@ -322,8 +328,8 @@ impl<A: ConsensusAlgorithm> World<A> {
     /// Hands what the node sent to the links.
     fn post(&mut self, index: usize) {
         let Some(node) = self.hosts.get_mut(index).and_then(|host| host.node.as_mut()) else { return };
-        let sent = core::mem::take(&mut node.network().sent);
-        for (to, mut frame) in sent {
+        let mut sent = core::mem::take(&mut node.network().sent);
+        for (to, mut frame) in sent.drain(..) {
             let Some(target) = usize::try_from(to.0).ok().and_then(|to| to.checked_sub(1)) else { continue };
             self.costs.messages += 1;
             self.costs.message_bytes += frame.len() as u64;
@@ -351,6 +357,10 @@ impl<A: ConsensusAlgorithm> World<A> {
                 self.plan_in(delay, Happening::Deliver { from: index, to: target, frame, message, stamp });
             }
             self.plan_in(first, Happening::Deliver { from: index, to: target, frame, message, stamp });
+        }
+        // The emptied outbox is used again.
+        if let Some(node) = self.hosts.get_mut(index).and_then(|host| host.node.as_mut()) {
+            node.network().sent = sent;
         }
     }
 
