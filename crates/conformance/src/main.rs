@@ -124,8 +124,12 @@ fn run_many(run: &Run) -> Result<bool> {
         reports.push(report);
     }
     let summary = Summary::of(&reports);
-    print(&if run.json { summary.to_json()? } else { summary.to_string() })?;
-    Ok(summary.failed == 0)
+    let text = if run.json { summary.to_json()? } else { summary.to_string() };
+    match print(&text) {
+        // The verdict is known, whether or not anybody reads on.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        Ok(()) | Err(_) => Ok(summary.failed == 0),
+    }
 }
 
 #[cfg(feature = "mutants")]
