@@ -64,6 +64,14 @@ pub enum Effect<M, R, T> {
         /// The write it depends on; zero if none.
         after: WriteSeq,
     },
+    /// Every decision of a record ([`crate::ConsensusAlgorithm::decisions`]), as if each were emitted as
+    /// [`Effect::Decide`]: a batch goes to the state machine as it was written, and no payload is touched on the way.
+    DecideRecord {
+        /// The record. It need not be one that was persisted.
+        record: R,
+        /// The write it depends on; zero if none.
+        after: WriteSeq,
+    },
     /// A read may be served once everything up to `at` is applied.
     ReadReady {
         /// The read.
@@ -191,6 +199,18 @@ impl<M, R, T> Effects<M, R, T> {
     /// elsewhere holds it durably.
     pub fn decide_early(&mut self, slot: Slot, id: Option<ProposalId>, verdict: Verdict, payload: Bytes) {
         self.queue.push(Effect::Decide { slot, id, verdict, payload, after: WriteSeq::ZERO });
+    }
+
+    /// Hands every decision of a record to the state machine once everything persisted so far is durable.
+    pub fn decide_record(&mut self, record: R) {
+        let after = self.written;
+        self.queue.push(Effect::DecideRecord { record, after });
+    }
+
+    /// Hands every decision of a record to the state machine at once. Sound under the condition of
+    /// [`Effects::decide_early`].
+    pub fn decide_record_early(&mut self, record: R) {
+        self.queue.push(Effect::DecideRecord { record, after: WriteSeq::ZERO });
     }
 
     /// Serves the read once everything up to `at` is applied.

@@ -23,10 +23,10 @@ pub trait Storage<R> {
     fn recover(&mut self) -> Result<Recovered<R>, StorageError>;
 
     /// Queues a record and returns at once.
-    fn append(&mut self, seq: WriteSeq, record: &R);
+    fn append(&mut self, seq: WriteSeq, record: R);
 
     /// Queues the replacement of every earlier write by a snapshot and a tail, atomic under a crash.
-    fn checkpoint(&mut self, seq: WriteSeq, through: Slot, snapshot: &Bytes, tail: &[R]);
+    fn checkpoint(&mut self, seq: WriteSeq, through: Slot, snapshot: Bytes, tail: Vec<R>);
 
     /// A burst ends here: what was queued should be on its way to the disk.
     fn flush(&mut self) {}

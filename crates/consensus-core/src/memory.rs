@@ -55,17 +55,30 @@ impl<R: Clone> MemoryStorage<R> {
 
     /// Makes everything queued durable.
     pub fn sync(&mut self) {
-        for write in self.queued.drain(..) {
-            match write {
-                Write::Append(seq, record) => {
-                    self.disk.records.push(record);
-                    self.durable = seq;
-                }
-                Write::Checkpoint(seq, through, snapshot, tail) => {
-                    self.disk = Recovered { snapshot: Some((through, snapshot)), records: tail };
-                    self.durable = seq;
-                }
+        let queued = core::mem::take(&mut self.queued);
+        for write in queued {
+            self.write(write);
+        }
+    }
+
+    fn write(&mut self, write: Write<R>) {
+        match write {
+            Write::Append(seq, record) => {
+                self.disk.records.push(record);
+                self.durable = seq;
             }
+            Write::Checkpoint(seq, through, snapshot, tail) => {
+                self.disk = Recovered { snapshot: Some((through, snapshot)), records: tail };
+                self.durable = seq;
+            }
+        }
+    }
+
+    fn take(&mut self, write: Write<R>) {
+        if self.hold {
+            self.queued.push(write);
+        } else {
+            self.write(write);
         }
     }
 
@@ -80,12 +93,6 @@ impl<R: Clone> MemoryStorage<R> {
     pub const fn contents(&self) -> &Recovered<R> {
         &self.disk
     }
-
-    fn settle(&mut self) {
-        if !self.hold {
-            self.sync();
-        }
-    }
 }
 
 impl<R: Clone> Storage<R> for MemoryStorage<R> {
@@ -96,14 +103,12 @@ impl<R: Clone> Storage<R> for MemoryStorage<R> {
         Ok(self.disk.clone())
     }
 
-    fn append(&mut self, seq: WriteSeq, record: &R) {
-        self.queued.push(Write::Append(seq, record.clone()));
-        self.settle();
+    fn append(&mut self, seq: WriteSeq, record: R) {
+        self.take(Write::Append(seq, record));
     }
 
-    fn checkpoint(&mut self, seq: WriteSeq, through: Slot, snapshot: &Bytes, tail: &[R]) {
-        self.queued.push(Write::Checkpoint(seq, through, snapshot.clone(), tail.to_vec()));
-        self.settle();
+    fn checkpoint(&mut self, seq: WriteSeq, through: Slot, snapshot: Bytes, tail: Vec<R>) {
+        self.take(Write::Checkpoint(seq, through, snapshot, tail));
     }
 
     fn durable(&mut self) -> Result<WriteSeq, StorageError> {

@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use consensus_core::{
-    Boot, ConfigError, ConsensusAlgorithm, Effect, Guarantees, In, Members, NodeId, Offence, Out, ProposalId,
-    RestoreError, Slot, Status, Time, Verdict,
+    Boot, ConfigError, ConsensusAlgorithm, Decision, Effect, Guarantees, In, Members, NodeId, Offence, Out,
+    ProposalId, RestoreError, Slot, Status, Time, Verdict,
 };
 use core::fmt::Debug;
 use std::cell::RefCell;
@@ -22,6 +22,13 @@ pub struct Decided {
     pub verdict: Verdict,
     /// What was proposed.
     pub payload: Bytes,
+}
+
+impl From<Decision<'_>> for Decided {
+    fn from(decision: Decision<'_>) -> Self {
+        let Decision { slot, id, verdict, payload } = decision;
+        Self { slot, id, verdict, payload: payload.clone() }
+    }
 }
 
 /// Decisions in the order of their emission: the order in which they are applied.
@@ -56,6 +63,9 @@ impl<A: ConsensusAlgorithm> Watched<A> {
             if let Effect::Decide { slot, id, verdict, payload, after: _ } = effect {
                 let decided = Decided { slot: *slot, id: *id, verdict: *verdict, payload: payload.clone() };
                 self.tap.borrow_mut().push_back(decided);
+            }
+            if let Effect::DecideRecord { record, after: _ } = effect {
+                self.tap.borrow_mut().extend(A::decisions(record).map(Decided::from));
             }
         }
     }
@@ -92,6 +102,10 @@ impl<A: ConsensusAlgorithm> ConsensusAlgorithm for Watched<A> {
         let from = out.as_slice().len();
         self.inner.flush(now, out);
         self.note(out, from);
+    }
+
+    fn decisions(record: &Self::Record) -> impl Iterator<Item = Decision<'_>> {
+        A::decisions(record)
     }
 
     fn status(&self) -> Status {

@@ -6,7 +6,7 @@
 use crate::config::MAX_BATCH_ENTRIES;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use consensus_core::{Bytes, Epoch, ProposalId, Slot};
+use consensus_core::{Bytes, Decision, Epoch, ProposalId, Slot, Verdict};
 use core::fmt;
 use core::ops::Deref;
 use serde::de::{Error as _, SeqAccess, Visitor};
@@ -53,7 +53,21 @@ pub enum Content {
     },
 }
 
+/// What entries without a payload show.
+static NOTHING: Bytes = Bytes::new();
+
 impl Entry {
+    /// What the state machine is told when it is committed at `slot`.
+    #[must_use]
+    pub fn decision(&self, slot: Slot) -> Decision<'_> {
+        match &self.content {
+            Content::Noop => Decision { slot, id: None, verdict: Verdict::Noop, payload: &NOTHING },
+            Content::Proposal { id, payload } => {
+                Decision { slot, id: Some(*id), verdict: Verdict::Commit, payload }
+            }
+        }
+    }
+
     /// What it counts for when bytes are bounded.
     #[must_use]
     pub fn size(&self) -> usize {
@@ -75,6 +89,20 @@ pub struct Entries {
 }
 
 impl Entries {
+    /// A batch of entries of which it is known what they count for.
+    pub(crate) fn of_size(entries: impl Iterator<Item = Entry>, size: usize) -> Self {
+        let entries = Self::whole(entries.collect(), size);
+        debug_assert_eq!(size, entries.iter().map(Entry::size).sum::<usize>());
+        entries
+    }
+
+    fn whole(shared: Arc<[Entry]>, size: usize) -> Self {
+        if shared.is_empty() {
+            return Self::default();
+        }
+        Self { from: 0, to: index(shared.len()), size, shared: Some(shared) }
+    }
+
     /// The first `count` of these, or all.
     #[must_use]
     pub fn take(&self, count: usize) -> Self {
@@ -124,11 +152,8 @@ impl Deref for Entries {
 impl FromIterator<Entry> for Entries {
     fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Self {
         let shared: Arc<[Entry]> = entries.into_iter().collect();
-        if shared.is_empty() {
-            return Self::default();
-        }
         let size = shared.iter().map(Entry::size).sum();
-        Self { from: 0, to: index(shared.len()), size, shared: Some(shared) }
+        Self::whole(shared, size)
     }
 }
 
@@ -175,7 +200,7 @@ impl<'de> Deserialize<'de> for Entries {
                     }
                     taken.push(entry);
                 }
-                Ok(taken.into_iter().collect())
+                Ok(if taken.is_empty() { Entries::default() } else { taken.into_iter().collect() })
             }
         }
         deserializer.deserialize_seq(Bounded)

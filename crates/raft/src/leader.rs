@@ -3,7 +3,7 @@
 //! A burst of proposals becomes one batch, one record and one append per follower, all sharing one allocation: proposals are
 //! collected in `step` and closed in `flush`. The leader's own disk write runs beside replication.
 
-use crate::entry::{Content, Entry, Position};
+use crate::entry::{Content, Entries, Entry, Position};
 use crate::message::{Append, AppendReply, Message, Outcome};
 use crate::mutant::Mutant;
 use crate::progress::{self, Progress};
@@ -114,8 +114,8 @@ impl Leader {
         if self.pending.is_empty() {
             return;
         }
-        self.pending_size = 0;
-        core.append(self.pending.drain(..).collect(), out);
+        let size = core::mem::take(&mut self.pending_size);
+        core.append(Entries::of_size(self.pending.drain(..), size), out);
     }
 
     /// [R11] What a quorum holds durably is committed, if it is of our own term; what is older is committed with it.

@@ -191,6 +191,27 @@ impl Log {
         })
     }
 
+    /// The same as parts of the shared batches, each with its first slot.
+    pub(crate) fn parts(&self, from: Slot, to: Slot) -> impl Iterator<Item = (Slot, Entries)> {
+        let start = self.batch_of(from).unwrap_or(self.batches.len());
+        let batches = self.batches.range(start..).take_while(move |batch| batch.first <= to);
+        batches.map(move |batch| {
+            let skipped = usize::try_from(from.0.saturating_sub(batch.first.0)).unwrap_or(usize::MAX);
+            let end = usize::try_from(to.0 + 1 - batch.first.0).unwrap_or(usize::MAX);
+            (batch.first.max(from), batch.entries.range(skipped, end))
+        })
+    }
+
+    /// The entries up to `through`, newest first, with their slots.
+    pub(crate) fn newest_first(&self, through: Slot) -> impl Iterator<Item = (Slot, &Entry)> {
+        let end = self.batch_of(through).map_or(0, |index| index + 1);
+        let entries = self.batches.range(..end).rev().flat_map(|batch| {
+            let slots = (batch.first.0..=batch.last().0).rev().map(Slot);
+            slots.zip(batch.entries.iter().rev())
+        });
+        entries.skip_while(move |(slot, _)| *slot > through)
+    }
+
     /// Entries from `from` on, at most so many and so many bytes, but at least one if there is any. They are shared with the
     /// log if one batch holds them, and collected anew if they are scattered over several.
     pub(crate) fn slice(&self, from: Slot, max_entries: usize, max_bytes: usize) -> Entries {

@@ -5,7 +5,7 @@
 
 use crate::candidate::Candidate;
 use crate::config::Config;
-use crate::entry::{Content, Entries, Position};
+use crate::entry::{Entries, Position};
 use crate::follower::Follower;
 use crate::leader::Leader;
 use crate::log::Log;
@@ -15,8 +15,7 @@ use crate::replay::{Replayed, replay};
 use crate::step::{Out, Timer};
 use alloc::vec::Vec;
 use consensus_core::{
-    Boot, Bytes, Epoch, Members, NodeId, Refusal, RestoreError, Role as Part, Slot, Status, Time, Verdict,
-    WriteSeq,
+    Boot, Bytes, Epoch, Members, NodeId, Refusal, RestoreError, Role as Part, Slot, Status, Time, WriteSeq,
 };
 use core::time::Duration;
 use rand::rngs::ChaCha8Rng;
@@ -248,15 +247,10 @@ impl Core {
             return 0;
         }
         let mut size = 0;
-        for (slot, entry) in self.log.iter(self.commit.next(), slot) {
-            size += entry.size();
+        for (first, entries) in self.log.parts(self.commit.next(), slot) {
+            size += entries.size();
             // EARLY: what is committed is durable at a quorum, and stands without our own disk.
-            match &entry.content {
-                Content::Noop => out.decide_early(slot, None, Verdict::Noop, Bytes::new()),
-                Content::Proposal { id, payload } => {
-                    out.decide_early(slot, Some(*id), Verdict::Commit, payload.clone());
-                }
-            }
+            out.decide_record_early(Record::Entries { first, entries });
         }
         self.commit = slot;
         size

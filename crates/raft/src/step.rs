@@ -5,8 +5,9 @@ use crate::message::Message;
 use crate::record::Record;
 use crate::state::{Raft, Role};
 use consensus_core::{
-    Boot, ConfigError, ConsensusAlgorithm, Effects, Faults, Guarantees, Input, Members, Membership, NodeId,
-    Offence, Problem, Reads, Refusal, Resilience, RestoreError, Status, Termination, Time, Timing, WriteSeq,
+    Boot, ConfigError, ConsensusAlgorithm, Decision, Effects, Faults, Guarantees, Input, Members, Membership,
+    NodeId, Offence, Problem, Reads, Refusal, Resilience, RestoreError, Status, Termination, Time, Timing,
+    WriteSeq,
 };
 
 /// The effect buffer.
@@ -72,6 +73,10 @@ impl ConsensusAlgorithm for Raft {
             Role::PreCandidate(_) | Role::Candidate(_) => {}
             Role::Leader(leader) => leader.flush(&mut self.core, out),
         }
+    }
+
+    fn decisions(record: &Record) -> impl Iterator<Item = Decision<'_>> {
+        record.decisions()
     }
 
     fn status(&self) -> Status {

@@ -22,15 +22,20 @@ where
     S: Storage<A::Record>,
     M: StateMachine,
 {
-    pub(super) fn take_over(&mut self, handover: Handover) -> Result<(), NodeError> {
+    pub(super) fn take_over(&mut self, handover: Handover<A::Record>) -> Result<(), NodeError> {
         match handover {
-            Handover::Decide(decided) => self.apply(decided),
+            Handover::Decide(Decided { slot, id, verdict, payload }) => {
+                self.apply(Decision { slot, id, verdict, payload: &payload })
+            }
+            Handover::DecideRecord(record) => {
+                A::decisions(&record).try_for_each(|decision| self.apply(decision))
+            }
             Handover::Install { through, snapshot } => self.install(through, &snapshot),
         }
     }
 
-    fn apply(&mut self, decided: Decided) -> Result<(), NodeError> {
-        let Decided { slot, id, verdict, payload } = decided;
+    fn apply(&mut self, decision: Decision<'_>) -> Result<(), NodeError> {
+        let Decision { slot, id, verdict, payload } = decision;
         if Self::ordered() && slot != self.applied.next() {
             return Err(NodeError::OutOfOrder { slot, applied: self.applied });
         }
@@ -38,13 +43,9 @@ where
         self.compaction.since_last += payload.len() as u64 + DECISION_BYTES;
         let outcome = match (verdict, id) {
             (Verdict::Noop, _) => Outcome::Noop,
-            (Verdict::Commit, Some(id)) => self.apply_once(slot, id, &payload),
-            (Verdict::Commit, None) => {
-                Outcome::Applied(self.machine.apply(Decision { slot, id, verdict, payload: &payload }))
-            }
-            (Verdict::Abort, _) => {
-                Outcome::Aborted(self.machine.apply(Decision { slot, id, verdict, payload: &payload }))
-            }
+            (Verdict::Commit, Some(id)) => self.apply_once(id, decision),
+            (Verdict::Commit, None) => Outcome::Applied(self.machine.apply(decision)),
+            (Verdict::Abort, _) => Outcome::Aborted(self.machine.apply(decision)),
         };
         if let Some(id) = id {
             self.replies.push(Reply::Done { id, slot, outcome });
@@ -52,18 +53,19 @@ where
         Ok(())
     }
 
-    fn apply_once(&mut self, slot: Slot, id: ProposalId, payload: &Bytes) -> Outcome {
+    fn apply_once(&mut self, id: ProposalId, decision: Decision<'_>) -> Outcome {
         if !Self::ordered() {
             // Without one order for all, replicas would keep different tables: the algorithm itself decides a proposal once.
-            let decision = Decision { slot, id: Some(id), verdict: Verdict::Commit, payload };
             return Outcome::Applied(self.machine.apply(decision));
         }
         if id.opens_session() {
-            return Outcome::Opened(self.sessions.open(slot));
+            return Outcome::Opened(self.sessions.open(decision.slot));
         }
-        match self.sessions.admit(slot, id) {
+        if !id.client.is_session() {
+            return Outcome::Applied(self.machine.apply(decision));
+        }
+        match self.sessions.admit(decision.slot, id) {
             Admission::Fresh => {
-                let decision = Decision { slot, id: Some(id), verdict: Verdict::Commit, payload };
                 let reply = self.machine.apply(decision);
                 self.sessions.record(id, &reply);
                 Outcome::Applied(reply)

@@ -12,8 +12,9 @@ pub(super) const MAX_HELD_SENDS: usize = 1 << 16;
 
 /// Something on its way to the state machine.
 #[derive(Debug)]
-pub(super) enum Handover {
+pub(super) enum Handover<R> {
     Decide(Decided),
+    DecideRecord(R),
     Install { through: Slot, snapshot: Bytes },
 }
 
@@ -27,25 +28,25 @@ pub(super) struct Decided {
 
 /// First in, first out: what was emitted later never overtakes what waits, except for sends that wait for nothing.
 #[derive(Debug)]
-pub(super) struct Gate<M> {
-    held: VecDeque<(WriteSeq, Held<M>)>,
+pub(super) struct Gate<M, R> {
+    held: VecDeque<(WriteSeq, Held<M, R>)>,
     held_handovers: usize,
     durable: WriteSeq,
 }
 
 #[derive(Debug)]
-enum Held<M> {
+enum Held<M, R> {
     Send { to: NodeId, message: M },
-    Handover(Handover),
+    Handover(Handover<R>),
 }
 
-impl<M> Default for Gate<M> {
+impl<M, R> Default for Gate<M, R> {
     fn default() -> Self {
         Self { held: VecDeque::new(), held_handovers: 0, durable: WriteSeq::ZERO }
     }
 }
 
-impl<M> Gate<M> {
+impl<M, R> Gate<M, R> {
     pub(super) const fn durable(&self) -> WriteSeq {
         self.durable
     }
@@ -59,7 +60,7 @@ impl<M> Gate<M> {
     }
 
     /// Gives it back if the state machine may take it now.
-    pub(super) fn hand_over(&mut self, handover: Handover, after: WriteSeq) -> Option<Handover> {
+    pub(super) fn hand_over(&mut self, handover: Handover<R>, after: WriteSeq) -> Option<Handover<R>> {
         if after <= self.durable && self.held_handovers == 0 {
             return Some(handover);
         }
@@ -76,7 +77,7 @@ impl<M> Gate<M> {
     }
 
     /// Lets out what waits for nothing any more: sends go to the network, what the state machine takes next is returned.
-    pub(super) fn release(&mut self, network: &mut impl Network<M>) -> Option<Handover> {
+    pub(super) fn release(&mut self, network: &mut impl Network<M>) -> Option<Handover<R>> {
         while let Some((_, held)) = self.held.pop_front_if(|(after, _)| *after <= self.durable) {
             match held {
                 Held::Send { to, message } => network.send(to, message),
