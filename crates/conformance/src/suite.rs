@@ -4,7 +4,9 @@ use crate::claims::{Claims, Unsupported, claims_of};
 use crate::panics::guarded;
 use crate::report::{FailedSeed, SuiteReport};
 use consensus_core::{ConsensusAlgorithm, Time};
-use consensus_sim::{Counts, Failure, Plan, Property, Report, Setup, Stream, Tape, run_taped};
+use consensus_sim::{
+    Counts, Failure, FaultCounts, Mask, Plan, Property, Report, Setup, Stream, Tape, run_taped,
+};
 use core::ops::Range;
 use core::time::Duration;
 use std::sync::Mutex;
@@ -151,13 +153,14 @@ pub(crate) fn one_taped<A: ConsensusAlgorithm>(
     tape: &Tape,
 ) -> Report {
     let (plan, Tuning { config, patience }) = draw::<A>(seed, claims, tune);
-    let setup = Setup { seed, plan, config, patience, trace };
+    let setup = Setup { seed, plan, mask: Mask::all(), config, patience, trace };
     guarded(|| run_taped::<A>(setup, tape.clone())).unwrap_or_else(|said| Report {
         failure: Some(Failure { property: Property::Invariant, at: Time::ZERO, detail: said }),
         hash: 0,
         events: 0,
         simulated: Duration::ZERO,
         counts: Counts::default(),
+        faults: FaultCounts::default(),
         undecided: 0,
         lines: Vec::new(),
     })

@@ -5,6 +5,7 @@ use super::{Happening, World};
 use crate::client::{Request, Response, Ticket};
 use crate::clock::Clock;
 use crate::machine::{Applied, Journal, Key, Registers};
+use crate::mask::FaultClass;
 use crate::network::{Fate, Loss, Outbox};
 use crate::oracle::Property;
 use crate::plan::DiskPlan;
@@ -53,6 +54,8 @@ pub(super) struct Host<A: ConsensusAlgorithm> {
     pub(super) paused: Option<Pause>,
     /// Its disk is slow up to here.
     pub(super) slow_until: Time,
+    /// How many times slower it is until then.
+    pub(super) slower: u32,
 }
 
 impl<A: ConsensusAlgorithm> Host<A> {
@@ -74,6 +77,7 @@ impl<A: ConsensusAlgorithm> Host<A> {
             rate_ppm,
             paused: None,
             slow_until: Time::ZERO,
+            slower: 1,
         }
     }
 
@@ -141,9 +145,11 @@ impl<A: ConsensusAlgorithm> World<A> {
             check_invariants: true,
         };
         let machine = Registers::new(Rc::clone(&host.journal));
-        let interrupted = self.stormy && self.streams.disk.chance(MILLION / 10);
-        let opened =
-            host.platter.open(interrupted.then_some(&mut self.streams.disk)).map_err(NodeError::from);
+        let choices = &mut self.streams.faults.get_mut(FaultClass::InterruptedRecovery).fork();
+        let interrupted = choices.chance(MILLION / 10)
+            && self.stormy
+            && self.injector.allows(FaultClass::InterruptedRecovery);
+        let opened = host.platter.open(interrupted.then_some(choices)).map_err(NodeError::from);
         if interrupted && opened.is_err() {
             self.fail_again(index);
             return;
@@ -167,7 +173,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     fn fail_again(&mut self, index: usize) {
         let Some(host) = self.hosts.get_mut(index) else { return };
         host.platter.forget_fault();
-        host.platter.crash(&mut self.streams.disk);
+        host.platter.crash(&mut self.streams.disk.fork());
         self.counts.crashes += 1;
         let (id, boot) = (host.id, host.boot);
         self.trace.event(self.now, 22, id.0);
@@ -180,10 +186,14 @@ impl<A: ConsensusAlgorithm> World<A> {
     pub(super) fn kill(&mut self, index: usize) {
         let Some(host) = self.hosts.get_mut(index) else { return };
         let Some(mut node) = host.node.take() else { return };
-        let choices = &mut self.streams.disk;
-        node.storage().interrupt(choices);
+        let choices = &mut self.streams.disk.fork();
+        if self.injector.allows(FaultClass::TornCrash) {
+            node.storage().interrupt(choices);
+            host.platter.crash(choices);
+        } else {
+            host.platter.crash_cleanly();
+        }
         drop(node);
-        host.platter.crash(choices);
         host.platter.forget_fault();
         host.stop();
         let id = host.id;
@@ -256,7 +266,9 @@ impl<A: ConsensusAlgorithm> World<A> {
             let (disk, choices) = (&self.plan.disk, &mut self.streams.disk);
             let mut span = choices.around(disk.sync);
             if self.stormy && choices.chance(disk.slow_ppm) {
-                span += choices.span(core::time::Duration::ZERO, disk.slow);
+                let more = choices.span(core::time::Duration::ZERO, disk.slow);
+                let allowed = self.injector.allows(FaultClass::SlowSync);
+                span += if allowed { more } else { core::time::Duration::ZERO };
             }
             let span = self.slowed(index, span);
             let (node, until) = (record::node(index), self.now + span);
@@ -297,7 +309,8 @@ impl<A: ConsensusAlgorithm> World<A> {
         let sent = core::mem::take(&mut node.network().sent);
         for (to, mut frame) in sent {
             let Some(target) = usize::try_from(to.0).ok().and_then(|to| to.checked_sub(1)) else { continue };
-            let fate = self.links.fate(self.now, index, target, frame.len(), &mut self.streams.network);
+            let choices = &mut self.streams.network;
+            let fate = self.links.fate(self.now, (index, target), frame.len(), choices, &mut self.injector);
             let (first, second) = match fate {
                 Fate::Arrives(first, second) => (first, second),
                 Fate::Lost(loss) => {
@@ -306,7 +319,7 @@ impl<A: ConsensusAlgorithm> World<A> {
                     continue;
                 }
             };
-            if self.links.corrupt(&mut frame) {
+            if self.links.corrupt(&mut frame, &mut self.injector) {
                 self.tape.sent::<A::Message>(self.now, (index, target), &frame, Some(Loss::Corrupted));
                 self.drop_corrupted(index, &frame);
                 continue;

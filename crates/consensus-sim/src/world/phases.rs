@@ -1,6 +1,7 @@
 //! The course of a run: a storm, then calm, in which everything promised must come true.
 
 use super::{Happening, World};
+use crate::mask::FaultClass;
 use crate::oracle::Property;
 use crate::record::{self, Happened};
 use consensus_core::{ConsensusAlgorithm, Time};
@@ -20,7 +21,8 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.calm();
         self.expect_progress();
         self.expect_everything();
-        if self.plan.final_power_loss && self.oracle.failure().is_none() {
+        let again = self.plan.final_power_loss && self.oracle.failure().is_none();
+        if again && self.allows(FaultClass::PowerLoss) {
             self.lose_all_power();
             self.start_clients();
             self.expect_progress();
@@ -38,7 +40,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let nodes = self.hosts.len();
         let lost = self.plan.lost_for_good.min(A::GUARANTEES.tolerated(nodes));
         let mut order: Vec<usize> = (0..nodes).collect();
-        self.streams.faults.shuffle(&mut order);
+        self.choices_for(FaultClass::LostNode).shuffle(&mut order);
         for index in 0..nodes {
             self.resume(index);
             if let Some(host) = self.hosts.get(index) {
@@ -51,7 +53,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             if self.hosts.get(index).is_some_and(|host| host.lost) {
                 continue;
             }
-            if losses < lost {
+            if losses < lost && self.allows(FaultClass::LostNode) {
                 losses += 1;
                 self.kill(index);
                 self.tape.note(self.now, || Happened::Lost { node: record::node(index) });
