@@ -68,7 +68,10 @@ impl<R: Clone> MemoryStorage<R> {
                 self.durable = seq;
             }
             Write::Checkpoint(seq, through, snapshot, tail) => {
-                self.disk = Recovered { snapshot: Some((through, snapshot)), records: tail };
+                self.disk.snapshot = Some((through, snapshot));
+                // The room is kept: what follows is as long as what went.
+                self.disk.records.clear();
+                self.disk.records.extend(tail);
                 self.durable = seq;
             }
         }

@@ -131,6 +131,18 @@ impl Entries {
         cut
     }
 
+    /// How many there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        (self.to - self.from) as usize
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.from == self.to
+    }
+
     /// What they count for when bytes are bounded.
     #[must_use]
     pub const fn size(&self) -> usize {

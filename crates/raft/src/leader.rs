@@ -56,6 +56,8 @@ pub(crate) struct Leader {
     uncommitted_size: usize,
     /// Somebody holds more than before: the commit index may advance.
     has_progress: bool,
+    /// Something happened since the followers were fed last, beyond a write of our own that became durable.
+    has_news: bool,
     pub(crate) reads: ReadQueue,
 }
 
@@ -72,6 +74,7 @@ impl Leader {
             pending_size: 0,
             uncommitted_size: uncommitted.sum(),
             has_progress: false,
+            has_news: true,
             reads: ReadQueue::new(),
         };
         if !core.config.plants(Mutant::NoNoop) {
@@ -95,11 +98,19 @@ impl Leader {
         self.has_progress = true;
     }
 
+    /// Anything else happened.
+    pub(crate) const fn on_news(&mut self) {
+        self.has_news = true;
+    }
+
     /// The end of a burst: close the batch, commit, probe for reads, feed the followers.
     pub(crate) fn flush(&mut self, core: &mut Core, out: &mut Out) {
         self.close_batch(core, out);
         if core::mem::take(&mut self.has_progress) {
             self.advance_commit(core, out);
+        }
+        if !core::mem::take(&mut self.has_news) {
+            return;
         }
         let has_own_commit =
             core.commit >= self.term_start || core.config.plants(Mutant::ReadBeforeOwnCommit);
@@ -123,6 +134,7 @@ impl Leader {
         let reached = self.reached(core);
         let is_own_term = reached >= self.term_start || core.config.plants(Mutant::CommitOldTermByCounting);
         if reached > core.commit && is_own_term {
+            self.has_news = true;
             self.uncommitted_size -= core.commit_through(reached, out);
         }
     }

@@ -184,11 +184,10 @@ impl Log {
             return None;
         }
         // What is asked for is nearly always among the newest: a search over the whole log would miss every cache.
-        let newest = self.batches.len();
-        for index in (newest.saturating_sub(RECENT_BATCHES)..newest).rev() {
-            if self.batches.get(index)?.first <= slot {
-                return Some(index);
-            }
+        let recent = self.batches.iter().rev().take(RECENT_BATCHES);
+        let after = recent.take_while(|batch| batch.first > slot).count();
+        if after < RECENT_BATCHES {
+            return self.batches.len().checked_sub(after + 1);
         }
         self.batches.partition_point(|batch| batch.first <= slot).checked_sub(1)
     }
@@ -207,15 +206,11 @@ impl Log {
         })
     }
 
-    /// The same as parts of the shared batches, each with its first slot.
-    pub(crate) fn parts(&self, from: Slot, to: Slot) -> impl Iterator<Item = (Slot, Entries)> {
-        let start = self.batch_of(from).unwrap_or(self.batches.len());
-        let batches = self.batches.range(start..).take_while(move |batch| batch.first <= to);
-        batches.map(move |batch| {
-            let skipped = usize::try_from(from.0.saturating_sub(batch.first.0)).unwrap_or(usize::MAX);
-            let end = usize::try_from(to.0 + 1 - batch.first.0).unwrap_or(usize::MAX);
-            (batch.first.max(from), batch.entries.range(skipped, end))
-        })
+    /// The entries from `from` on that share its batch, up to `to`; none if `from` is not in the log.
+    pub(crate) fn part(&self, from: Slot, to: Slot) -> Entries {
+        let Some((skipped, batch)) = self.find(from) else { return Entries::default() };
+        let end = usize::try_from((to.0 + 1).saturating_sub(batch.first.0)).unwrap_or(usize::MAX);
+        batch.entries.range(skipped, end)
     }
 
     /// The entries up to `through`, newest first, with their slots.

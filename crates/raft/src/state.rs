@@ -247,10 +247,17 @@ impl Core {
             return 0;
         }
         let mut size = 0;
-        for (first, entries) in self.log.parts(self.commit.next(), slot) {
+        let mut first = self.commit.next();
+        while first <= slot {
+            let entries = self.log.part(first, slot);
+            if entries.is_empty() {
+                break;
+            }
+            let next = Slot(first.0 + entries.len() as u64);
             size += entries.size();
             // EARLY: what is committed is durable at a quorum, and stands without our own disk.
             out.decide_record_early(Record::Entries { first, entries });
+            first = next;
         }
         self.commit = slot;
         size

@@ -46,7 +46,9 @@ impl ConsensusAlgorithm for Raft {
         Self::recover(boot, out)
     }
 
+    #[inline]
     fn step(&mut self, now: Time, input: Input<Message, Timer>, out: &mut Out) {
+        let is_own_write = matches!(input, Input::Durable(_));
         match input {
             Input::Message { from, message } => self.on_message(now, from, message, out),
             Input::Timer(Timer::Election) => self.on_election_timeout(now, out),
@@ -65,8 +67,12 @@ impl ConsensusAlgorithm for Raft {
             // Nothing was ever given to be judged.
             Input::Judged { .. } => {}
         }
+        if !is_own_write && let Role::Leader(leader) = &mut self.role {
+            leader.on_news();
+        }
     }
 
+    #[inline]
     fn flush(&mut self, now: Time, out: &mut Out) {
         match &mut self.role {
             Role::Follower(follower) => follower.flush(now, &mut self.core, out),
@@ -83,6 +89,7 @@ impl ConsensusAlgorithm for Raft {
         self.observe()
     }
 
+    #[inline]
     fn screen(_config: &Config, _from: NodeId, message: &Message) -> Result<(), Offence> {
         message.check() // [R26]
     }
@@ -93,6 +100,7 @@ impl ConsensusAlgorithm for Raft {
 }
 
 impl Raft {
+    #[inline]
     fn on_message(&mut self, now: Time, from: NodeId, message: Message, out: &mut Out) {
         if from == self.core.id || !self.core.members.contains(from) {
             return out.accuse(from, Offence::Stranger); // [R26]
@@ -111,6 +119,7 @@ impl Raft {
         }
     }
 
+    #[inline]
     fn on_durable(&mut self, now: Time, seq: WriteSeq, out: &mut Out) {
         self.core.durable = self.core.durable.max(seq);
         self.core.log.on_durable(seq);

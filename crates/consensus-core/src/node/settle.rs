@@ -94,26 +94,39 @@ where
     }
 
     /// Asks the storage; on news, lets out what waited for it and tells the algorithm.
+    #[inline]
     fn note_durable(&mut self, now: Time) -> Result<(), NodeError> {
         let durable = self.storage.durable()?;
         if self.gate.advance(durable) {
-            while let Some(handover) = self.gate.release(&mut self.network) {
-                self.take_over(handover)?;
-            }
+            self.release()?;
             self.step(now, Input::Durable(durable));
         }
         Ok(())
     }
 
+    #[inline]
+    fn release(&mut self) -> Result<(), NodeError> {
+        while let Some(handover) = self.gate.release(&mut self.network) {
+            self.take_over(handover)?;
+        }
+        Ok(())
+    }
+
+    #[inline]
     fn carry_out(&mut self, now: Time) -> Result<(), NodeError> {
         while !self.out.is_empty() {
-            let mut effects = core::mem::take(&mut self.scratch);
-            self.out.swap(&mut effects);
-            for effect in effects.drain(..) {
-                self.carry_out_one(now, effect)?;
-            }
-            self.scratch = effects;
+            self.carry_out_all(now)?;
         }
+        Ok(())
+    }
+
+    fn carry_out_all(&mut self, now: Time) -> Result<(), NodeError> {
+        let mut effects = core::mem::take(&mut self.scratch);
+        self.out.swap(&mut effects);
+        for effect in effects.drain(..) {
+            self.carry_out_one(now, effect)?;
+        }
+        self.scratch = effects;
         Ok(())
     }
 
