@@ -1,5 +1,6 @@
 //! A network and a storage in memory, for tests, examples and measurements of the core alone.
 
+use crate::effects::Write;
 use crate::hand_off::{Network, Recovered, Storage, StorageError};
 use crate::id::{NodeId, Slot, WriteSeq};
 use alloc::vec::Vec;
@@ -34,12 +35,6 @@ pub struct MemoryStorage<R> {
     hold: bool,
 }
 
-#[derive(Clone, Debug)]
-enum Write<R> {
-    Append(WriteSeq, R),
-    Checkpoint(WriteSeq, Slot, Bytes, Vec<R>),
-}
-
 impl<R> Default for MemoryStorage<R> {
     fn default() -> Self {
         Self { disk: Recovered::default(), queued: Vec::new(), durable: WriteSeq::ZERO, hold: false }
@@ -63,11 +58,11 @@ impl<R: Clone> MemoryStorage<R> {
 
     fn write(&mut self, write: Write<R>) {
         match write {
-            Write::Append(seq, record) => {
+            Write::Append { seq, record } => {
                 self.disk.records.push(record);
                 self.durable = seq;
             }
-            Write::Checkpoint(seq, through, snapshot, tail) => {
+            Write::Checkpoint { seq, through, snapshot, tail } => {
                 self.disk.snapshot = Some((through, snapshot));
                 // The room is kept: what follows is as long as what went.
                 self.disk.records.clear();
@@ -107,11 +102,11 @@ impl<R: Clone> Storage<R> for MemoryStorage<R> {
     }
 
     fn append(&mut self, seq: WriteSeq, record: R) {
-        self.take(Write::Append(seq, record));
+        self.take(Write::Append { seq, record });
     }
 
     fn checkpoint(&mut self, seq: WriteSeq, through: Slot, snapshot: Bytes, tail: Vec<R>) {
-        self.take(Write::Checkpoint(seq, through, snapshot, tail));
+        self.take(Write::Checkpoint { seq, through, snapshot, tail });
     }
 
     fn durable(&mut self) -> Result<WriteSeq, StorageError> {

@@ -59,7 +59,7 @@ impl<A> Watched<A> {
 
 impl<A: ConsensusAlgorithm> Watched<A> {
     fn note(&self, out: &Out<A>, from: usize) {
-        for effect in out.as_slice().get(from..).unwrap_or_default() {
+        for effect in out.others().skip(from) {
             if let Effect::Decide { slot, id, verdict, payload, after: _ } = effect {
                 let decided = Decided { slot: *slot, id: *id, verdict: *verdict, payload: payload.clone() };
                 self.tap.borrow_mut().push_back(decided);
@@ -85,7 +85,7 @@ impl<A: ConsensusAlgorithm> ConsensusAlgorithm for Watched<A> {
 
     fn restore(boot: Boot<Self>, out: &mut Out<Self>) -> Result<Self, RestoreError> {
         let Boot { id, members, config, seed, now, snapshot, records } = boot;
-        let from = out.as_slice().len();
+        let from = out.others().len();
         let inner = Boot { id, members, config: config.inner, seed, now, snapshot, records };
         let watched = Self { inner: A::restore(inner, out)?, tap: config.tap };
         watched.note(out, from);
@@ -93,13 +93,13 @@ impl<A: ConsensusAlgorithm> ConsensusAlgorithm for Watched<A> {
     }
 
     fn step(&mut self, now: Time, input: In<Self>, out: &mut Out<Self>) {
-        let from = out.as_slice().len();
+        let from = out.others().len();
         self.inner.step(now, input, out);
         self.note(out, from);
     }
 
     fn flush(&mut self, now: Time, out: &mut Out<Self>) {
-        let from = out.as_slice().len();
+        let from = out.others().len();
         self.inner.flush(now, out);
         self.note(out, from);
     }

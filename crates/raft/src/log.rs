@@ -184,10 +184,11 @@ impl Log {
             return None;
         }
         // What is asked for is nearly always among the newest: a search over the whole log would miss every cache.
-        let recent = self.batches.iter().rev().take(RECENT_BATCHES);
-        let after = recent.take_while(|batch| batch.first > slot).count();
-        if after < RECENT_BATCHES {
-            return self.batches.len().checked_sub(after + 1);
+        let newest = self.batches.len();
+        for index in (newest.saturating_sub(RECENT_BATCHES)..newest).rev() {
+            if self.batches.get(index)?.first <= slot {
+                return Some(index);
+            }
         }
         self.batches.partition_point(|batch| batch.first <= slot).checked_sub(1)
     }

@@ -46,7 +46,8 @@ impl ConsensusAlgorithm for Raft {
         Self::recover(boot, out)
     }
 
-    #[inline]
+    // Where the kind of input is known, only its handler remains of this.
+    #[inline(always)]
     fn step(&mut self, now: Time, input: Input<Message, Timer>, out: &mut Out) {
         let is_own_write = matches!(input, Input::Durable(_));
         match input {

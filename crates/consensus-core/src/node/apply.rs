@@ -1,7 +1,7 @@
 //! From decisions to the state machine: sessions, replies, reads, snapshots.
 
 use super::gate::{Decided, Handover};
-use super::{Node, NodeError, Outcome, Reply};
+use super::{Node, NodeError, Outcome, Reply, Stopped};
 use crate::algorithm::{ConsensusAlgorithm, Refusal};
 use crate::hand_off::{Network, Storage};
 use crate::id::{ProposalId, ReadId, Slot};
@@ -22,22 +22,27 @@ where
     S: Storage<A::Record>,
     M: StateMachine,
 {
-    pub(super) fn take_over(&mut self, handover: Handover<A::Record>) -> Result<(), NodeError> {
+    #[inline]
+    pub(super) fn take_over(&mut self, handover: Handover<A::Record>) -> Result<(), Stopped> {
         match handover {
             Handover::Decide(Decided { slot, id, verdict, payload }) => {
                 self.apply(Decision { slot, id, verdict, payload: &payload })
             }
             Handover::DecideRecord(record) => {
-                A::decisions(&record).try_for_each(|decision| self.apply(decision))
+                for decision in A::decisions(&record) {
+                    self.apply(decision)?;
+                }
+                Ok(())
             }
             Handover::Install { through, snapshot } => self.install(through, &snapshot),
         }
     }
 
-    fn apply(&mut self, decision: Decision<'_>) -> Result<(), NodeError> {
+    #[inline]
+    fn apply(&mut self, decision: Decision<'_>) -> Result<(), Stopped> {
         let Decision { slot, id, verdict, payload } = decision;
         if Self::ordered() && slot != self.applied.next() {
-            return Err(NodeError::OutOfOrder { slot, applied: self.applied });
+            return Err(self.stop(NodeError::OutOfOrder { slot, applied: self.applied }));
         }
         self.applied = self.applied.max(slot);
         self.compaction.since_last += payload.len() as u64 + DECISION_BYTES;
@@ -53,6 +58,7 @@ where
         Ok(())
     }
 
+    #[inline]
     fn apply_once(&mut self, id: ProposalId, decision: Decision<'_>) -> Outcome {
         if !Self::ordered() {
             // Without one order for all, replicas would keep different tables: the algorithm itself decides a proposal once.
@@ -76,12 +82,12 @@ where
         }
     }
 
-    fn install(&mut self, through: Slot, bytes: &Bytes) -> Result<(), NodeError> {
+    fn install(&mut self, through: Slot, bytes: &Bytes) -> Result<(), Stopped> {
         if Self::ordered() && through < self.applied {
-            return Err(NodeError::OutOfOrder { slot: through, applied: self.applied });
+            return Err(self.stop(NodeError::OutOfOrder { slot: through, applied: self.applied }));
         }
-        let (sessions, state) = snapshot::open(bytes)?;
-        self.machine.install(through, state)?;
+        let (sessions, state) = snapshot::open(bytes).map_err(|error| self.stop(error))?;
+        self.machine.install(through, state).map_err(|error| self.stop(error))?;
         self.sessions = sessions;
         self.applied = self.applied.max(through);
         self.compaction.since_last = 0;
@@ -99,6 +105,7 @@ where
         }
     }
 
+    #[inline]
     pub(super) fn serve_parked_reads(&mut self) {
         if self.parked_reads.is_empty() {
             return;
@@ -112,6 +119,7 @@ where
         });
     }
 
+    #[inline]
     pub(super) fn snapshot_if_due(&mut self) -> Option<(Slot, Bytes)> {
         let compaction = &mut self.compaction;
         if compaction.since_last <= compaction.threshold.max(compaction.last_size) {

@@ -13,7 +13,6 @@ mod settle;
 mod timers;
 
 use crate::algorithm::{Boot, ConfigError, ConsensusAlgorithm, Input, Offence, Out, RestoreError, Status};
-use crate::effects::Effect;
 use crate::guarantees::Membership;
 use crate::hand_off::{Network, Storage, StorageError};
 use crate::id::{NodeId, ReadId, Slot, WriteSeq};
@@ -111,11 +110,12 @@ pub struct Node<A: ConsensusAlgorithm, N, S, M> {
     stepped: bool,
     check_invariants: bool,
     stopped: Option<NodeError>,
-    /// Reused between bursts.
-    scratch: Vec<Effect<A::Message, A::Record, A::Timer>>,
     /// Reused between ticks.
     due: Vec<(Time, A::Timer)>,
 }
+
+/// The node has stopped; `Node::stopped` says why.
+struct Stopped;
 
 #[derive(Clone, Copy, Debug)]
 struct Compaction {
@@ -191,7 +191,6 @@ where
             stepped: true,
             check_invariants,
             stopped: None,
-            scratch: Vec::new(),
             due: Vec::new(),
         };
         node.flush(now)?;
@@ -211,33 +210,27 @@ where
     ///
     /// # Errors
     /// The node has stopped before.
+    #[inline]
     pub fn push(&mut self, now: Time, event: Event<A::Message>) -> Result<(), NodeError> {
-        if let Some(error) = &self.stopped {
-            return Err(error.clone());
+        if self.stopped.is_some() {
+            return self.outcome();
         }
-        let input = match event {
-            Event::Message { from, message } => {
-                if let Err(offence) = A::screen(&self.config, from, &message) {
-                    self.accuse(from, offence);
-                    return Ok(());
-                }
-                Input::Message { from, message }
-            }
-            Event::Screened { from, message } => Input::Message { from, message },
-            Event::Propose { id, payload } => Input::Propose { id, payload },
-            Event::Read(id) => Input::Read(id),
-            Event::Reconfigure { id, change } => Input::Reconfigure { id, change },
-            Event::Transfer { to } => Input::Transfer { to },
-            Event::Priority(priority) => Input::Priority(priority),
-            Event::Suspect { peer, suspected } => Input::Suspect { peer, suspected },
-            Event::Tick => {
-                self.fire_timers(now);
-                return Ok(());
-            }
+        match event {
+            Event::Message { from, message } => match A::screen(&self.config, from, &message) {
+                Ok(()) => self.step(now, Input::Message { from, message }),
+                Err(offence) => self.accuse(from, offence),
+            },
+            Event::Screened { from, message } => self.step(now, Input::Message { from, message }),
+            Event::Propose { id, payload } => self.step(now, Input::Propose { id, payload }),
+            Event::Read(id) => self.step(now, Input::Read(id)),
+            Event::Reconfigure { id, change } => self.step(now, Input::Reconfigure { id, change }),
+            Event::Transfer { to } => self.step(now, Input::Transfer { to }),
+            Event::Priority(priority) => self.step(now, Input::Priority(priority)),
+            Event::Suspect { peer, suspected } => self.step(now, Input::Suspect { peer, suspected }),
+            Event::Tick => self.fire_timers(now),
             // The storage is asked at the end of every burst anyway.
-            Event::Written => return Ok(()),
-        };
-        self.step(now, input);
+            Event::Written => {}
+        }
         Ok(())
     }
 
@@ -246,14 +239,23 @@ where
     /// # Errors
     /// The node has stopped, now or before.
     pub fn flush(&mut self, now: Time) -> Result<(), NodeError> {
-        if let Some(error) = &self.stopped {
-            return Err(error.clone());
+        if self.stopped.is_none() && self.settle(now).is_ok() {
+            return Ok(());
         }
-        let result = self.settle(now);
-        if let Err(error) = &result {
-            self.stopped = Some(error.clone());
-        }
-        result
+        self.outcome()
+    }
+
+    /// Why the node has stopped, if it has.
+    #[cold]
+    fn outcome(&self) -> Result<(), NodeError> {
+        self.stopped.clone().map_or(Ok(()), Err)
+    }
+
+    /// Stops the node, for good.
+    #[cold]
+    fn stop(&mut self, error: impl Into<NodeError>) -> Stopped {
+        self.stopped = Some(error.into());
+        Stopped
     }
 
     /// When the node wants to be woken by [`Event::Tick`], if nothing else happens before.
@@ -272,7 +274,7 @@ where
         self.accusations.drain(..)
     }
 
-    /// The members, if they were announced anew since this was last asked ([`Effect::Members`]).
+    /// The members, if they were announced anew since this was last asked ([`crate::Effect::Members`]).
     pub const fn take_members(&mut self) -> Option<Members> {
         self.members.take()
     }

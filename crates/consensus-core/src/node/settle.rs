@@ -4,11 +4,11 @@
 //! its write is durable and acknowledges it in one round.
 
 use super::Node;
-use super::NodeError;
+use super::Stopped;
 use super::event::Reply;
 use super::gate::{Decided, Handover};
 use crate::algorithm::{ConsensusAlgorithm, Input, Offence};
-use crate::effects::Effect;
+use crate::effects::{Effect, Write};
 use crate::guarantees::Problem;
 use crate::hand_off::{Network, Storage};
 use crate::id::{NodeId, WriteSeq};
@@ -25,6 +25,7 @@ where
     S: Storage<A::Record>,
     M: StateMachine,
 {
+    #[inline]
     pub(super) fn step(&mut self, now: Time, input: Input<A::Message, A::Timer>) {
         self.algorithm.step(now, input, &mut self.out);
         self.stepped = true;
@@ -63,7 +64,8 @@ where
         }
     }
 
-    pub(super) fn settle(&mut self, now: Time) -> Result<(), NodeError> {
+    #[inline]
+    pub(super) fn settle(&mut self, now: Time) -> Result<(), Stopped> {
         self.carry_out(now)?;
         self.note_durable(now)?;
         loop {
@@ -84,81 +86,89 @@ where
     }
 
     /// Lets the algorithm close the burst and carries out what it wishes, as long as there is news for it.
-    fn settle_steps(&mut self, now: Time) -> Result<(), NodeError> {
+    #[inline]
+    fn settle_steps(&mut self, now: Time) -> Result<(), Stopped> {
         while core::mem::take(&mut self.stepped) {
             self.algorithm.flush(now, &mut self.out);
-            self.carry_out(now)?;
-            self.note_durable(now)?;
+            if self.out.is_empty() {
+                continue;
+            }
+            self.carry_out_all(now)?;
+            if self.wrote {
+                self.note_durable(now)?;
+            }
         }
         Ok(())
     }
 
     /// Asks the storage; on news, lets out what waited for it and tells the algorithm.
     #[inline]
-    fn note_durable(&mut self, now: Time) -> Result<(), NodeError> {
-        let durable = self.storage.durable()?;
-        if self.gate.advance(durable) {
-            self.release()?;
-            self.step(now, Input::Durable(durable));
+    fn note_durable(&mut self, now: Time) -> Result<(), Stopped> {
+        let durable = self.storage.durable().map_err(|error| self.stop(error))?;
+        if !self.gate.advance(durable) {
+            return Ok(());
         }
+        if self.gate.holds() {
+            self.release()?;
+        }
+        self.step(now, Input::Durable(durable));
         Ok(())
     }
 
-    #[inline]
-    fn release(&mut self) -> Result<(), NodeError> {
-        while let Some(handover) = self.gate.release(&mut self.network) {
+    fn release(&mut self) -> Result<(), Stopped> {
+        self.gate.release(&mut self.network);
+        while let Some(handover) = self.gate.next_handover() {
             self.take_over(handover)?;
         }
         Ok(())
     }
 
     #[inline]
-    fn carry_out(&mut self, now: Time) -> Result<(), NodeError> {
-        while !self.out.is_empty() {
-            self.carry_out_all(now)?;
-        }
-        Ok(())
+    fn carry_out(&mut self, now: Time) -> Result<(), Stopped> {
+        if self.out.is_empty() { Ok(()) } else { self.carry_out_all(now) }
     }
 
-    fn carry_out_all(&mut self, now: Time) -> Result<(), NodeError> {
-        let mut effects = core::mem::take(&mut self.scratch);
-        self.out.swap(&mut effects);
-        for effect in effects.drain(..) {
-            self.carry_out_one(now, effect)?;
-        }
-        self.scratch = effects;
-        Ok(())
-    }
-
-    fn carry_out_one(
-        &mut self,
-        now: Time,
-        effect: Effect<A::Message, A::Record, A::Timer>,
-    ) -> Result<(), NodeError> {
-        match effect {
-            Effect::Persist { seq, record } => {
-                self.storage.append(seq, record);
-                self.wrote = true;
+    /// Writes go first: what leaves next may already be durable.
+    fn carry_out_all(&mut self, now: Time) -> Result<(), Stopped> {
+        loop {
+            while let Some(write) = self.out.next_write() {
+                self.write(write);
             }
-            Effect::Checkpoint { seq, through, snapshot, tail } => {
+            while let Some(outgoing) = self.out.next_send() {
+                debug_assert_ne!(outgoing.to, self.id, "a node does not send to itself");
+                self.gate.send(&mut self.network, outgoing);
+            }
+            let Some(effect) = self.out.next_other() else { return Ok(()) };
+            self.carry_out_other(now, effect)?;
+        }
+    }
+
+    #[inline]
+    fn write(&mut self, write: Write<A::Record>) {
+        self.wrote = true;
+        match write {
+            Write::Append { seq, record } => self.storage.append(seq, record),
+            Write::Checkpoint { seq, through, snapshot, tail } => {
                 self.storage.checkpoint(seq, through, snapshot, tail);
-                self.wrote = true;
             }
-            Effect::Send { to, message, after } => {
-                debug_assert_ne!(to, self.id, "a node does not send to itself");
-                self.gate.send(&mut self.network, to, message, after);
-            }
-            Effect::SetTimer { timer, at } => {
-                self.timers.set(timer, at);
-            }
-            Effect::CancelTimer(timer) => self.timers.cancel(timer),
+        }
+    }
+
+    #[inline]
+    fn carry_out_other(&mut self, now: Time, effect: Effect<A::Record, A::Timer>) -> Result<(), Stopped> {
+        match effect {
             Effect::Decide { slot, id, verdict, payload, after } => {
                 let decided = Decided { slot, id, verdict, payload };
-                self.hand_over(Handover::Decide(decided), after)?;
+                return self.hand_over(Handover::Decide(decided), after);
             }
             Effect::DecideRecord { record, after } => {
-                self.hand_over(Handover::DecideRecord(record), after)?;
+                return self.hand_over(Handover::DecideRecord(record), after);
             }
+            Effect::Install { through, snapshot, after } => {
+                return self.hand_over(Handover::Install { through, snapshot }, after);
+            }
+            Effect::SetTimer { timer, at } => self.timers.set(timer, at),
+            Effect::CancelTimer(timer) => self.timers.cancel(timer),
             Effect::ReadReady { id, at } => self.park_read(id, at),
             Effect::Judge { id, payload } => {
                 let accept = self.machine.judge(id, &payload);
@@ -166,20 +176,19 @@ where
             }
             Effect::Refuse { id, reason } => self.replies.push(Reply::Refused { id, reason }),
             Effect::RefuseRead { id, reason } => self.replies.push(Reply::ReadRefused { id, reason }),
-            Effect::Install { through, snapshot, after } => {
-                self.hand_over(Handover::Install { through, snapshot }, after)?;
-            }
             Effect::Members(members) => self.members = Some(*members),
             Effect::Accuse { peer, offence } => self.accuse(peer, offence),
         }
         Ok(())
     }
 
-    fn hand_over(&mut self, handover: Handover<A::Record>, after: WriteSeq) -> Result<(), NodeError> {
-        match self.gate.hand_over(handover, after) {
-            Some(handover) => self.take_over(handover),
-            None => Ok(()),
+    #[inline]
+    fn hand_over(&mut self, handover: Handover<A::Record>, after: WriteSeq) -> Result<(), Stopped> {
+        if self.gate.is_open(after) {
+            return self.take_over(handover);
         }
+        self.gate.hold(handover, after);
+        Ok(())
     }
 
     pub(super) const fn ordered() -> bool {
