@@ -137,15 +137,25 @@ pub enum Effect<R, T> {
 #[derive(Clone, Debug)]
 pub struct Effects<M, R, T> {
     writes: VecDeque<Write<R>>,
-    sends: VecDeque<Outgoing<M>>,
+    sends: Vec<(NodeId, M)>,
+    /// The write that each of `sends` depends on.
+    afters: Vec<WriteSeq>,
+    /// The last write that one of `sends` depends on.
+    last_after: WriteSeq,
     others: VecDeque<Effect<R, T>>,
     written: WriteSeq,
 }
 
 impl<M, R, T> Default for Effects<M, R, T> {
     fn default() -> Self {
-        let (writes, sends, others) = (VecDeque::new(), VecDeque::new(), VecDeque::new());
-        Self { writes, sends, others, written: WriteSeq::ZERO }
+        Self {
+            writes: VecDeque::new(),
+            sends: Vec::new(),
+            afters: Vec::new(),
+            last_after: WriteSeq::ZERO,
+            others: VecDeque::new(),
+            written: WriteSeq::ZERO,
+        }
     }
 }
 
@@ -186,7 +196,9 @@ impl<M, R, T> Effects<M, R, T> {
     /// Sends once write `after` is durable, whatever was persisted since.
     #[inline]
     pub fn send_after(&mut self, to: NodeId, message: M, after: WriteSeq) {
-        self.sends.push_back(Outgoing { to, message, after });
+        self.sends.push((to, message));
+        self.afters.push(after);
+        self.last_after = self.last_after.max(after);
     }
 
     /// Sends at once. Sound only if, having forgotten it in a crash, we can never contradict it: a Raft append, a prepare
@@ -286,10 +298,23 @@ impl<M, R, T> Effects<M, R, T> {
         self.writes.pop_front()
     }
 
-    /// Takes the oldest message.
+    /// Takes all messages, oldest first.
+    pub fn take_sends(&mut self) -> impl Iterator<Item = Outgoing<M>> {
+        self.last_after = WriteSeq::ZERO;
+        let sends = self.sends.drain(..).zip(self.afters.drain(..));
+        sends.map(|((to, message), after)| Outgoing { to, message, after })
+    }
+
+    /// The messages with their receivers, to be taken by somebody who empties the list, if none depends on a write that is not
+    /// yet durable.
     #[inline]
-    pub fn next_send(&mut self) -> Option<Outgoing<M>> {
-        self.sends.pop_front()
+    pub(crate) fn free_sends(&mut self, durable: WriteSeq) -> Option<&mut Vec<(NodeId, M)>> {
+        if self.last_after > durable {
+            return None;
+        }
+        self.afters.clear();
+        self.last_after = WriteSeq::ZERO;
+        Some(&mut self.sends)
     }
 
     /// Takes the oldest of the other effects.

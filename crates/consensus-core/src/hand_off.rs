@@ -10,6 +10,13 @@ pub trait Network<M> {
     /// Takes the message over.
     fn send(&mut self, to: NodeId, message: M);
 
+    /// Takes over all of these, in order, and leaves the list empty.
+    fn send_all(&mut self, messages: &mut Vec<(NodeId, M)>) {
+        for (to, message) in messages.drain(..) {
+            self.send(to, message);
+        }
+    }
+
     /// A burst ends here: what was taken over may leave in one write.
     fn flush(&mut self) {}
 }

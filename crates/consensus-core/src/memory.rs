@@ -23,6 +23,14 @@ impl<M> Network<M> for Outbox<M> {
     fn send(&mut self, to: NodeId, message: M) {
         self.sent.push((to, message));
     }
+
+    fn send_all(&mut self, messages: &mut Vec<(NodeId, M)>) {
+        if self.sent.is_empty() {
+            core::mem::swap(&mut self.sent, messages);
+        } else {
+            self.sent.append(messages);
+        }
+    }
 }
 
 /// A disk in memory. By default every write is durable at once; with [`MemoryStorage::held`] it is durable only after

@@ -72,6 +72,7 @@ impl Log {
     }
 
     /// Appends entries that write `seq` brings to the disk.
+    #[inline]
     pub(crate) fn append(&mut self, entries: Entries, seq: WriteSeq) {
         let Some(newest) = entries.last() else { return };
         let first = self.last.slot.next();
@@ -174,15 +175,24 @@ impl Log {
         batch.entries.get(index)
     }
 
+    #[inline]
     fn find(&self, slot: Slot) -> Option<(usize, &Batch)> {
         let batch = self.batches.get(self.batch_of(slot)?)?;
         Some((usize::try_from(slot.0 - batch.first.0).ok()?, batch))
     }
 
+    #[inline]
     fn batch_of(&self, slot: Slot) -> Option<usize> {
         if slot <= self.base.slot || slot > self.last.slot {
             return None;
         }
+        match self.batches.back() {
+            Some(newest) if newest.first <= slot => Some(self.batches.len() - 1),
+            Some(_) | None => self.older_batch_of(slot),
+        }
+    }
+
+    fn older_batch_of(&self, slot: Slot) -> Option<usize> {
         // What is asked for is nearly always among the newest: a search over the whole log would miss every cache.
         let newest = self.batches.len();
         for index in (newest.saturating_sub(RECENT_BATCHES)..newest).rev() {

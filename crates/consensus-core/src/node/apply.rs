@@ -28,14 +28,17 @@ where
             Handover::Decide(Decided { slot, id, verdict, payload }) => {
                 self.apply(Decision { slot, id, verdict, payload: &payload })
             }
-            Handover::DecideRecord(record) => {
-                for decision in A::decisions(&record) {
-                    self.apply(decision)?;
-                }
-                Ok(())
-            }
+            Handover::DecideRecord(record) => self.apply_all(&record),
             Handover::Install { through, snapshot } => self.install(through, &snapshot),
         }
+    }
+
+    #[inline]
+    pub(super) fn apply_all(&mut self, record: &A::Record) -> Result<(), Stopped> {
+        for decision in A::decisions(record) {
+            self.apply(decision)?;
+        }
+        Ok(())
     }
 
     #[inline]

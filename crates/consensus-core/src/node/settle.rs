@@ -134,9 +134,13 @@ where
             while let Some(write) = self.out.next_write() {
                 self.write(write);
             }
-            while let Some(outgoing) = self.out.next_send() {
-                debug_assert_ne!(outgoing.to, self.id, "a node does not send to itself");
-                self.gate.send(&mut self.network, outgoing);
+            match self.out.free_sends(self.gate.durable()) {
+                Some(messages) if messages.is_empty() => {}
+                Some(messages) => {
+                    debug_assert!(messages.iter().all(|(to, _)| *to != self.id), "a node does not send to itself");
+                    self.network.send_all(messages);
+                }
+                None => self.out.take_sends().for_each(|outgoing| self.gate.send(&mut self.network, outgoing)),
             }
             let Some(effect) = self.out.next_other() else { return Ok(()) };
             self.carry_out_other(now, effect)?;
@@ -160,6 +164,9 @@ where
             Effect::Decide { slot, id, verdict, payload, after } => {
                 let decided = Decided { slot, id, verdict, payload };
                 return self.hand_over(Handover::Decide(decided), after);
+            }
+            Effect::DecideRecord { record, after } if self.gate.is_open(after) => {
+                return self.apply_all(&record);
             }
             Effect::DecideRecord { record, after } => {
                 return self.hand_over(Handover::DecideRecord(record), after);
