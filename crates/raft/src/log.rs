@@ -194,7 +194,7 @@ impl Log {
 
     fn older_batch_of(&self, slot: Slot) -> Option<usize> {
         // What is asked for is nearly always among the newest: a search over the whole log would miss every cache.
-        let newest = self.batches.len();
+        let newest = self.batches.len().saturating_sub(1);
         for index in (newest.saturating_sub(RECENT_BATCHES)..newest).rev() {
             if self.batches.get(index)?.first <= slot {
                 return Some(index);

@@ -101,7 +101,7 @@ impl ConsensusAlgorithm for Raft {
 }
 
 impl Raft {
-    #[inline]
+    #[inline(always)]
     fn on_message(&mut self, now: Time, from: NodeId, message: Message, out: &mut Out) {
         if from == self.core.id || !self.core.members.contains(from) {
             return out.accuse(from, Offence::Stranger); // [R26]

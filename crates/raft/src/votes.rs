@@ -23,14 +23,18 @@ fn halves(members: &Members) -> impl Iterator<Item = &[NodeId]> {
 
 fn reached_by_half(half: &[NodeId], value: impl Fn(NodeId) -> u64) -> u64 {
     let quorum = quorum::majority(half.len());
-    let mut on_stack = [0; ON_STACK];
-    if let Some(values) = on_stack.get_mut(..half.len()) {
-        for (place, &node) in values.iter_mut().zip(half) {
-            *place = value(node);
+    if half.len() <= ON_STACK {
+        // So few are sorted as they come in, the largest first.
+        let mut sorted = [0; ON_STACK];
+        for (count, &node) in half.iter().enumerate() {
+            let mut value = value(node);
+            for place in sorted.iter_mut().take(count + 1) {
+                let smaller = value.min(*place);
+                *place = value.max(*place);
+                value = smaller;
+            }
         }
-        // So few are counted faster than they are sorted.
-        let is_reached = |limit: &u64| values.iter().filter(|value| *value >= limit).count() >= quorum;
-        return values.iter().copied().filter(|limit| is_reached(limit)).max().unwrap_or(0);
+        return sorted.get(quorum - 1).copied().unwrap_or(0);
     }
     let mut values: Vec<u64> = half.iter().map(|&node| value(node)).collect();
     quorum::reached_by(&mut values, quorum).unwrap_or(0)

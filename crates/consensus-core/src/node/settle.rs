@@ -73,7 +73,7 @@ where
             // One burst, one flush of the storage, whether inputs or the end of the burst brought the writes.
             if core::mem::take(&mut self.wrote) {
                 self.storage.flush();
-                self.note_durable(now)?;
+                self.note_written(now)?;
             } else if let Some((through, snapshot)) = self.snapshot_if_due() {
                 self.step(now, Input::Compact { through, snapshot });
             } else {
@@ -94,11 +94,15 @@ where
                 continue;
             }
             self.carry_out_all(now)?;
-            if self.wrote {
-                self.note_durable(now)?;
-            }
+            self.note_written(now)?;
         }
         Ok(())
+    }
+
+    /// Asks the storage again if it may have news.
+    #[inline]
+    fn note_written(&mut self, now: Time) -> Result<(), Stopped> {
+        if self.gate.durable() < self.out.written() { self.note_durable(now) } else { Ok(()) }
     }
 
     /// Asks the storage; on news, lets out what waited for it and tells the algorithm.
