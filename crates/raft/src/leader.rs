@@ -93,9 +93,10 @@ impl Leader {
         self.peers.iter_mut().find(|peer| peer.id == id)
     }
 
-    /// Our own disk is further.
-    pub(crate) const fn on_own_progress(&mut self) {
-        self.has_progress = true;
+    /// Our own disk is further. It commits something only together with a follower's, or if there is no other voter.
+    pub(crate) fn on_own_progress(&mut self, core: &Core) {
+        let is_alone = core.members.voter_count() < 2;
+        self.has_progress |= is_alone || self.peers.iter().any(|peer| peer.matched > core.commit);
     }
 
     /// Anything else happened.

@@ -27,6 +27,8 @@ pub(crate) struct Log {
 #[derive(Clone, Debug)]
 struct Batch {
     first: Slot,
+    /// The term of what precedes it.
+    prev_term: Epoch,
     entries: Entries,
 }
 
@@ -44,6 +46,7 @@ impl Batch {
     fn assert_follows(&self, before: Position) -> Position {
         assert_eq!(self.first, before.slot.next(), "the log has a gap");
         assert!(!self.entries.is_empty(), "the log has an empty batch");
+        assert_eq!(self.prev_term, before.term, "a batch is wrong about what precedes it");
         let mut term = before.term;
         for entry in self.entries.iter() {
             assert!(entry.term >= term, "terms fall along the log");
@@ -76,8 +79,9 @@ impl Log {
     pub(crate) fn append(&mut self, entries: Entries, seq: WriteSeq) {
         let Some(newest) = entries.last() else { return };
         let first = self.last.slot.next();
+        let prev_term = self.last.term;
         self.last = Position { term: newest.term, slot: Slot(self.last.slot.0 + entries.len() as u64) };
-        self.batches.push_back(Batch { first, entries });
+        self.batches.push_back(Batch { first, prev_term, entries });
         self.unwritten.push_back((seq, self.last.slot));
     }
 
@@ -123,6 +127,7 @@ impl Log {
             let gone = usize::try_from(slot.0 + 1 - batch.first.0).unwrap_or(usize::MAX);
             batch.entries = batch.entries.skip(gone);
             batch.first = slot.next();
+            batch.prev_term = base.term;
         }
         self.base = base;
     }
@@ -142,6 +147,12 @@ impl Log {
         }
         if slot == self.base.slot {
             return Some(self.base.term);
+        }
+        // What precedes an append that has not been sent yet.
+        if let Some(newest) = self.batches.back()
+            && slot.next() == newest.first
+        {
+            return Some(newest.prev_term);
         }
         self.entry(slot).map(|entry| entry.term)
     }

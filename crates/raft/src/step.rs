@@ -128,7 +128,7 @@ impl Raft {
             // The acknowledgement leaves in `flush`.
             Role::Follower(_) | Role::PreCandidate(_) => {}
             Role::Candidate(_) => self.count_own_vote(now, out),
-            Role::Leader(leader) => leader.on_own_progress(),
+            Role::Leader(leader) => leader.on_own_progress(&self.core),
         }
     }
 }
