@@ -9,6 +9,7 @@ mod gated;
 mod omni;
 mod ours;
 mod raft_rs;
+mod shared;
 
 use crate::Rounds;
 use crate::alloc;
@@ -33,6 +34,7 @@ const CONTESTANTS: &[Named] = &[
         build: |shape| Ok(Box::new(ours::Ours::<gated::Gated>::build(shape)?)),
     },
     Named { name: "bare append", build: |_| Ok(Box::new(bare::Bare::default())) },
+    Named { name: "shared append", build: |_| Ok(Box::new(shared::Shared::default())) },
 ];
 const OURS: &str = "ours (raft)";
 

@@ -112,7 +112,8 @@ impl<A: ConsensusAlgorithm> Ours<A> {
                     *wire += wire::encode(&message).len();
                 }
                 let place = to.0 as usize - 1;
-                let (node, got) = self.nodes.get_mut(place).zip(got.get_mut(place)).context("a message to nobody")?;
+                let (node, got) =
+                    self.nodes.get_mut(place).zip(got.get_mut(place)).context("a message to nobody")?;
                 node.push(self.now, Event::Message { from, message })?;
                 *got = true;
             }

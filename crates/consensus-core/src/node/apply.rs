@@ -22,7 +22,6 @@ where
     S: Storage<A::Record>,
     M: StateMachine,
 {
-    #[inline]
     pub(super) fn take_over(&mut self, handover: Handover<A::Record>) -> Result<(), Stopped> {
         match handover {
             Handover::Decide(Decided { slot, id, verdict, payload }) => {
@@ -33,7 +32,6 @@ where
         }
     }
 
-    #[inline]
     pub(super) fn apply_all(&mut self, record: &A::Record) -> Result<(), Stopped> {
         for decision in A::decisions(record) {
             self.apply(decision)?;
@@ -41,7 +39,7 @@ where
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn apply(&mut self, decision: Decision<'_>) -> Result<(), Stopped> {
         let Decision { slot, id, verdict, payload } = decision;
         if Self::ordered() && slot != self.applied.next() {
@@ -51,8 +49,11 @@ where
         self.compaction.since_last += payload.len() as u64 + DECISION_BYTES;
         let outcome = match (verdict, id) {
             (Verdict::Noop, _) => Outcome::Noop,
-            (Verdict::Commit, Some(id)) => self.apply_once(id, decision),
-            (Verdict::Commit, None) => Outcome::Applied(self.machine.apply(decision)),
+            // Without one order for all, replicas would keep different tables: the algorithm itself decides a proposal once.
+            (Verdict::Commit, Some(id)) if Self::ordered() && id.concerns_sessions() => {
+                self.apply_in_session(id, decision)
+            }
+            (Verdict::Commit, _) => Outcome::Applied(self.machine.apply(decision)),
             (Verdict::Abort, _) => Outcome::Aborted(self.machine.apply(decision)),
         };
         if let Some(id) = id {
@@ -61,17 +62,9 @@ where
         Ok(())
     }
 
-    #[inline]
-    fn apply_once(&mut self, id: ProposalId, decision: Decision<'_>) -> Outcome {
-        if !Self::ordered() {
-            // Without one order for all, replicas would keep different tables: the algorithm itself decides a proposal once.
-            return Outcome::Applied(self.machine.apply(decision));
-        }
+    fn apply_in_session(&mut self, id: ProposalId, decision: Decision<'_>) -> Outcome {
         if id.opens_session() {
             return Outcome::Opened(self.sessions.open(decision.slot));
-        }
-        if !id.client.is_session() {
-            return Outcome::Applied(self.machine.apply(decision));
         }
         match self.sessions.admit(decision.slot, id) {
             Admission::Fresh => {

@@ -141,10 +141,15 @@ where
             match self.out.free_sends(self.gate.durable()) {
                 Some(messages) if messages.is_empty() => {}
                 Some(messages) => {
-                    debug_assert!(messages.iter().all(|(to, _)| *to != self.id), "a node does not send to itself");
+                    debug_assert!(
+                        messages.iter().all(|(to, _)| *to != self.id),
+                        "a node does not send to itself"
+                    );
                     self.network.send_all(messages);
                 }
-                None => self.out.take_sends().for_each(|outgoing| self.gate.send(&mut self.network, outgoing)),
+                None => {
+                    self.out.take_sends().for_each(|outgoing| self.gate.send(&mut self.network, outgoing))
+                }
             }
             let Some(effect) = self.out.next_other() else { return Ok(()) };
             self.carry_out_other(now, effect)?;
