@@ -13,11 +13,11 @@ mod shared;
 
 use crate::Rounds;
 use crate::alloc;
+use crate::process::thread_cpu_time;
 use crate::stats::{Spread, number, ratio};
 use crate::table;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
@@ -213,13 +213,13 @@ fn measure(build: Build, shape: Shape, length: Length) -> Result<Sample> {
     let (before, allocated, start) = (payloads.expected.count, alloc::so_far(), Instant::now());
     let elapsed = match length {
         Length::Time(time) => {
-            let cpu = cpu_time();
+            let cpu = thread_cpu_time();
             while start.elapsed() < time {
                 for _ in 0..16 {
                     contestant.burst(&mut payloads, shape.in_flight)?;
                 }
             }
-            cpu_time().saturating_sub(cpu)
+            thread_cpu_time().saturating_sub(cpu)
         }
         Length::Bursts(bursts) => {
             for _ in 0..bursts {
@@ -243,12 +243,6 @@ fn measure(build: Build, shape: Shape, length: Length) -> Result<Sample> {
         allocations_per_commit: (after.count - allocated.count) as f64 / commits,
         allocated_bytes_per_commit: (after.bytes - allocated.bytes) as f64 / commits,
     })
-}
-
-/// CPU time of this thread: what other programs do meanwhile is not counted.
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 fn summarise(shape: Shape, contestants: &[Measured]) -> Result<Vec<Line>> {

@@ -1,5 +1,6 @@
 //! The course of a run: a storm, then calm, in which everything promised must come true.
 
+use super::host::Host;
 use super::{Happening, World};
 use crate::mask::FaultClass;
 use crate::oracle::Property;
@@ -14,11 +15,15 @@ const CALM_OPERATIONS: u64 = 2;
 
 impl<A: ConsensusAlgorithm> World<A> {
     /// Storm, calm, and on request a last power loss and calm again.
-    pub(super) fn run_plan(&mut self) {
+    pub fn run_plan(&mut self) {
         self.start_faults();
         self.start_clients();
         self.run_until(self.now + self.plan.faults_for);
         self.calm();
+        if self.plan.workload.operations.is_some() {
+            // Those that were held back ask again, to show that they are served.
+            self.start_clients();
+        }
         self.expect_progress();
         self.expect_everything();
         let again = self.plan.final_power_loss && self.oracle.failure().is_none();
@@ -34,11 +39,11 @@ impl<A: ConsensusAlgorithm> World<A> {
     pub fn calm(&mut self) {
         self.stormy = false;
         self.links.calm();
+        self.lookout.cuts += 1;
         self.trace.event(self.now, 13, 0);
         self.trace.say(self.now, || "the faults are over".into());
         self.tape.note(self.now, || Happened::Calm);
         let nodes = self.hosts.len();
-        let lost = self.plan.lost_for_good.min(A::GUARANTEES.tolerated(nodes));
         let mut order: Vec<usize> = (0..nodes).collect();
         self.choices_for(FaultClass::LostNode).shuffle(&mut order);
         for index in 0..nodes {
@@ -49,11 +54,12 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
         // A node whose disk is damaged is lost already.
         let mut losses = self.hosts.iter().filter(|host| host.lost).count();
+        let lost = self.plan.lost_for_good.min(losses + self.losses_left());
         for &index in &order {
             if self.hosts.get(index).is_some_and(|host| host.lost) {
                 continue;
             }
-            if losses < lost && self.allows(FaultClass::LostNode) {
+            if losses < lost && self.may_lose(index) && self.allows(FaultClass::LostNode) {
                 losses += 1;
                 self.kill(index);
                 self.tape.note(self.now, || Happened::Lost { node: record::node(index) });
@@ -71,6 +77,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     pub fn lose_all_power(&mut self) {
         self.counts.power_losses += 1;
         self.tape.note(self.now, || Happened::PowerLoss);
+        self.look_at_power_loss();
         for index in 0..self.hosts.len() {
             self.kill(index);
         }
@@ -84,13 +91,14 @@ impl<A: ConsensusAlgorithm> World<A> {
 
     pub(super) fn forget_completed(&mut self) {
         for client in &mut self.clients {
-            client.completed = 0;
+            (client.completed, client.served) = (0, None);
         }
     }
 
     /// Every client must be served again within the bound.
     pub fn expect_progress(&mut self) {
         self.forget_completed();
+        let began = self.now;
         let timeout = self.plan.workload.timeout;
         let bound = self.patience + timeout * 16 + self.plan.workload.think * 4;
         let served = |world: &Self| world.clients.iter().all(|client| client.completed >= CALM_OPERATIONS);
@@ -105,6 +113,10 @@ impl<A: ConsensusAlgorithm> World<A> {
             let detail = format!("clients {starving:?} were not served within {bound:?}: {why}");
             self.oracle.fail(Property::Progress, self.now, detail);
         }
+        let served: Option<Vec<Time>> = self.clients.iter().map(|client| client.served).collect();
+        if let Some(last) = served.and_then(|served| served.into_iter().max()) {
+            self.costs.recoveries.push(last.since(began));
+        }
     }
 
     /// Clients finish what they began; then every live node must hold everything that was ever decided.
@@ -118,7 +130,8 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
         let complete = |world: &Self| {
             let last = world.oracle.last();
-            world.hosts.iter().all(|host| host.applied().is_none_or(|applied| applied == last))
+            let is_done = |host: &Host<A>| host.applied().is_none_or(|applied| applied == last);
+            world.hosts.iter().all(|host| is_done(host) || !world.is_member(host))
         };
         if !self.run_while(bound, |world| !complete(world)) {
             let last = self.oracle.last();
