@@ -30,6 +30,7 @@ fn it_keeps_its_promises() {
     assert!(happened.into_iter().chain(done).all(|count| count > 10), "{report}");
     let moments = [Mark::LeaderCrash, Mark::CrashDuringWrite, Mark::TailLost, Mark::CrashInRecovery];
     assert!(moments.into_iter().all(|mark| report.marks.get(mark) > 0), "{report}");
+    assert_eq!(counts.left_out, 0, "who may block until a certain node is back claims nothing of a core");
 }
 
 #[test]
