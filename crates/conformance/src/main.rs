@@ -1,17 +1,20 @@
 //! `conformance`: puts the algorithms of this workspace to the test.
 #![allow(clippy::disallowed_methods)] // A person at a terminal wants to know how long it took.
 
+mod cli;
 mod output;
 
 #[cfg(not(feature = "mutants"))]
 use anyhow::bail;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
+use cli::hash::Hash;
+use cli::sim::Sim;
+use conformance::Summary;
 use conformance::subjects::{self, Subject};
-use conformance::{Summary, page};
-use output::{print, said, with_progress};
-use std::fs;
-use std::path::{Path, PathBuf};
+use output::{print, with_progress};
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -30,8 +33,12 @@ enum Command {
     Run(Run),
     /// Replay one seed, and write it down if wanted: as lines, as JSON, as a page with a space-time diagram.
     ///
+    /// A run that fails can be shrunk; the smaller run has a command of its own.
+    ///
     /// Try: conformance sim --algorithm raft --seed 7 --trace run.json --html run.html
     Sim(Sim),
+    /// Print the fingerprints of runs, to compare builds and machines.
+    Hash(Hash),
     /// Plant known bugs one by one, and require that each is found.
     Mutants(Mutants),
 }
@@ -50,25 +57,12 @@ struct Run {
     /// How many threads.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
+    /// A plan, in TOML or JSON, that all runs follow in place of what their seeds draw.
+    #[arg(long)]
+    plan: Option<PathBuf>,
     /// Print the report as one JSON document.
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Args)]
-struct Sim {
-    /// Which algorithm.
-    #[arg(long, default_value = "raft")]
-    algorithm: String,
-    /// The seed.
-    #[arg(long)]
-    seed: u64,
-    /// Where to write the trace: as JSON if the name ends in .json, otherwise as readable lines.
-    #[arg(long)]
-    trace: Option<PathBuf>,
-    /// Where to write the run as one page that a browser shows without a network.
-    #[arg(long)]
-    html: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -85,12 +79,27 @@ struct Mutants {
 }
 
 fn main() -> Result<ExitCode> {
-    let passed = match Arguments::parse().command {
-        Command::Run(run) => run_many(&run)?,
-        Command::Sim(sim) => replay(&sim)?,
-        Command::Mutants(mutants) => hunt(&mutants)?,
-    };
-    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    match carry_out(&Arguments::parse().command) {
+        Ok(true) => Ok(ExitCode::SUCCESS),
+        Ok(false) => Ok(ExitCode::FAILURE),
+        // Nobody reads on. What was not said is not proven.
+        Err(error) if is_broken_pipe(&error) => Ok(ExitCode::FAILURE),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+}
+
+/// Does what was asked for; whether everything passed.
+fn carry_out(command: &Command) -> Result<bool> {
+    match command {
+        Command::Run(run) => run_many(run),
+        Command::Sim(sim) => cli::sim::replay(sim),
+        Command::Hash(hash) => cli::hash::hashes(hash).map(|()| true),
+        Command::Mutants(mutants) => hunt(mutants),
+    }
 }
 
 /// The algorithm of this name.
@@ -104,7 +113,9 @@ fn run_many(run: &Run) -> Result<bool> {
     let chosen = if run.algorithm == "all" { subjects::ALL.to_vec() } else { vec![known(&run.algorithm)?] };
     let seeds = run.start..run.start.saturating_add(run.seeds);
     let mut reports = Vec::new();
-    for subject in chosen {
+    for drawn in chosen {
+        let planned = cli::plan::under(drawn, run.plan.as_deref())?;
+        let subject = planned.as_deref().unwrap_or(drawn);
         let began = Instant::now();
         let report = with_progress(subject.name(), run.seeds, |watch| {
             subject.check(seeds.clone(), run.jobs, watch).with_context(|| subject.name())
@@ -114,46 +125,11 @@ fn run_many(run: &Run) -> Result<bool> {
     }
     let summary = Summary::of(&reports);
     let text = if run.json { summary.to_json()? } else { summary.to_string() };
-    Ok(said(print(&text), summary.failed == 0)?)
-}
-
-fn replay(sim: &Sim) -> Result<bool> {
-    let subject = known(&sim.algorithm)?;
-    let is_json = |path: &PathBuf| path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json"));
-    let json = sim.trace.as_ref().filter(|path| is_json(path));
-    let lines = sim.trace.as_ref().filter(|path| !is_json(path));
-    let mut told = Vec::new();
-    let report = if json.is_some() || sim.html.is_some() {
-        let (report, run) = subject.record_seed(sim.seed, lines.is_some())?;
-        if let Some(path) = json {
-            write(path, &run.to_json()?)?;
-            told.push(format!("{} events in {}", run.events.len(), path.display()));
-        }
-        if let Some(path) = &sim.html {
-            write(path, &page::render(&run)?)?;
-            told.push(format!("a page of the run in {}", path.display()));
-        }
-        report
-    } else {
-        subject.run_seed(sim.seed, lines.is_some())?
-    };
-    if let Some(path) = lines {
-        let mut text = report.lines.join("\n");
-        text.push('\n');
-        write(path, &text)?;
-        told.push(format!("{} lines in {}", report.lines.len(), path.display()));
+    match print(&text) {
+        // The verdict is known, whether or not anybody reads on.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        Ok(()) | Err(_) => Ok(summary.failed == 0),
     }
-    told.push(format!("seed {}: {} events, hash {:016x}", sim.seed, report.events, report.hash));
-    told.push(format!("{:?}", report.counts));
-    told.push(match &report.failure {
-        Some(failure) => format!("FAILED: {failure}\n0 passed, 1 failed"),
-        None => "1 passed, 0 failed".into(),
-    });
-    Ok(said(print(&told.join("\n")), report.failure.is_none())?)
-}
-
-fn write(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 #[cfg(feature = "mutants")]
@@ -161,26 +137,19 @@ fn hunt(mutants: &Mutants) -> Result<bool> {
     use conformance::mutants::{HuntReport, RAFT_BY_SCHEDULE, head, hunts};
     let began = Instant::now();
     let mut report = HuntReport::default();
-    let mut tell = || -> Result<()> {
-        print(&head())?;
-        for caught in hunts(&mutants.only, mutants.start, mutants.jobs) {
-            let caught = caught?;
-            print(&caught.to_string())?;
-            report.catches.push(caught);
-        }
-        for mutant in RAFT_BY_SCHEDULE {
-            print(&format!("{:<26} by schedule: crates/raft/tests/mutants.rs", format!("{mutant:?}")))?;
-        }
-        let survivors = report.survivors();
-        print(&format!("\n{} passed, {survivors} failed", report.catches.len() - survivors))?;
-        eprintln!("{:.1} s", began.elapsed().as_secs_f64());
-        Ok(())
-    };
-    match tell() {
-        // Nobody reads on: the hunts that are left are not worth their time, and nothing is proven.
-        Err(error) => Ok(said(error.downcast().map(Err)?, false)?),
-        Ok(()) => Ok(report.survivors() == 0),
+    print(&head())?;
+    for caught in hunts(&mutants.only, mutants.start, mutants.jobs) {
+        let caught = caught?;
+        print(&caught.to_string())?;
+        report.catches.push(caught);
     }
+    for mutant in RAFT_BY_SCHEDULE {
+        print(&format!("{:<26} by schedule: crates/raft/tests/mutants.rs", format!("{mutant:?}")))?;
+    }
+    let survivors = report.survivors();
+    print(&format!("\n{} passed, {survivors} failed", report.catches.len() - survivors))?;
+    eprintln!("{:.1} s", began.elapsed().as_secs_f64());
+    Ok(survivors == 0)
 }
 
 #[cfg(not(feature = "mutants"))]

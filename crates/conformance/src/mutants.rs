@@ -1,7 +1,9 @@
 //! Testing the tester: known bugs are planted one by one, and the suite must find each of them within its budget.
 
+mod plant;
 mod raft;
 
+pub use self::plant::{named, names};
 pub use self::raft::{RAFT, RAFT_BY_SCHEDULE, Weather};
 use crate::claims::Unsupported;
 use crate::suite::{Options, check_until_failure, run_seed};

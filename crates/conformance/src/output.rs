@@ -2,7 +2,7 @@
 
 use conformance::Watch;
 use indicatif::{ProgressBar, ProgressStyle};
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Writes a text and the end of its line.
@@ -14,17 +14,6 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
     out.write_all(text.as_bytes())?;
     out.write_all(b"\n")?;
     out.flush()
-}
-
-/// The verdict, if everything was said, or nobody wanted to hear it.
-///
-/// # Errors
-/// The output could not be written for another reason.
-pub(crate) fn said(result: io::Result<()>, verdict: bool) -> io::Result<bool> {
-    match result {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error),
-        Ok(()) | Err(_) => Ok(verdict),
-    }
 }
 
 /// Runs `work` under a bar that counts its seeds: at a terminal only, and gone afterwards.

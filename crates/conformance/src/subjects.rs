@@ -1,16 +1,21 @@
 //! The algorithms of this workspace, and how their configurations are drawn. [`ALL`] is the one place that lists them.
 
 use crate::claims::Unsupported;
-use crate::recorded::{Recorded, record_seed};
+use crate::plans::{beyond_claims, plan_of, with_plan};
+use crate::recipe::Recipe;
+use crate::recorded::{Recorded, record_recipe};
 use crate::report::SuiteReport;
-use crate::suite::{Options, Tuning, Watch, check_watched, run_seed};
+use crate::shrink::Shrunk;
+use crate::suite::{Options, Tune, Tuning, Watch, check_watched, run_recipe, shrink_run};
 use consensus_core::ConsensusAlgorithm;
 use consensus_sim::{Plan, Report, Stream};
+use core::marker::PhantomData;
 use core::ops::Range;
 use core::time::Duration;
+use std::path::Path;
 
 /// Every algorithm that the command line knows by name; another protocol adds a line.
-pub const ALL: &[&dyn Subject] = &[&Entry::<raft::Raft> { tune: raft }];
+pub const ALL: &[&dyn Subject] = &[&Entry::<raft::Raft, _>::new(raft)];
 
 /// An algorithm under test, whatever its types.
 pub trait Subject: Sync {
@@ -23,47 +28,101 @@ pub trait Subject: Sync {
     /// The suite cannot check what the algorithm claims.
     fn check(&self, seeds: Range<u64>, jobs: usize, watch: Watch<'_>) -> Result<SuiteReport, Unsupported>;
 
-    /// Runs one seed, with the readable trace if `trace`.
+    /// Does one run, with the readable trace if `trace`.
     ///
     /// # Errors
     /// The suite cannot check what the algorithm claims.
-    fn run_seed(&self, seed: u64, trace: bool) -> Result<Report, Unsupported>;
+    fn run(&self, recipe: &Recipe, trace: bool) -> Result<Report, Unsupported>;
 
-    /// Runs one seed and records it, with the readable lines too if `lines`.
+    /// Does one run and records it, with the readable lines too if `lines`. `replay` is the command that does it again.
     ///
     /// # Errors
     /// The suite cannot check what the algorithm claims.
-    fn record_seed(&self, seed: u64, lines: bool) -> Result<(Report, Recorded), Unsupported>;
+    fn record(&self, recipe: &Recipe, lines: bool, replay: &str) -> Result<(Report, Recorded), Unsupported>;
+
+    /// Finds a smaller run that fails in the same way, in at most `most` runs; `None` if the run passes.
+    ///
+    /// # Errors
+    /// The suite cannot check what the algorithm claims.
+    fn shrink(&self, recipe: &Recipe, most: u64) -> Result<Option<Shrunk>, Unsupported>;
+
+    /// The plan that a run follows.
+    ///
+    /// # Errors
+    /// The suite cannot check what the algorithm claims.
+    fn plan_of(&self, recipe: &Recipe) -> Result<Plan, Unsupported>;
+
+    /// The fields of a plan that go beyond what is claimed, and that runs therefore leave out or bend.
+    ///
+    /// # Errors
+    /// The suite cannot check what the algorithm claims.
+    fn beyond_claims(&self, plan: &Plan) -> Result<Vec<String>, Unsupported>;
+
+    /// The same subject, all of whose runs follow this plan, which was read from `path`, in place of what they draw.
+    fn under<'a>(&'a self, plan: Plan, path: &Path) -> Box<dyn Subject + 'a>;
 
     /// The command that replays a seed, up to the seed's number.
-    fn replay(&self) -> String {
-        format!("cargo xtask sim --algorithm {} --seed", self.name())
-    }
+    fn replay(&self) -> String;
 }
 
 /// An algorithm, and how its configuration is drawn.
-struct Entry<A: ConsensusAlgorithm> {
-    tune: fn(&mut Stream, &mut Plan) -> Tuning<A::Config>,
+pub struct Entry<A, F> {
+    tune: F,
+    /// What its commands say besides.
+    flags: String,
+    algorithm: PhantomData<fn() -> A>,
 }
 
-impl<A: ConsensusAlgorithm> Subject for Entry<A> {
+impl<A: ConsensusAlgorithm, F: Fn(&mut Stream, &mut Plan) -> Tuning<A::Config> + Sync> Entry<A, F> {
+    /// The algorithm `A`, its configuration drawn by `tune`.
+    #[must_use]
+    pub const fn new(tune: F) -> Self {
+        Self { tune, flags: String::new(), algorithm: PhantomData }
+    }
+
+    fn tune(&self) -> Tune<'_, A::Config> {
+        &self.tune
+    }
+}
+
+impl<A: ConsensusAlgorithm, F: Fn(&mut Stream, &mut Plan) -> Tuning<A::Config> + Sync> Subject
+    for Entry<A, F>
+{
     fn name(&self) -> &'static str {
         A::NAME
     }
 
     fn check(&self, seeds: Range<u64>, jobs: usize, watch: Watch<'_>) -> Result<SuiteReport, Unsupported> {
-        let tune = self.tune;
-        check_watched::<A>(&Options { seeds, jobs, replay: self.replay(), tune: &tune }, watch)
+        check_watched::<A>(&Options { seeds, jobs, replay: self.replay(), tune: self.tune() }, watch)
     }
 
-    fn run_seed(&self, seed: u64, trace: bool) -> Result<Report, Unsupported> {
-        let tune = self.tune;
-        run_seed::<A>(seed, &tune, trace)
+    fn run(&self, recipe: &Recipe, trace: bool) -> Result<Report, Unsupported> {
+        run_recipe::<A>(recipe, self.tune(), trace)
     }
 
-    fn record_seed(&self, seed: u64, lines: bool) -> Result<(Report, Recorded), Unsupported> {
-        let tune = self.tune;
-        record_seed::<A>(seed, &tune, lines, &format!("{} {seed}", self.replay()))
+    fn record(&self, recipe: &Recipe, lines: bool, replay: &str) -> Result<(Report, Recorded), Unsupported> {
+        record_recipe::<A>(recipe, self.tune(), lines, replay)
+    }
+
+    fn shrink(&self, recipe: &Recipe, most: u64) -> Result<Option<Shrunk>, Unsupported> {
+        shrink_run::<A>(recipe, self.tune(), most)
+    }
+
+    fn plan_of(&self, recipe: &Recipe) -> Result<Plan, Unsupported> {
+        plan_of::<A>(recipe, self.tune())
+    }
+
+    fn beyond_claims(&self, plan: &Plan) -> Result<Vec<String>, Unsupported> {
+        beyond_claims::<A>(plan)
+    }
+
+    fn under<'a>(&'a self, plan: Plan, path: &Path) -> Box<dyn Subject + 'a> {
+        let flags = format!("{} --plan '{}'", self.flags, path.display());
+        Box::new(Entry::<A, _> { tune: with_plan(Some(plan), &self.tune), flags, algorithm: PhantomData })
+    }
+
+    fn replay(&self) -> String {
+        format!("cargo xtask sim --algorithm {}{} --seed", self.name(), self.flags)
     }
 }
 

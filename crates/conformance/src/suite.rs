@@ -2,9 +2,11 @@
 
 use crate::claims::{Claims, Unsupported, claims_of};
 use crate::panics::guarded;
+use crate::recipe::Recipe;
 use crate::report::{FailedSeed, SuiteReport};
+use crate::shrink::{self, Shrunk};
 use consensus_core::{ConsensusAlgorithm, Time};
-use consensus_sim::{Failure, Mask, Plan, Property, Report, Setup, Stream, Tape, run_taped};
+use consensus_sim::{Failure, Plan, Property, Report, Setup, Stream, Tape, World};
 use core::ops::Range;
 use core::time::Duration;
 use std::sync::Mutex;
@@ -12,6 +14,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Every so many seeds, one is run twice, and both runs must be the same.
 const REPEAT_EVERY: u64 = 16;
+
+/// How many of the seeds that fail are shrunk: one story is enough to begin with, and the others are often the same.
+const SHRINK_FIRST: usize = 3;
 
 /// An algorithm's configuration for one run.
 #[derive(Clone, Debug)]
@@ -34,7 +39,7 @@ pub struct Options<'a, A: ConsensusAlgorithm> {
     pub seeds: Range<u64>,
     /// On how many threads.
     pub jobs: usize,
-    /// The command that replays a seed, up to the seed's number.
+    /// The command that replays a seed, up to the seed's number; or with `{}` in place of a [`Recipe`].
     pub replay: String,
     /// The configuration of a run.
     pub tune: Tune<'a, A::Config>,
@@ -78,6 +83,9 @@ pub fn check_watched<A: ConsensusAlgorithm>(
     });
     let mut total = total.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     total.put_in_order();
+    for failed in total.failures.iter_mut().take(SHRINK_FIRST) {
+        failed.shrunk = shrink_run::<A>(&failed.seed.into(), options.tune, shrink::MAX_RUNS)?;
+    }
     Ok(total)
 }
 
@@ -99,7 +107,7 @@ pub fn check_until_failure<A: ConsensusAlgorithm>(
                     if seed >= options.seeds.end {
                         break;
                     }
-                    let Some(failure) = one::<A>(seed, &claims, options.tune, false).failure else {
+                    let Some(failure) = one::<A>(&seed.into(), &claims, options.tune, false).failure else {
                         continue;
                     };
                     // Lower seeds are run already, or at work; higher ones need not be.
@@ -107,7 +115,7 @@ pub fn check_until_failure<A: ConsensusAlgorithm>(
                     if let Ok(mut first) = first.lock()
                         && first.as_ref().is_none_or(|known| seed < known.seed)
                     {
-                        *first = Some(FailedSeed { seed, failure });
+                        *first = Some(FailedSeed { seed, failure, shrunk: None });
                     }
                 }
             });
@@ -118,10 +126,11 @@ pub fn check_until_failure<A: ConsensusAlgorithm>(
 
 /// One seed, run twice now and then; whether it was.
 fn judge<A: ConsensusAlgorithm>(seed: u64, claims: &Claims, tune: Tune<'_, A::Config>) -> (Report, bool) {
-    let mut report = one::<A>(seed, claims, tune, false);
+    let recipe = Recipe::from(seed);
+    let mut report = one::<A>(&recipe, claims, tune, false);
     let repeats = seed.is_multiple_of(REPEAT_EVERY) && report.failure.is_none();
     if repeats {
-        let again = one::<A>(seed, claims, tune, false);
+        let again = one::<A>(&recipe, claims, tune, false);
         if again.hash != report.hash {
             let detail = format!("two runs differ: {:x} and {:x}", report.hash, again.hash);
             report.failure = Some(Failure { property: Property::Determinism, at: Time::ZERO, detail });
@@ -139,36 +148,78 @@ pub fn run_seed<A: ConsensusAlgorithm>(
     tune: Tune<'_, A::Config>,
     trace: bool,
 ) -> Result<Report, Unsupported> {
-    Ok(one::<A>(seed, &claims_of(A::GUARANTEES)?, tune, trace))
+    run_recipe::<A>(&seed.into(), tune, trace)
 }
 
-fn one<A: ConsensusAlgorithm>(seed: u64, claims: &Claims, tune: Tune<'_, A::Config>, trace: bool) -> Report {
-    one_taped::<A>(seed, claims, tune, trace, &Tape::off())
+/// Does one run, as [`run_seed`], with what its recipe sets otherwise and leaves out.
+///
+/// # Errors
+/// The suite cannot check what the algorithm claims.
+pub fn run_recipe<A: ConsensusAlgorithm>(
+    recipe: &Recipe,
+    tune: Tune<'_, A::Config>,
+    trace: bool,
+) -> Result<Report, Unsupported> {
+    Ok(one::<A>(recipe, &claims_of(A::GUARANTEES)?, tune, trace))
 }
 
-/// What is drawn for a seed.
+/// Shrinks a run that fails, in at most `most` runs; `None` if it does not fail.
+///
+/// # Errors
+/// The suite cannot check what the algorithm claims.
+pub fn shrink_run<A: ConsensusAlgorithm>(
+    recipe: &Recipe,
+    tune: Tune<'_, A::Config>,
+    most: u64,
+) -> Result<Option<Shrunk>, Unsupported> {
+    let claims = claims_of(A::GUARANTEES)?;
+    let (plan, _) = draw::<A>(recipe, &claims, tune);
+    Ok(shrink::shrink(recipe, &plan, most, |recipe| one::<A>(recipe, &claims, tune, false)))
+}
+
+fn one<A: ConsensusAlgorithm>(
+    recipe: &Recipe,
+    claims: &Claims,
+    tune: Tune<'_, A::Config>,
+    trace: bool,
+) -> Report {
+    one_taped::<A>(recipe, claims, tune, trace, &Tape::off())
+}
+
+/// What is drawn for a run, and set otherwise by its recipe. What the algorithm's configuration is drawn from stays as it was.
 pub(crate) fn draw<A: ConsensusAlgorithm>(
-    seed: u64,
+    recipe: &Recipe,
     claims: &Claims,
     tune: Tune<'_, A::Config>,
 ) -> (Plan, Tuning<A::Config>) {
-    let mut plan = Plan::draw(seed);
-    let tuning = tune(&mut Stream::derive(seed, "tuning"), &mut plan);
+    let mut plan = Plan::draw(recipe.seed);
+    // Whoever may know the bound of a synchronous run must find it in the plan.
+    claims.restrain(&mut plan);
+    let tuning = tune(&mut Stream::derive(recipe.seed, "tuning"), &mut plan);
+    recipe.overrides.apply(&mut plan);
     claims.restrain(&mut plan);
     (plan, tuning)
 }
 
-/// Runs one seed, and records on `tape` what happens, even if the run panics.
+/// Does one run, and records on `tape` what happens, even if the run panics.
 pub(crate) fn one_taped<A: ConsensusAlgorithm>(
-    seed: u64,
+    recipe: &Recipe,
     claims: &Claims,
     tune: Tune<'_, A::Config>,
     trace: bool,
     tape: &Tape,
 ) -> Report {
-    let (plan, Tuning { config, patience }) = draw::<A>(seed, claims, tune);
-    let setup = Setup { seed, plan, mask: Mask::all(), config, patience, trace };
-    guarded(|| run_taped::<A>(setup, tape.clone())).unwrap_or_else(|said| Report {
+    let (plan, Tuning { config, patience }) = draw::<A>(recipe, claims, tune);
+    let (seed, mask) = (recipe.seed, recipe.mask.clone());
+    let setup = Setup { seed, plan, mask, config, patience, trace };
+    let report = guarded(|| World::<A>::with_tape(setup, tape.clone())).and_then(|mut world| {
+        // The world outlives a panic, and tells how it came to it.
+        if let Err(said) = guarded(|| world.run_plan()) {
+            world.fail(Property::Invariant, said);
+        }
+        guarded(|| world.finish())
+    });
+    report.unwrap_or_else(|said| Report {
         failure: Some(Failure { property: Property::Invariant, at: Time::ZERO, detail: said }),
         ..Report::default()
     })

@@ -1,5 +1,6 @@
 //! The whole verdict as one document: tables for people, JSON for programs. Both say the same.
 
+use crate::recipe::Recipe;
 use crate::report::{FailedSeed, SuiteReport, marks};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -111,6 +112,23 @@ pub struct FailureLine {
     pub detail: String,
     /// The command that does it again.
     pub replay: String,
+    /// The same failure in a smaller run, for the first seeds that fail.
+    pub small: Option<Small>,
+}
+
+/// A failing run, made small: the story to read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Small {
+    /// How many faults were carried out before.
+    pub faults_before: u64,
+    /// How many faults are left.
+    pub faults: u64,
+    /// How many runs it took to find.
+    pub runs: u64,
+    /// What is said of the failure there.
+    pub detail: String,
+    /// The command that does it.
+    pub replay: String,
 }
 
 impl Summary {
@@ -189,13 +207,20 @@ impl Recovery {
 }
 
 impl FailureLine {
-    fn of(FailedSeed { seed, failure }: &FailedSeed, replay: &str) -> Self {
+    fn of(FailedSeed { seed, failure, shrunk }: &FailedSeed, replay: &str) -> Self {
         Self {
             seed: *seed,
             property: failure.property.name().into(),
             at: failure.at.as_nanos(),
             detail: failure.detail.clone(),
-            replay: format!("{replay} {seed}"),
+            replay: Recipe::from(*seed).command(replay),
+            small: shrunk.as_ref().map(|shrunk| Small {
+                faults_before: shrunk.faults_before,
+                faults: shrunk.faults,
+                runs: shrunk.runs,
+                detail: shrunk.detail.clone(),
+                replay: shrunk.recipe.command(replay),
+            }),
         }
     }
 }
@@ -316,10 +341,14 @@ impl Total {
     }
 
     fn write_failures(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for FailureLine { seed, property, at, detail, replay } in &self.failures {
+        for FailureLine { seed, property, at, detail, replay, small } in &self.failures {
             let at = millis(*at);
             writeln!(f, "\nFAILED {} seed {seed}: {property} at {at:.3} ms: {detail}", self.algorithm)?;
             writeln!(f, "  replay: {replay}")?;
+            if let Some(Small { faults_before, faults, runs, detail, replay }) = small {
+                writeln!(f, "  shrunk from {faults_before} faults to {faults}, in {runs} runs: {detail}")?;
+                writeln!(f, "  replay: {replay}")?;
+            }
         }
         Ok(())
     }

@@ -42,6 +42,7 @@ fn a_sound_algorithm_passes() {
         counts.syncs,
     ];
     assert!(happened.iter().all(|&count| count > 10), "runs without faults prove nothing: {report}");
+    assert_eq!(counts.left_out, 0, "who may block until a certain node is back claims nothing of a core");
     assert!(report.to_string().ends_with("\n100 passed, 0 failed"), "{report}");
 }
 

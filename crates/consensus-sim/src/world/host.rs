@@ -4,6 +4,7 @@ use super::hardships::Pause;
 use super::{Happening, World};
 use crate::client::{Request, Response, Ticket};
 use crate::clock::Clock;
+use crate::hardship::Misery;
 use crate::machine::{Applied, Journal, Key, Registers};
 use crate::marks::{Forgotten, Mark};
 use crate::mask::FaultClass;
@@ -40,6 +41,10 @@ pub(super) struct Host<A: ConsensusAlgorithm> {
     pub(super) boot: u64,
     /// It stays down for ever.
     pub(super) lost: bool,
+    /// Its disk is damaged, so that it must not start.
+    pub(super) bad_disk: bool,
+    /// It is no part of the core, and this is why.
+    pub(super) misery: Option<Misery>,
     wake: Option<Time>,
     flush_planned: bool,
     pub(super) tap: Tap,
@@ -69,6 +74,8 @@ impl<A: ConsensusAlgorithm> Host<A> {
             node: None,
             boot: 0,
             lost: false,
+            bad_disk: false,
+            misery: None,
             wake: None,
             flush_planned: false,
             tap: Tap::default(),
@@ -101,7 +108,12 @@ impl<A: ConsensusAlgorithm> Host<A> {
         self.node.as_ref().map(Node::applied)
     }
 
-    /// Why this node may not be making progress.
+    /// How many proposals and reads it has taken and not answered.
+    pub(super) fn unanswered(&self) -> (usize, usize) {
+        (self.waiting.len(), self.reads.len())
+    }
+
+    /// What this node says of itself.
     pub(super) fn describe(&mut self) -> String {
         let id = self.id;
         match &mut self.node {
@@ -279,9 +291,10 @@ impl<A: ConsensusAlgorithm> World<A> {
             );
         }
         if writes {
+            let unruly = self.is_unruly();
             let (disk, choices) = (&self.plan.disk, &mut self.streams.disk);
             let mut span = choices.around(disk.sync);
-            if self.stormy && choices.chance(disk.slow_ppm) {
+            if unruly && choices.chance(disk.slow_ppm) {
                 let more = choices.span(core::time::Duration::ZERO, disk.slow);
                 let allowed = self.injector.allows(FaultClass::SlowSync);
                 span += if allowed { more } else { core::time::Duration::ZERO };
@@ -343,7 +356,7 @@ impl<A: ConsensusAlgorithm> World<A> {
                     continue;
                 }
             };
-            if self.links.corrupt(&mut frame, &mut self.injector) {
+            if self.links.corrupt(self.now, &mut frame, &mut self.injector) {
                 self.tape.sent::<A::Message>(self.now, (index, target), &frame, Some(Loss::Corrupted));
                 self.drop_corrupted(index, &frame);
                 continue;

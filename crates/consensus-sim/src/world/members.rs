@@ -83,7 +83,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     fn is_lost(&self, node: NodeId) -> bool {
-        self.hosts.iter().any(|host| host.id == node && host.lost)
+        self.hosts.iter().any(|host| host.id == node && (host.lost || host.misery.is_some()))
     }
 
     /// Whether the group can do without this node for good, whichever members it ends up with.
