@@ -64,9 +64,11 @@ impl Core {
     /// Cuts the log behind `slot`, and with it the configurations that it named. [R34]
     pub(crate) fn truncate_after(&mut self, slot: Slot, out: &mut Out) {
         self.log.truncate_after(slot);
-        if self.configurations.newest().slot > slot && !self.config.plants(Mutant::CutMembersKept) {
+        if self.configurations.newest().slot > slot {
             self.configurations.truncate_after(slot);
-            self.adopt_members(out);
+            if !self.config.plants(Mutant::CutMembersKept) {
+                self.adopt_members(out);
+            }
         }
     }
 

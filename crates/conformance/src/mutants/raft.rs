@@ -10,7 +10,7 @@ use consensus_sim::Property::{
     self, Agreement, Durability, Integrity, Invariant, Linearizable, Monotonic, NoFalseAccusation, OneLeader,
     PrefixOrder, Progress, Recovery,
 };
-use consensus_sim::{MILLION, Plan, Rhythm, Stream, TimingPlan};
+use consensus_sim::{Changes, MILLION, Plan, Rhythm, Stream, TimingPlan};
 use core::time::Duration;
 use raft::Mutant;
 
@@ -32,6 +32,8 @@ pub enum Weather {
     Deposed,
     /// As amnesia, with an operator who has leadership handed over all the time, and calls that come late.
     HandOvers,
+    /// As elections, with an operator who changes the members all the time.
+    Operators,
     /// Links that break for a moment, and much that comes late, with pre-votes: elections begin and are overtaken by the
     /// leader's return.
     Flicker,
@@ -39,7 +41,9 @@ pub enum Weather {
     Echoes,
 }
 
-use Weather::{Amnesia, Deposed, Echoes, Elections, Flicker, HandOvers, Readers, SlowDisks, Swarm};
+use Weather::{
+    Amnesia, Deposed, Echoes, Elections, Flicker, HandOvers, Operators, Readers, SlowDisks, Swarm,
+};
 
 /// Two nodes decided differently, or one forgot what it had decided: whichever shows first.
 const UNSAFE: &[Property] = &[Agreement, Durability, PrefixOrder, OneLeader, Linearizable, Integrity];
@@ -92,11 +96,18 @@ pub const RAFT: &[Hunt] = &[
     hunt(Mutant::SnapshotCutsMatchingLog, &[Invariant], 3, Swarm, 600),
     hunt(Mutant::TransferNeverGivenUp, STUCK, 3, HandOvers, 300),
     hunt(Mutant::CalledVoteUnchecked, UNSAFE, 3, HandOvers, 4_000),
+    hunt(Mutant::ChangeBeforeOwnCommit, UNSAFE, 4, Operators, 4_000),
+    hunt(Mutant::JointNeedsNewOnly, UNSAFE, 3, Operators, 2_000),
+    hunt(Mutant::MembersWhenCommitted, UNSAFE, 3, Operators, 2_000),
+    hunt(Mutant::CutMembersKept, UNSAFE, 3, Operators, 2_000),
+    hunt(Mutant::RemovedLeaderCounts, UNSAFE, 3, Operators, 2_000),
+    hunt(Mutant::LearnerCounts, UNSAFE, 3, Operators, 2_000),
+    hunt(Mutant::SnapshotKeepsOldMembers, UNSAFE, 3, Operators, 2_000),
 ];
 
 /// Bugs that random delays hide, or that cost service only while a fault lasts. Each has a schedule of its own in
 /// `crates/raft/tests/mutants.rs`.
-pub const RAFT_BY_SCHEDULE: &[Mutant] = &[Mutant::FixedTimeouts];
+pub const RAFT_BY_SCHEDULE: &[Mutant] = &[Mutant::FixedTimeouts, Mutant::EarlierStayCounted];
 
 impl Hunt {
     /// The configuration of a run, with the bug or without it.
@@ -116,6 +127,7 @@ impl Hunt {
             SlowDisks => slow_disks(draw, plan),
             Deposed => deposed(draw, plan),
             HandOvers => hand_overs(draw, plan),
+            Operators => operators(draw, plan),
             Flicker => flicker(draw, plan),
             Echoes => echoes(draw, plan),
         };
@@ -174,6 +186,15 @@ fn hand_overs(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
     plan.at_leaders_ppm = MILLION * 9 / 10;
     plan.lost_for_good = 1;
     tuning.config.stable_leadership = true;
+    tuning
+}
+
+fn operators(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
+    let mut tuning = elections(draw, plan);
+    plan.changes = Some(Changes { spares: 2, every: millis(draw, 10, 60) });
+    plan.compact_after_bytes = draw.between(200, 4_000);
+    tuning.config.retained_entries = 3;
+    tuning.config.promotion_lag_entries = 1_000;
     tuning
 }
 
