@@ -118,7 +118,7 @@ impl<A: ConsensusAlgorithm, F: Fn(&mut Stream, &mut Plan) -> Tuning<A::Config> +
 
     fn under<'a>(&'a self, plan: Plan, path: &Path) -> Box<dyn Subject + 'a> {
         let flags = format!("{} --plan '{}'", self.flags, path.display());
-        Box::new(Entry::<A, _> { tune: with_plan(Some(plan), &self.tune), flags, algorithm: PhantomData })
+        Box::new(Entry::<A, _> { tune: with_plan(Some(plan), self.tune()), flags, algorithm: PhantomData })
     }
 
     fn replay(&self) -> String {
