@@ -40,7 +40,12 @@ pub struct Shrunk {
 
 /// Shrinks a run that fails. `plan` is what was drawn for it. `run` does a run, and may give it up (`None`) at so many events. It
 /// is called at most `most` times, and once more to tidy up. The result is `None` if the run does not fail at all.
-pub fn shrink(recipe: &Recipe, plan: &Plan, most: u64, run: impl FnMut(&Recipe) -> Report) -> Option<Shrunk> {
+pub fn shrink(
+    recipe: &Recipe,
+    plan: &Plan,
+    most: u64,
+    run: impl FnMut(&Recipe, u64) -> Option<Report>,
+) -> Option<Shrunk> {
     let mut shrinker = Shrinker::of(recipe, most, run)?;
     shrinker.drop_classes();
     shrinker.make_small(plan);
