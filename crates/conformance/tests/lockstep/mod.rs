@@ -2,7 +2,7 @@
 //! can take *is* dead. So nobody needs a quorum: the lowest live node leads, and decides what all live nodes have. All but one
 //! node may crash. Under any other timing a slow node is taken for a dead one, and two nodes decide apart.
 
-use bytes::Bytes;
+use consensus_core::Bytes;
 use consensus_core::{
     Boot, ConfigError, ConsensusAlgorithm, Epoch, Faults, Guarantees, In, Input, Members, Membership, NodeId,
     Out, Problem, ProposalId, Reads, Refusal, Resilience, RestoreError, Role, Slot, Status, Termination,
