@@ -1,10 +1,12 @@
 //! What continuous integration runs beside the tests.
 
-use crate::run::{cargo, succeed};
-use anyhow::Result;
+use crate::run::{cargo, output, succeed};
+use anyhow::{Result, bail};
 
 /// Seeds of the simulator that every change must pass.
 pub const CONFORMANCE_SEEDS: &str = "2000";
+/// Seeds whose fingerprints must not depend on the build.
+const HASHED_SEEDS: &str = "60";
 
 /// Formatting, lints, documentation, the bench, the planted bugs, and a fixed budget of simulated runs.
 ///
@@ -20,7 +22,32 @@ pub fn run() -> Result<()> {
     let bench = ["check", "--quiet", "--manifest-path", "bench/Cargo.toml", "--all-targets", "--locked"];
     succeed(cargo()?.args(bench))?;
     mutants(&[])?;
+    let planted =
+        ["test", "--quiet", "--package", "conformance", "--features", "mutants", "--test", "planted"];
+    succeed(cargo()?.args(planted))?;
+    same_in_release()?;
     conformance(&["run", "--algorithm", "raft", "--seeds", CONFORMANCE_SEEDS])
+}
+
+/// The same seeds give the same runs, byte for byte, with the optimisations of a release and without, and when run again.
+///
+/// # Errors
+/// If a fingerprint differs, or a build fails.
+fn same_in_release() -> Result<()> {
+    let hashes = |profile: &str| {
+        let build = ["run", "--quiet", "--locked", "--package", "conformance", "--profile", profile, "--"];
+        output(cargo()?.args(build).args(["hash", "--seeds", HASHED_SEEDS]))
+    };
+    let (dev, again, release) = (hashes("dev")?, hashes("dev")?, hashes("release")?);
+    if dev.lines().count().to_string() != HASHED_SEEDS {
+        bail!("{HASHED_SEEDS} fingerprints were asked for, and these came:\n{dev}");
+    }
+    for (line, (again, release)) in dev.lines().zip(again.lines().zip(release.lines())) {
+        if line != again || line != release {
+            bail!("a seed gives different runs:\n{line} in dev\n{again} in dev again\n{release} in release");
+        }
+    }
+    Ok(())
 }
 
 /// The conformance program with these words.

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// The root of the workspace.
 ///
@@ -30,6 +30,30 @@ pub fn cargo() -> Result<Command> {
 /// # Errors
 /// If it cannot be started or does not succeed.
 pub fn succeed(command: &mut Command) -> Result<()> {
+    let line = announce(command);
+    let status = command.status().with_context(|| format!("cannot start `{line}`"))?;
+    if !status.success() {
+        bail!("`{line}` failed: {status}");
+    }
+    Ok(())
+}
+
+/// Runs `command` to its end, and returns what it printed.
+///
+/// # Errors
+/// If it cannot be started, does not succeed, or prints no text.
+pub fn output(command: &mut Command) -> Result<String> {
+    let line = announce(command);
+    let output =
+        command.stderr(Stdio::inherit()).output().with_context(|| format!("cannot start `{line}`"))?;
+    if !output.status.success() {
+        bail!("`{line}` failed: {}", output.status);
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("what `{line}` printed is no text"))
+}
+
+/// Tells what is run, as a person would type it.
+fn announce(command: &Command) -> String {
     let words: Vec<_> =
         std::iter::once(command.get_program().to_string_lossy().rsplit('/').next().map(str::to_owned))
             .chain(command.get_args().map(|word| Some(word.to_string_lossy().into_owned())))
@@ -37,9 +61,5 @@ pub fn succeed(command: &mut Command) -> Result<()> {
             .collect();
     let line = words.join(" ");
     eprintln!("\u{2500}\u{2500} {line}");
-    let status = command.status().with_context(|| format!("cannot start `{line}`"))?;
-    if !status.success() {
-        bail!("`{line}` failed: {status}");
-    }
-    Ok(())
+    line
 }

@@ -15,6 +15,12 @@ use consensus_sim::{FaultClass, FaultCounts, Mask, Plan, Property, Report, Setti
 /// How many runs shrinking takes at most, unless somebody says otherwise.
 pub const MAX_RUNS: u64 = 500;
 
+/// A candidate may have so many times the events of the first run, and [`MORE_EVENTS`] more. One that takes longer is not smaller,
+/// whatever fails in it; and a planted bug may make an endless storm of messages of it.
+const MANY_TIMES: u64 = 4;
+/// See [`MANY_TIMES`].
+const MORE_EVENTS: u64 = 20_000;
+
 /// A failing run, made small.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shrunk {
@@ -32,20 +38,26 @@ pub struct Shrunk {
     pub runs: u64,
 }
 
-/// Shrinks a run that fails. `plan` is what was drawn for it, `run` does a run; at most `most` runs are done. `None` if the run
-/// does not fail at all.
-pub fn shrink(recipe: &Recipe, plan: &Plan, most: u64, run: impl FnMut(&Recipe) -> Report) -> Option<Shrunk> {
+/// Shrinks a run that fails. `plan` is what was drawn for it. `run` does a run, and may give it up (`None`) at so many events. It
+/// is called at most `most` times, and once more to tidy up. The result is `None` if the run does not fail at all.
+pub fn shrink(
+    recipe: &Recipe,
+    plan: &Plan,
+    most: u64,
+    run: impl FnMut(&Recipe, u64) -> Option<Report>,
+) -> Option<Shrunk> {
     let mut shrinker = Shrinker::of(recipe, most, run)?;
-    let before = shrinker.faults.carried_out();
     shrinker.drop_classes();
     shrinker.make_small(plan);
     shrinker.cut_time(plan);
+    // What a large run needed a small one may not.
+    shrinker.drop_classes();
     shrinker.drop_faults();
     Some(Shrunk {
         recipe: shrinker.best,
         property: shrinker.property,
         detail: shrinker.detail,
-        faults_before: before,
+        faults_before: shrinker.most_faults,
         faults: shrinker.faults.carried_out(),
         runs: shrinker.runs,
     })
@@ -56,6 +68,9 @@ struct Shrinker<R> {
     property: Property,
     runs: u64,
     most: u64,
+    most_events: u64,
+    /// As many as there were in the beginning.
+    most_faults: u64,
     /// The smallest run so far that fails, and what is known of it.
     best: Recipe,
     detail: String,
@@ -65,14 +80,16 @@ struct Shrinker<R> {
     failed_at_us: u64,
 }
 
-impl<R: FnMut(&Recipe) -> Report> Shrinker<R> {
+impl<R: FnMut(&Recipe, u64) -> Option<Report>> Shrinker<R> {
     fn of(recipe: &Recipe, most: u64, mut run: R) -> Option<Self> {
-        let report = run(recipe);
+        let report = run(recipe, u64::MAX)?;
         let property = report.failure.as_ref()?.property;
         let mut shrinker = Self {
             run,
             property,
             runs: 1,
+            most_events: report.events.saturating_mul(MANY_TIMES).saturating_add(MORE_EVENTS),
+            most_faults: report.faults.carried_out(),
             most,
             best: recipe.clone(),
             detail: String::new(),
@@ -94,18 +111,24 @@ impl<R: FnMut(&Recipe) -> Report> Shrinker<R> {
         }
     }
 
-    /// Keeps the candidate if it fails as the first run did. With no runs left it is not tried.
+    fn is_spent(&self) -> bool {
+        self.runs >= self.most
+    }
+
+    /// Keeps the candidate if it fails as the first run did. If there are no runs left it is not tried.
     fn try_out(&mut self, candidate: Recipe) -> bool {
-        if self.runs >= self.most || candidate == self.best {
-            return false;
-        }
+        !self.is_spent() && candidate != self.best && self.run_out(candidate)
+    }
+
+    fn run_out(&mut self, candidate: Recipe) -> bool {
         self.runs += 1;
-        let report = (self.run)(&candidate);
+        let Some(report) = (self.run)(&candidate, self.most_events) else { return false };
         let fails = report.failure.as_ref().is_some_and(|failure| failure.property == self.property);
-        if fails {
+        let smaller = fails && report.faults.carried_out() <= self.most_faults;
+        if smaller {
             self.keep(candidate, &report);
         }
-        fails
+        smaller
     }
 
     fn try_mask(&mut self, mask: Mask) -> bool {
@@ -175,14 +198,12 @@ impl<R: FnMut(&Recipe) -> Report> Shrinker<R> {
     /// Names every fault that is left, and leaves out as many as possible.
     fn drop_faults(&mut self) {
         let named = self.faults_left();
-        let mask = mask_of(&named);
         // The same run: what is not named here was never met.
-        if mask != self.best.mask && !self.try_mask(mask) {
-            return;
-        }
+        self.try_mask(mask_of(&named));
         self.ddmin(named);
+        // Out of turn: the run is the same and short, and its command is easier to read.
         let mask = self.shortest_mask();
-        self.try_mask(mask);
+        self.run_out(Recipe { mask, ..self.best.clone() });
     }
 
     /// A mask that gives the same run in fewer words: without the classes of which nothing was met, or nothing left out.
@@ -208,7 +229,7 @@ impl<R: FnMut(&Recipe) -> Report> Shrinker<R> {
     /// Splits what is left into ever smaller parts, and goes on with a part alone, or with all but a part, if that fails too.
     fn ddmin(&mut self, mut left: Vec<(FaultClass, u64)>) {
         let mut parts = 2;
-        while left.len() >= 2 && self.runs < self.most {
+        while left.len() >= 2 && !self.is_spent() {
             let size = left.len().div_ceil(parts);
             let chunks: Vec<_> = left.chunks(size).map(<[_]>::to_vec).collect();
             if let Some(part) = chunks.iter().find(|part| self.try_mask(mask_of(part))) {

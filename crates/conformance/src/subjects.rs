@@ -17,6 +17,8 @@ use std::path::Path;
 /// Every algorithm that the command line knows by name; another protocol adds a line.
 pub const ALL: &[&dyn Subject] = &[&Entry::<raft::Raft, _>::new(raft)];
 
+type OwnTune<'a, C> = Box<dyn Fn(&mut Stream, &mut Plan) -> Tuning<C> + Sync + 'a>;
+
 /// An algorithm under test, whatever its types.
 pub trait Subject: Sync {
     /// Its name.
@@ -117,8 +119,10 @@ impl<A: ConsensusAlgorithm, F: Fn(&mut Stream, &mut Plan) -> Tuning<A::Config> +
     }
 
     fn under<'a>(&'a self, plan: Plan, path: &Path) -> Box<dyn Subject + 'a> {
+        // As one type, whatever this subject's is: a subject under a plan may be put under another.
+        let tune: OwnTune<'a, A::Config> = Box::new(with_plan(Some(plan), self.tune()));
         let flags = format!("{} --plan '{}'", self.flags, path.display());
-        Box::new(Entry::<A, _> { tune: with_plan(Some(plan), &self.tune), flags, algorithm: PhantomData })
+        Box::new(Entry::<A, _> { tune, flags, algorithm: PhantomData })
     }
 
     fn replay(&self) -> String {

@@ -174,7 +174,12 @@ pub fn shrink_run<A: ConsensusAlgorithm>(
 ) -> Result<Option<Shrunk>, Unsupported> {
     let claims = claims_of(A::GUARANTEES)?;
     let (plan, _) = draw::<A>(recipe, &claims, tune);
-    Ok(shrink::shrink(recipe, &plan, most, |recipe| one::<A>(recipe, &claims, tune, false)))
+    let tape = Tape::off();
+    let run = |recipe: &Recipe, most_events| {
+        let report = one_bounded::<A>(recipe, &claims, tune, (false, most_events), &tape);
+        (report.events < most_events).then_some(report)
+    };
+    Ok(shrink::shrink(recipe, &plan, most, run))
 }
 
 fn one<A: ConsensusAlgorithm>(
@@ -209,10 +214,22 @@ pub(crate) fn one_taped<A: ConsensusAlgorithm>(
     trace: bool,
     tape: &Tape,
 ) -> Report {
+    one_bounded::<A>(recipe, claims, tune, (trace, u64::MAX), tape)
+}
+
+/// As [`one_taped`]; with `most_events` events the run ends, and says nothing.
+fn one_bounded<A: ConsensusAlgorithm>(
+    recipe: &Recipe,
+    claims: &Claims,
+    tune: Tune<'_, A::Config>,
+    (trace, most_events): (bool, u64),
+    tape: &Tape,
+) -> Report {
     let (plan, Tuning { config, patience }) = draw::<A>(recipe, claims, tune);
     let (seed, mask) = (recipe.seed, recipe.mask.clone());
     let setup = Setup { seed, plan, mask, config, patience, trace };
     let report = guarded(|| World::<A>::with_tape(setup, tape.clone())).and_then(|mut world| {
+        world.stop_after(most_events);
         // The world outlives a panic, and tells how it came to it.
         if let Err(said) = guarded(|| world.run_plan()) {
             world.fail(Property::Invariant, said);

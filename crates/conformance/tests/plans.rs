@@ -57,6 +57,9 @@ fn every_shipped_plan_is_run_above_and_reads_back_in_both_formats() {
     let mut names = Vec::new();
     for file in fs::read_dir(shipped("")).unwrap() {
         let path = file.unwrap().path();
+        if path.extension().is_some_and(|ending| ending == "md") {
+            continue;
+        }
         let plan = load(&path).unwrap();
         for format in [Format::Toml, Format::Json] {
             assert_eq!(Plan::parse(&plan.print(format).unwrap(), format).as_ref(), Ok(&plan));

@@ -50,6 +50,8 @@ pub(crate) struct Errand {
     pub(crate) request: Request,
     /// How often it was sent.
     pub(crate) attempts: u64,
+    /// How often nobody answered in time.
+    pub(crate) timeouts: u64,
     /// Whether an earlier attempt may still take effect.
     pub(crate) in_doubt: bool,
 }

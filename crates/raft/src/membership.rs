@@ -157,7 +157,7 @@ impl Leader {
         }
         self.peers.sort_unstable_by_key(|peer| peer.id);
         // The quorum may be another one, and what waits for it may have it already.
-        self.on_own_progress();
+        self.recount();
         self.reads.on_echo();
     }
 

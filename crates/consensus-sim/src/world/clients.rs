@@ -97,7 +97,8 @@ impl<A: ConsensusAlgorithm> World<A> {
             text: if operation.is_some() { record::wish(key, call) } else { "open a session".into() },
         });
         self.lookout.on_invoke(number);
-        let errand = Errand { number: operation, key, call, request, attempts: 0, in_doubt: false };
+        let errand =
+            Errand { number: operation, key, call, request, attempts: 0, timeouts: 0, in_doubt: false };
         if let Some(client) = self.client(number) {
             client.errand = Some(errand);
         }
@@ -116,7 +117,8 @@ impl<A: ConsensusAlgorithm> World<A> {
         if let Request::Read { id, .. } = &mut errand.request {
             *id = fresh;
         }
-        let (request, call, key) = (errand.request.clone(), errand.call, errand.key);
+        let (request, call, key, timeouts) =
+            (errand.request.clone(), errand.call, errand.key, errand.timeouts);
         let ticket = client.ticket();
         self.trace
             .say(self.now, || format!("client {number} asks n{} {call:?} {key:?} {request:?}", target + 1));
@@ -124,8 +126,9 @@ impl<A: ConsensusAlgorithm> World<A> {
         if let Some(delay) = self.client_link() {
             self.plan_in(delay, Happening::Arrive { node: target, ticket, request });
         }
-        // Without a back-off, clients that are impatient and many keep a slow group busy with retries for ever.
-        let patience = u32::try_from(ticket.attempt.clamp(1, MAX_BACK_OFF)).unwrap_or(1);
+        // Without a back-off, clients that are impatient and many keep a slow group busy with retries for ever. A refusal is an
+        // answer: who was refused often, while nobody led, has no reason to wait longer.
+        let patience = u32::try_from((1 + timeouts).min(MAX_BACK_OFF)).unwrap_or(1);
         let mut timeout = self.plan.workload.timeout * patience;
         if !self.stormy {
             // Clients that give up before a full queue is worked off would never be served.
@@ -151,6 +154,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let Some(errand) = &mut client.errand else { return };
         client.target = next;
         errand.in_doubt = true;
+        errand.timeouts += 1;
         let is_read = matches!(errand.request, Request::Read { .. });
         let retries = is_read || client.uses_session;
         self.trace.event(self.now, 7, u64::from(ticket.client));

@@ -64,6 +64,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             Misery::Paused if host.node.is_none() => self.lose(index),
             Misery::Paused => {
                 host.paused = Some(Pause::new(now));
+                self.counts.pauses += 1;
                 self.tape.note(now, || Happened::Pause { node, clock_stops: false });
             }
             Misery::CutOff => self.cut_around(index, |_| (true, true)),

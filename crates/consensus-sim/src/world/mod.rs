@@ -315,6 +315,8 @@ pub struct World<A: ConsensusAlgorithm> {
     stormy: bool,
     /// Whether clients begin new operations.
     busy: bool,
+    /// After so many events nothing happens any more.
+    most_events: u64,
     /// Counts partitions, so that an old mending does not end a new partition.
     partition: u64,
 }
@@ -385,6 +387,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             streams,
             stormy: false,
             busy: false,
+            most_events: u64::MAX,
             partition: 0,
         };
         let plan = format!("{:?}, mask {:?}", world.plan, mask.to_string());
@@ -465,9 +468,17 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
     }
 
+    /// Nothing happens any more once there were so many events; what the report then says of the end of the run is void.
+    pub const fn stop_after(&mut self, events: u64) {
+        self.most_events = events;
+    }
+
     /// Runs until `until`, or until the first failure, or until nothing can happen any more.
     pub fn run_until(&mut self, until: Time) {
-        while self.oracle.failure().is_none() && self.next_before(until) {}
+        while self.oracle.failure().is_none()
+            && self.trace.events() < self.most_events
+            && self.next_before(until)
+        {}
         if self.oracle.failure().is_none() {
             self.now = self.now.max(until);
         }
