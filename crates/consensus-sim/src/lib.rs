@@ -7,6 +7,7 @@
 //!
 //! This crate knows no protocol, no thread and no clock.
 
+mod byzantine;
 mod client;
 mod clock;
 pub mod consistency;
@@ -26,6 +27,10 @@ mod trace;
 mod watch;
 mod world;
 
+pub use byzantine::{
+    Act, Amnesia, ByzantineCounts, ByzantinePlan, EffectFilter, FrameAttacks, Mutate, Round, Scenario,
+    Scenarios, Scope, Severs, Traitor, Transport,
+};
 pub use clock::Clock;
 pub use disk::{DiskFault, SECTOR_BYTES, SimDisk, SimFile};
 pub use hardship::{Bandwidth, Bursts, ClockPlan, Hardships};
@@ -39,4 +44,6 @@ pub use record::{Delivery, Event, Happened, MAX_EVENTS, Recording, Tape};
 pub use topology::{Link, Route, Shape, Topology, routes};
 pub use trace::{Trace, hash_bytes, mix};
 pub use watch::{Decided, Tap, Watched, WatchedConfig};
-pub use world::{Counts, Observation, PartialCase, Report, Setup, World, observe, run, run_taped};
+pub use world::{
+    Counts, Observation, PartialCase, Report, Setup, World, observe, run, run_mutated, run_taped,
+};

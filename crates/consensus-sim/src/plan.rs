@@ -3,6 +3,7 @@
 //! A swarm (Groce and others 2012): each seed first draws which classes of faults are on, so that some runs see one class
 //! alone and hard, and no class hides another in every run.
 
+use crate::byzantine::ByzantinePlan;
 use crate::hardship::{Bandwidth, Bursts, ClockPlan, Hardships};
 use crate::random::{MILLION, Stream};
 use crate::topology::Topology;
@@ -46,6 +47,9 @@ pub struct Plan {
     pub compact_after_bytes: u64,
     /// The clients.
     pub workload: Workload,
+    /// The Byzantine nodes; `None`: all nodes are correct.
+    #[serde(default)]
+    pub byzantine: Option<ByzantinePlan>,
 }
 
 /// Something that starts now and then, and lasts a while.
@@ -148,6 +152,7 @@ impl Plan {
             burst: Duration::from_micros(if draw.chance(MILLION / 2) { draw.between(20, 2_000) } else { 0 }),
             compact_after_bytes: *draw.pick(&[256, 1 << 10, 4 << 10, 16 << 10, 1 << 20]).unwrap_or(&1024),
             workload: Workload::draw(draw),
+            byzantine: None,
         };
         plan.add_hardships(seed);
         if seed % 8 == 7 {
@@ -210,6 +215,7 @@ impl Plan {
                 timeout: Duration::from_millis(200),
                 ballast_bytes: 0,
             },
+            byzantine: None,
         }
     }
 }

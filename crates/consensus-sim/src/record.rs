@@ -4,6 +4,7 @@
 //! A [`Tape`] is handed in from outside, so that it outlives a run that panics. It only listens: it draws no random number and
 //! touches no fingerprint, so that a run is the same with it and without.
 
+use crate::byzantine::Act;
 use crate::machine::{Answer, Applied, Call, Command, Key, Value};
 use crate::network::{Cut, Links, Loss};
 use crate::watch::Decided;
@@ -155,6 +156,31 @@ pub enum Happened {
     GiveUp {
         /// The client.
         client: u32,
+    },
+    /// A Byzantine node does what no correct one does.
+    Byzantine {
+        /// Its identity.
+        node: NodeId,
+        /// Which instance: twins are counted after all nodes.
+        instance: u64,
+        /// What it does.
+        act: Act,
+        /// To whom, and how.
+        text: String,
+    },
+    /// A round of a scenario for twins begins.
+    TwinRound {
+        /// The side of each instance: those of one side hear each other.
+        sides: Vec<u8>,
+        /// The instance that leads, if the round names one.
+        leader: Option<u64>,
+    },
+    /// A correct node accuses a Byzantine one.
+    Accusation {
+        /// The correct node.
+        node: NodeId,
+        /// The Byzantine one.
+        peer: NodeId,
     },
     /// A property did not hold.
     Failure {

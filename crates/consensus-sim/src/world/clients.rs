@@ -1,11 +1,12 @@
 //! The clients: they ask, wait, follow hints, retry if they have a session, and give up if they have none.
 
+use super::byzantine::index_of;
 use super::{Happening, World};
 use crate::client::{Client, Errand, Request, Response, Ticket};
 use crate::machine::{Answer, Call, Command, Key, answer_of};
 use crate::record::{self, Happened};
 use bytes::Bytes;
-use consensus_core::{ConsensusAlgorithm, NodeId, Outcome, ProposalId, ReadId, Reads, Refusal, Slot, wire};
+use consensus_core::{ConsensusAlgorithm, Outcome, ProposalId, ReadId, Reads, Refusal, Slot, wire};
 use core::time::Duration;
 
 /// How long a client waits before it tries again, if it has no hint.
@@ -21,7 +22,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         for number in 0..self.plan.workload.clients {
             let choices = &mut self.streams.clients;
             let uses_session = choices.chance(self.plan.workload.session_ppm);
-            let target = choices.index(self.hosts.len());
+            let target = choices.index(self.plan.nodes);
             self.clients.push(Client::new(number, uses_session, target));
         }
     }
@@ -113,10 +114,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let ticket = client.ticket();
         self.trace
             .say(self.now, || format!("client {number} asks n{} {call:?} {key:?} {request:?}", target + 1));
-        self.tape.note(self.now, || Happened::Ask { client: number, node: record::node(target) });
-        if let Some(delay) = self.client_link() {
-            self.plan_in(delay, Happening::Arrive { node: target, ticket, request });
-        }
+        self.ask(target, ticket, &request);
         // Without a back-off, clients that are impatient and many keep a slow group busy with retries for ever.
         let patience = u32::try_from(ticket.attempt.clamp(1, MAX_BACK_OFF)).unwrap_or(1);
         let mut timeout = self.plan.workload.timeout * patience;
@@ -136,7 +134,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     pub(super) fn on_client_timeout(&mut self, ticket: Ticket) {
-        let nodes = self.hosts.len();
+        let nodes = self.plan.nodes;
         let next = self.streams.clients.index(nodes);
         let Some(client) = self.client(ticket.client).filter(|client| client.ticket() == ticket) else {
             return;
@@ -155,7 +153,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     /// The client never learns what came of its operation.
-    fn give_up(&mut self, number: u32) {
+    pub(super) fn give_up(&mut self, number: u32) {
         self.trace.say(self.now, || format!("client {number} gives up"));
         self.tape.note(self.now, || Happened::GiveUp { client: number });
         let think = self.streams.clients.around(self.plan.workload.think);
@@ -175,6 +173,8 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
         self.trace.event(self.now, 8, u64::from(ticket.client));
         self.trace.say(self.now, || format!("client {} hears {response:?}", ticket.client));
+        let Some(response) = self.believe(node, ticket, response) else { return };
+        let node = self.identity(node);
         match response {
             Response::Decided { slot, outcome } => self.on_outcome(ticket.client, node, slot, outcome),
             Response::Read { slot, value } => {
@@ -234,7 +234,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     fn on_refused(&mut self, ticket: Ticket, reason: &Refusal) {
-        let nodes = self.hosts.len();
+        let nodes = self.plan.nodes;
         let hint = if let Refusal::NotLeader { hint } = reason { *hint } else { None };
         let hint = hint.and_then(index_of).filter(|&index| index < nodes);
         let next = hint.unwrap_or_else(|| self.streams.clients.index(nodes));
@@ -267,8 +267,4 @@ impl<A: ConsensusAlgorithm> World<A> {
     fn attempts(&mut self, number: u32) -> u64 {
         self.client(number).and_then(|client| client.errand.as_ref()).map_or(0, |errand| errand.attempts)
     }
-}
-
-fn index_of(node: NodeId) -> Option<usize> {
-    usize::try_from(node.0).ok()?.checked_sub(1)
 }

@@ -47,6 +47,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     pub(super) fn on_partition(&mut self) {
         let Some(rhythm) = self.plan.partitions.filter(|_| self.stormy) else { return };
         let target = self.victim();
+        let target = self.identity(target);
         let choices = &mut self.streams.faults;
         let manners = [Cut::Split, Cut::OneWay, Cut::Isolate, Cut::Partial];
         let manner = choices.pick(&manners).copied().unwrap_or(Cut::Split);
@@ -120,7 +121,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.counts.transfers += 1;
         self.trace.event(self.now, 12, from as u64);
         self.trace.say(self.now, || format!("n{} is asked to hand over to {to:?}", from + 1));
-        self.tape.note(self.now, || Happened::Transfer { node: record::node(from), to });
+        self.tape.note(self.now, || Happened::Transfer { node: record::node(self.identity(from)), to });
         self.tell(from, Event::Transfer { to });
         self.plan_fault(self.plan.transfers, Happening::Transfer);
     }
@@ -138,7 +139,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.trace.say(self.now, || format!("n{} suspects n{}: {suspected}", observer + 1, peer + 1));
         if let Some(peer) = self.hosts.get(peer).map(|host| host.id).filter(|_| peer != observer) {
             self.tape.note(self.now, || Happened::Suspicion {
-                node: record::node(observer),
+                node: record::node(self.identity(observer)),
                 peer,
                 suspected,
             });

@@ -96,6 +96,9 @@ impl<A: ConsensusAlgorithm> World<A> {
 
     /// The node has stopped with this error. That is right if its disk failed, and wrong otherwise.
     pub(super) fn on_stopped(&mut self, index: usize, error: &NodeError) {
+        if self.is_byzantine(index) {
+            return self.collapse(index, &error.to_string());
+        }
         let Some(host) = self.hosts.get_mut(index) else { return };
         let id = host.id;
         let of_disk = matches!(error, NodeError::Storage(StorageError::Io { .. }));
@@ -148,7 +151,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     /// A node whose disk refused something must not go on.
     pub(super) fn expect_fail_stop(&mut self, index: usize) {
         let Some(host) = self.hosts.get(index).filter(|host| host.node.is_some()) else { return };
-        if host.platter.disk().has_fired() {
+        if host.platter.disk().has_fired() && !self.is_byzantine(index) {
             let detail = format!("{} goes on, though its disk failed", host.id);
             self.oracle.fail(Property::Durability, self.now, detail);
         }
@@ -175,8 +178,8 @@ impl<A: ConsensusAlgorithm> World<A> {
     /// A bit flips on the disk of a node that is down, unless too many nodes are lost already.
     fn rot(&mut self, index: usize, span: Duration) {
         let lost = self.hosts.iter().filter(|host| host.lost).count();
-        let spare = A::GUARANTEES.tolerated(self.hosts.len()).saturating_sub(lost);
-        if spare == 0 || self.hosts.get(index).is_none_or(|host| host.lost) {
+        let spare = A::GUARANTEES.tolerated(self.plan.nodes).saturating_sub(lost + self.traitors());
+        if spare == 0 || self.is_byzantine(index) || self.hosts.get(index).is_none_or(|host| host.lost) {
             return;
         }
         if self.is_up(index) {
@@ -251,6 +254,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             Happening::Restart { .. }
             | Happening::Resume { .. }
             | Happening::Hardship(_)
+            | Happening::Byzantine(_)
             | Happening::Partition
             | Happening::Mend { .. }
             | Happening::Crash
@@ -272,7 +276,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     fn flap(&mut self, span: Duration) {
-        let n = self.hosts.len();
+        let n = self.plan.nodes;
         let choices = &mut self.streams.hardships;
         let (from, to, both) = (choices.index(n), choices.index(n), choices.chance(MILLION / 2));
         if from == to {

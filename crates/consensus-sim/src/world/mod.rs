@@ -1,12 +1,15 @@
 //! The world: one queue of events, ordered by time and then by the order in which they were planned.
 
+mod byzantine;
 mod clients;
 mod faults;
 mod hardships;
 mod host;
+mod matching;
 mod partial;
 mod phases;
 
+use crate::byzantine::{ByzantineCounts, Mutate};
 use crate::client::{Client, Request, Response, Ticket};
 use crate::history::History;
 use crate::linearizability::{self, Finding};
@@ -16,13 +19,15 @@ use crate::plan::Plan;
 use crate::random::{MILLION, Stream};
 use crate::record::{Happened, Tape};
 use crate::trace::Trace;
+use byzantine::{Intrigues, Plot};
 use consensus_core::{ConsensusAlgorithm, Members, NodeId, Time};
 use core::cmp::Reverse;
 use core::time::Duration;
 use hardships::Hardship;
 use host::Host;
+use matching::Poll;
 pub use partial::{Observation, PartialCase, observe};
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 
 /// The most events that may wait. An algorithm that answers each message by more than one brings this about.
 const MAX_WAITING: usize = 200_000;
@@ -90,6 +95,8 @@ pub struct Counts {
     pub operations: u64,
     pub unknown: u64,
     pub syncs: u64,
+    /// What Byzantine nodes did.
+    pub byzantine: ByzantineCounts,
 }
 
 impl Counts {
@@ -124,6 +131,7 @@ impl Counts {
         self.operations += other.operations;
         self.unknown += other.unknown;
         self.syncs += other.syncs;
+        self.byzantine.add(&other.byzantine);
     }
 
     /// How many faults were injected.
@@ -185,6 +193,7 @@ enum Happening {
         boot: u64,
     },
     Hardship(Hardship),
+    Byzantine(Plot),
     Partition,
     Mend {
         phase: u64,
@@ -273,6 +282,9 @@ pub struct World<A: ConsensusAlgorithm> {
     busy: bool,
     /// Counts partitions, so that an old mending does not end a new partition.
     partition: u64,
+    byzantine: Intrigues<A::Message>,
+    /// What clients heard who believe no single node.
+    polls: BTreeMap<u32, Poll>,
 }
 
 /// Runs a whole plan and judges it.
@@ -284,7 +296,17 @@ pub fn run<A: ConsensusAlgorithm>(setup: Setup<A>) -> Report {
 /// As [`run`], and records on `tape` what happens.
 #[must_use]
 pub fn run_taped<A: ConsensusAlgorithm>(setup: Setup<A>, tape: Tape) -> Report {
-    let mut world = World::with_tape(setup, tape);
+    run_mutated(setup, tape, None)
+}
+
+/// As [`run_taped`], where Byzantine nodes know how to change a field of a message.
+#[must_use]
+pub fn run_mutated<A: ConsensusAlgorithm>(
+    setup: Setup<A>,
+    tape: Tape,
+    mutate: Option<Mutate<A::Message>>,
+) -> Report {
+    let mut world = World::mutated(setup, tape, mutate);
     world.run_plan();
     world.finish()
 }
@@ -299,6 +321,12 @@ impl<A: ConsensusAlgorithm> World<A> {
     /// As [`World::new`], and records on `tape` what happens.
     #[must_use]
     pub fn with_tape(setup: Setup<A>, tape: Tape) -> Self {
+        Self::mutated(setup, tape, None)
+    }
+
+    /// As [`World::with_tape`], where Byzantine nodes know how to change a field of a message.
+    #[must_use]
+    pub fn mutated(setup: Setup<A>, tape: Tape, mutate: Option<Mutate<A::Message>>) -> Self {
         let Setup { seed, plan, config, patience, trace } = setup;
         let ids = (1..=plan.nodes as u64).map(NodeId);
         let streams = Streams {
@@ -312,10 +340,15 @@ impl<A: ConsensusAlgorithm> World<A> {
         };
         let drift_ppm = plan.clocks.map_or(0, |clocks| clocks.drift_ppm.min(MILLION / 2));
         let rates = &mut Stream::derive(seed, "clock rates");
-        let hosts = ids
+        let mut hosts: Vec<Host<A>> = ids
             .clone()
             .map(|id| Host::new(id, &plan.disk, rates.between(MILLION - drift_ppm, MILLION + drift_ppm)))
             .collect();
+        let byzantine = Intrigues::new(plan.byzantine.as_ref(), plan.nodes, seed, mutate);
+        for id in byzantine.extra_hosts(plan.nodes) {
+            let rate_ppm = byzantine::index_of(id).and_then(|node| hosts.get(node)).map(|host| host.rate_ppm);
+            hosts.push(Host::new(id, &plan.disk, rate_ppm.unwrap_or(MILLION)));
+        }
         let mut world = Self {
             links: Links::new(plan.nodes, plan.network.clone(), seed),
             members: Members::of(ids),
@@ -337,6 +370,8 @@ impl<A: ConsensusAlgorithm> World<A> {
             stormy: false,
             busy: false,
             partition: 0,
+            byzantine,
+            polls: BTreeMap::new(),
         };
         let plan = format!("{:?}", world.plan);
         world.trace.say(Time::ZERO, || plan);
@@ -344,6 +379,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             world.boot(node);
         }
         world.add_clients();
+        world.start_intrigues();
         world
     }
 
@@ -451,6 +487,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             Happening::Restart { node, boot } => self.on_restart(node, boot),
             Happening::Resume { node, boot } => self.on_resume(node, boot),
             Happening::Hardship(hardship) => self.on_hardship(hardship),
+            Happening::Byzantine(plot) => self.on_plot(plot),
             Happening::Partition => self.on_partition(),
             Happening::Mend { phase } => self.on_mend(phase),
             Happening::Crash => self.on_crash(),

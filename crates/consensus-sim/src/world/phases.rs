@@ -3,7 +3,7 @@
 use super::{Happening, World};
 use crate::oracle::Property;
 use crate::record::{self, Happened};
-use consensus_core::{ConsensusAlgorithm, Time};
+use consensus_core::{ConsensusAlgorithm, Slot, Time};
 use core::time::Duration;
 
 /// How often it is checked whether a phase may end.
@@ -18,6 +18,10 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.start_clients();
         self.run_until(self.now + self.plan.faults_for);
         self.calm();
+        if self.byzantine.may_halt {
+            self.run_until(self.now + self.patience);
+            return;
+        }
         self.expect_progress();
         self.expect_everything();
         if self.plan.final_power_loss && self.oracle.failure().is_none() {
@@ -36,7 +40,9 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.trace.say(self.now, || "the faults are over".into());
         self.tape.note(self.now, || Happened::Calm);
         let nodes = self.hosts.len();
-        let lost = self.plan.lost_for_good.min(A::GUARANTEES.tolerated(nodes));
+        // Byzantine nodes count against what is tolerated, and lie on.
+        let spare = A::GUARANTEES.tolerated(self.plan.nodes).saturating_sub(self.traitors());
+        let lost = self.plan.lost_for_good.min(spare);
         let mut order: Vec<usize> = (0..nodes).collect();
         self.streams.faults.shuffle(&mut order);
         for index in 0..nodes {
@@ -51,7 +57,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             if self.hosts.get(index).is_some_and(|host| host.lost) {
                 continue;
             }
-            if losses < lost {
+            if losses < lost && !self.is_byzantine(index) {
                 losses += 1;
                 self.kill(index);
                 self.tape.note(self.now, || Happened::Lost { node: record::node(index) });
@@ -116,7 +122,9 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
         let complete = |world: &Self| {
             let last = world.oracle.last();
-            world.hosts.iter().all(|host| host.applied().is_none_or(|applied| applied == last))
+            let holds =
+                |host: usize| world.is_byzantine(host) || world.applied(host).is_none_or(|at| at == last);
+            (0..world.hosts.len()).all(holds)
         };
         if !self.run_while(bound, |world| !complete(world)) {
             let last = self.oracle.last();
@@ -138,6 +146,10 @@ impl<A: ConsensusAlgorithm> World<A> {
             self.run_until(self.now + LOOK_EVERY);
         }
         true
+    }
+
+    fn applied(&self, host: usize) -> Option<Slot> {
+        self.hosts.get(host).and_then(super::host::Host::applied)
     }
 
     fn why_not(&mut self) -> String {
