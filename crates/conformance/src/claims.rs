@@ -1,7 +1,7 @@
 //! From declared guarantees to what is checked.
 
 use consensus_core::{Faults, Guarantees, Membership, Problem, Reads, Termination, Timing};
-use consensus_sim::{Plan, Property};
+use consensus_sim::{ByzantinePlan, MILLION, Plan, Property, Stream};
 
 /// What the suite makes of an algorithm's guarantees.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +12,7 @@ pub struct Claims {
     pub unchecked: Vec<&'static str>,
     restarts: bool,
     survives_losses: bool,
+    guarantees: Guarantees,
 }
 
 /// A claim that the suite cannot put to the test at all.
@@ -41,8 +42,8 @@ pub fn claims_of(guarantees: Guarantees) -> Result<Claims, Unsupported> {
     }
     let restarts = match faults {
         Faults::Crash => false,
-        Faults::CrashRecovery => true,
-        Faults::Byzantine => return Err(Unsupported("Byzantine nodes")),
+        // A correct node of a Byzantine protocol may lose power too, and comes back with what it had made durable.
+        Faults::CrashRecovery | Faults::Byzantine => true,
     };
     match timing {
         Timing::Asynchronous | Timing::PartialSynchrony => {}
@@ -67,10 +68,22 @@ pub fn claims_of(guarantees: Guarantees) -> Result<Claims, Unsupported> {
             unchecked.push("changes of the members: all runs keep the members they began with");
         }
     }
-    Ok(Claims { properties: Property::ALL.to_vec(), unchecked, restarts, survives_losses })
+    Ok(Claims { properties: Property::ALL.to_vec(), unchecked, restarts, survives_losses, guarantees })
 }
 
 impl Claims {
+    /// Puts into a plan what only these claims allow: Byzantine nodes, and groups large enough to have them.
+    pub fn invite(&self, seed: u64, plan: &mut Plan) {
+        if self.guarantees.faults != Faults::Byzantine {
+            return;
+        }
+        // From a stream of its own: what a seed means for other claims stays what it means.
+        let draw = &mut Stream::derive(seed, "byzantine nodes");
+        plan.nodes = *draw.pick(&[4, 4, 4, 4, 7, 7, 7, 5, 6, 1]).unwrap_or(&4);
+        let tolerated = self.guarantees.tolerated(plan.nodes);
+        plan.byzantine = Some(ByzantinePlan::draw(seed, plan.nodes, tolerated));
+    }
+
     /// Takes out of a plan what goes beyond the claims.
     pub fn restrain(&self, plan: &mut Plan) {
         if !self.restarts {
@@ -83,6 +96,14 @@ impl Claims {
         if !self.survives_losses {
             plan.lost_for_good = 0;
             plan.hardships.rot = None;
+            // One faulty node may block the others; it never makes them disagree.
+            if let Some(byzantine) = &mut plan.byzantine {
+                byzantine.may_halt |= !byzantine.traitors.is_empty();
+            }
+        }
+        if self.guarantees.faults == Faults::Byzantine {
+            // A command that is asked of every node is proposed more than once: only a session makes it one.
+            plan.workload.session_ppm = MILLION;
         }
     }
 }

@@ -24,6 +24,8 @@
 //! that replays it.
 
 mod claims;
+pub mod controls;
+pub mod liar;
 #[cfg(feature = "mutants")]
 pub mod mutants;
 pub mod page;
@@ -36,4 +38,7 @@ mod suite;
 pub use claims::{Claims, Unsupported, claims_of};
 pub use recorded::{FORMAT, Recorded, Violation, record_seed};
 pub use report::{FailedSeed, SuiteReport, marks};
-pub use suite::{Options, Tune, Tuning, check, check_until_failure, run_seed};
+pub use suite::{
+    Options, Tune, Tuning, check, check_mutated, check_until_failure, check_until_failure_mutated, run_seed,
+    run_seed_mutated,
+};

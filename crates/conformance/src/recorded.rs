@@ -66,7 +66,7 @@ pub fn record_seed<A: ConsensusAlgorithm>(
 ) -> Result<(Report, Recorded), Unsupported> {
     let claims = claims_of(A::GUARANTEES)?;
     let tape = Tape::on();
-    let report = one_taped::<A>(seed, &claims, tune, lines, &tape);
+    let report = one_taped::<A>(seed, &claims, tune, lines, (&tape, None));
     let (plan, _) = draw::<A>(seed, &claims, tune);
     let recorded = Recorded::new(A::NAME, seed, replay, &plan, &report, tape.take());
     Ok((report, recorded))

@@ -4,7 +4,7 @@ use crate::claims::{Claims, Unsupported, claims_of};
 use crate::panics::guarded;
 use crate::report::{FailedSeed, SuiteReport};
 use consensus_core::{ConsensusAlgorithm, Time};
-use consensus_sim::{Counts, Failure, Plan, Property, Report, Setup, Stream, Tape, run_taped};
+use consensus_sim::{Counts, Failure, Mutate, Plan, Property, Report, Setup, Stream, Tape, run_mutated};
 use core::ops::Range;
 use core::time::Duration;
 use std::sync::Mutex;
@@ -42,6 +42,17 @@ pub struct Options<'a, A: ConsensusAlgorithm> {
 /// # Errors
 /// The suite cannot check what the algorithm claims.
 pub fn check<A: ConsensusAlgorithm>(options: &Options<'_, A>) -> Result<SuiteReport, Unsupported> {
+    check_mutated(options, None)
+}
+
+/// As [`check`], where Byzantine nodes know how to change a field of a message.
+///
+/// # Errors
+/// The suite cannot check what the algorithm claims.
+pub fn check_mutated<A: ConsensusAlgorithm>(
+    options: &Options<'_, A>,
+    mutate: Option<Mutate<A::Message>>,
+) -> Result<SuiteReport, Unsupported> {
     let claims = claims_of(A::GUARANTEES)?;
     let next = AtomicU64::new(options.seeds.start);
     let total = Mutex::new(SuiteReport::new(A::NAME, &claims, &options.replay));
@@ -53,7 +64,7 @@ pub fn check<A: ConsensusAlgorithm>(options: &Options<'_, A>) -> Result<SuiteRep
                     if seed >= options.seeds.end {
                         break;
                     }
-                    let report = judge::<A>(seed, &claims, options.tune);
+                    let report = judge::<A>(seed, &claims, options.tune, mutate);
                     if let Ok(mut total) = total.lock() {
                         total.add(seed, report);
                     }
@@ -73,6 +84,17 @@ pub fn check<A: ConsensusAlgorithm>(options: &Options<'_, A>) -> Result<SuiteRep
 pub fn check_until_failure<A: ConsensusAlgorithm>(
     options: &Options<'_, A>,
 ) -> Result<Option<FailedSeed>, Unsupported> {
+    check_until_failure_mutated(options, None)
+}
+
+/// As [`check_until_failure`], where Byzantine nodes know how to change a field of a message.
+///
+/// # Errors
+/// The suite cannot check what the algorithm claims.
+pub fn check_until_failure_mutated<A: ConsensusAlgorithm>(
+    options: &Options<'_, A>,
+    mutate: Option<Mutate<A::Message>>,
+) -> Result<Option<FailedSeed>, Unsupported> {
     let claims = claims_of(A::GUARANTEES)?;
     let next = AtomicU64::new(options.seeds.start);
     let first = Mutex::new(None::<FailedSeed>);
@@ -84,7 +106,7 @@ pub fn check_until_failure<A: ConsensusAlgorithm>(
                     if seed >= options.seeds.end {
                         break;
                     }
-                    let Some(failure) = one::<A>(seed, &claims, options.tune, false).failure else {
+                    let Some(failure) = one::<A>(seed, &claims, options.tune, false, mutate).failure else {
                         continue;
                     };
                     // Lower seeds are run already, or at work; higher ones need not be.
@@ -102,10 +124,15 @@ pub fn check_until_failure<A: ConsensusAlgorithm>(
 }
 
 /// One seed, run twice now and then.
-fn judge<A: ConsensusAlgorithm>(seed: u64, claims: &Claims, tune: Tune<'_, A::Config>) -> Report {
-    let mut report = one::<A>(seed, claims, tune, false);
+fn judge<A: ConsensusAlgorithm>(
+    seed: u64,
+    claims: &Claims,
+    tune: Tune<'_, A::Config>,
+    mutate: Option<Mutate<A::Message>>,
+) -> Report {
+    let mut report = one::<A>(seed, claims, tune, false, mutate);
     if seed.is_multiple_of(REPEAT_EVERY) && report.failure.is_none() {
-        let again = one::<A>(seed, claims, tune, false);
+        let again = one::<A>(seed, claims, tune, false, mutate);
         if again.hash != report.hash {
             let detail = format!("two runs differ: {:x} and {:x}", report.hash, again.hash);
             report.failure = Some(Failure { property: Property::Determinism, at: Time::ZERO, detail });
@@ -123,11 +150,30 @@ pub fn run_seed<A: ConsensusAlgorithm>(
     tune: Tune<'_, A::Config>,
     trace: bool,
 ) -> Result<Report, Unsupported> {
-    Ok(one::<A>(seed, &claims_of(A::GUARANTEES)?, tune, trace))
+    run_seed_mutated::<A>(seed, tune, trace, None)
 }
 
-fn one<A: ConsensusAlgorithm>(seed: u64, claims: &Claims, tune: Tune<'_, A::Config>, trace: bool) -> Report {
-    one_taped::<A>(seed, claims, tune, trace, &Tape::off())
+/// As [`run_seed`], where Byzantine nodes know how to change a field of a message.
+///
+/// # Errors
+/// The suite cannot check what the algorithm claims.
+pub fn run_seed_mutated<A: ConsensusAlgorithm>(
+    seed: u64,
+    tune: Tune<'_, A::Config>,
+    trace: bool,
+    mutate: Option<Mutate<A::Message>>,
+) -> Result<Report, Unsupported> {
+    Ok(one::<A>(seed, &claims_of(A::GUARANTEES)?, tune, trace, mutate))
+}
+
+fn one<A: ConsensusAlgorithm>(
+    seed: u64,
+    claims: &Claims,
+    tune: Tune<'_, A::Config>,
+    trace: bool,
+    mutate: Option<Mutate<A::Message>>,
+) -> Report {
+    one_taped::<A>(seed, claims, tune, trace, (&Tape::off(), mutate))
 }
 
 /// What is drawn for a seed.
@@ -137,6 +183,7 @@ pub(crate) fn draw<A: ConsensusAlgorithm>(
     tune: Tune<'_, A::Config>,
 ) -> (Plan, Tuning<A::Config>) {
     let mut plan = Plan::draw(seed);
+    claims.invite(seed, &mut plan);
     let tuning = tune(&mut Stream::derive(seed, "tuning"), &mut plan);
     claims.restrain(&mut plan);
     (plan, tuning)
@@ -148,11 +195,11 @@ pub(crate) fn one_taped<A: ConsensusAlgorithm>(
     claims: &Claims,
     tune: Tune<'_, A::Config>,
     trace: bool,
-    tape: &Tape,
+    (tape, mutate): (&Tape, Option<Mutate<A::Message>>),
 ) -> Report {
     let (plan, Tuning { config, patience }) = draw::<A>(seed, claims, tune);
     let setup = Setup { seed, plan, config, patience, trace };
-    guarded(|| run_taped::<A>(setup, tape.clone())).unwrap_or_else(|said| Report {
+    guarded(|| run_mutated::<A>(setup, tape.clone(), mutate)).unwrap_or_else(|said| Report {
         failure: Some(Failure { property: Property::Invariant, at: Time::ZERO, detail: said }),
         hash: 0,
         events: 0,

@@ -45,5 +45,6 @@ pub use topology::{Link, Route, Shape, Topology, routes};
 pub use trace::{Trace, hash_bytes, mix};
 pub use watch::{Decided, Tap, Watched, WatchedConfig};
 pub use world::{
-    Counts, Observation, PartialCase, Report, Setup, World, observe, run, run_mutated, run_taped,
+    Counts, Halt, Observation, PartialCase, Report, Setup, World, beyond, observe, run, run_mutated,
+    run_taped,
 };

@@ -445,7 +445,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.act(host, Act::Forgery, || format!("to {to}, as n{}", claimed + 1));
         match self.byzantine.transport {
             Transport::Authenticated => self.counts.byzantine.refused_forgeries += 1,
-            Transport::Trusting => self.launch(claimed, target, frame),
+            Transport::Trusting => self.launch_as(claimed, host, target, frame),
         }
     }
 

@@ -323,7 +323,12 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     /// Hands one frame to the link between two hosts.
-    pub(super) fn launch(&mut self, index: usize, to: usize, mut frame: Vec<u8>) {
+    pub(super) fn launch(&mut self, index: usize, to: usize, frame: Vec<u8>) {
+        self.launch_as(index, index, to, frame);
+    }
+
+    /// As [`Self::launch`], under the name of `claimed`.
+    pub(super) fn launch_as(&mut self, claimed: usize, index: usize, to: usize, mut frame: Vec<u8>) {
         // A link joins identities, whichever of their instances speaks.
         let (from, target) = (self.identity(index), self.identity(to));
         let fate = if self.is_parted(index, to) {
@@ -345,13 +350,13 @@ impl<A: ConsensusAlgorithm> World<A> {
             return;
         }
         self.counts.forwarded += u64::from(self.links.hops(from, target).is_some_and(|hops| hops > 1));
-        let message = self.tape.sent::<A::Message>(self.now, (from, target), &frame, None);
+        let message = self.tape.sent::<A::Message>(self.now, (self.identity(claimed), target), &frame, None);
         if let Some(delay) = second {
             self.counts.duplicated += 1;
             let frame = frame.clone();
-            self.plan_in(delay, Happening::Deliver { from: index, to, frame, message });
+            self.plan_in(delay, Happening::Deliver { from: claimed, to, frame, message });
         }
-        self.plan_in(first, Happening::Deliver { from: index, to, frame, message });
+        self.plan_in(first, Happening::Deliver { from: claimed, to, frame, message });
     }
 
     pub(super) const fn count_loss(&mut self, loss: Loss) {

@@ -1,5 +1,6 @@
 //! The world: one queue of events, ordered by time and then by the order in which they were planned.
 
+mod beyond;
 mod byzantine;
 mod clients;
 mod faults;
@@ -19,6 +20,7 @@ use crate::plan::Plan;
 use crate::random::{MILLION, Stream};
 use crate::record::{Happened, Tape};
 use crate::trace::Trace;
+pub use beyond::{Halt, beyond};
 use byzantine::{Intrigues, Plot};
 use consensus_core::{ConsensusAlgorithm, Members, NodeId, Time};
 use core::cmp::Reverse;
