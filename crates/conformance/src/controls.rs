@@ -11,8 +11,8 @@ use crate::subjects;
 use crate::suite::{Options, Tune, Tuning, check_until_failure};
 use consensus_core::{ConsensusAlgorithm, NodeId};
 use consensus_sim::{
-    Amnesia, ByzantinePlan, FrameAttacks, MILLION, Plan, Property, Rhythm, Scenario, Setup, Stream, Traitor,
-    Transport, beyond,
+    Amnesia, ByzantinePlan, FrameAttacks, MILLION, Mask, Plan, Property, Rhythm, Scenario, Setup, Stream,
+    Traitor, Transport, beyond,
 };
 use core::time::Duration;
 use std::fmt;
@@ -128,7 +128,7 @@ pub fn halt<A: ConsensusAlgorithm>(
         // The control takes nodes away itself, and needs all of them back.
         (plan.lost_for_good, plan.hardships.rot) = (0, None);
         let down = A::GUARANTEES.tolerated(plan.nodes) + 1;
-        let setup = Setup::<A> { seed, plan, config, patience, trace: false };
+        let setup = Setup::<A> { seed, plan, mask: Mask::all(), config, patience, trace: false };
         let failure = match guarded(|| beyond(setup, down)) {
             Err(said) => Some((Property::Invariant, said)),
             Ok(halt) => match halt.report.failure {

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
-use conformance::{Options, check, page, record_seed, run_seed, subjects};
+use conformance::{Options, check, controls, page, record_seed, run_seed, subjects};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -44,6 +44,9 @@ struct Run {
     /// How many threads.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
+    /// Do not run the controls just outside of the claims, where a violation must be found.
+    #[arg(long)]
+    skip_controls: bool,
 }
 
 #[derive(Args)]
@@ -98,8 +101,17 @@ fn run_many(run: &Run) -> Result<bool> {
         tune: &subjects::raft,
     })?;
     eprintln!("{} seeds in {:.1} s", report.runs, began.elapsed().as_secs_f64());
+    let held = run.skip_controls || run_controls(run.jobs)?;
     println!("{report}");
-    Ok(report.failed() == 0)
+    Ok(report.failed() == 0 && held)
+}
+
+fn run_controls(jobs: usize) -> Result<bool> {
+    println!("{}", controls::head());
+    let controls = controls::raft(jobs, |control| println!("{control}"))?;
+    let missed = controls.iter().filter(|control| !control.holds()).count();
+    println!("\n{} controls held, {missed} failed\n", controls.len() - missed);
+    Ok(missed == 0)
 }
 
 fn replay(sim: &Sim) -> Result<bool> {

@@ -4,7 +4,9 @@ use crate::claims::{Claims, Unsupported, claims_of};
 use crate::panics::guarded;
 use crate::report::{FailedSeed, SuiteReport};
 use consensus_core::{ConsensusAlgorithm, Time};
-use consensus_sim::{Counts, Failure, Mutate, Plan, Property, Report, Setup, Stream, Tape, run_mutated};
+use consensus_sim::{
+    Counts, Failure, FaultCounts, Mask, Mutate, Plan, Property, Report, Setup, Stream, Tape, run_mutated,
+};
 use core::ops::Range;
 use core::time::Duration;
 use std::sync::Mutex;
@@ -198,13 +200,14 @@ pub(crate) fn one_taped<A: ConsensusAlgorithm>(
     (tape, mutate): (&Tape, Option<Mutate<A::Message>>),
 ) -> Report {
     let (plan, Tuning { config, patience }) = draw::<A>(seed, claims, tune);
-    let setup = Setup { seed, plan, config, patience, trace };
+    let setup = Setup { seed, plan, mask: Mask::all(), config, patience, trace };
     guarded(|| run_mutated::<A>(setup, tape.clone(), mutate)).unwrap_or_else(|said| Report {
         failure: Some(Failure { property: Property::Invariant, at: Time::ZERO, detail: said }),
         hash: 0,
         events: 0,
         simulated: Duration::ZERO,
         counts: Counts::default(),
+        faults: FaultCounts::default(),
         undecided: 0,
         lines: Vec::new(),
     })

@@ -1,7 +1,7 @@
 //! Partial connectivity: safety in every case; of progress, what was seen.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use consensus_sim::{Observation, PartialCase, Plan, Setup, observe};
+use consensus_sim::{Mask, Observation, PartialCase, Plan, Setup, observe};
 use std::time::Duration;
 
 fn play(case: PartialCase, seed: u64) -> Observation {
@@ -9,7 +9,8 @@ fn play(case: PartialCase, seed: u64) -> Observation {
     plan.workload.timeout = Duration::from_millis(50);
     let config =
         raft::Config { heartbeat_interval_ms: 10, election_timeout_ms: 50, ..raft::Config::default() };
-    observe::<raft::Raft>(Setup { seed, plan, config, patience: Duration::from_secs(1), trace: false }, case)
+    let (mask, patience) = (Mask::all(), Duration::from_secs(1));
+    observe::<raft::Raft>(Setup { seed, plan, mask, config, patience, trace: false }, case)
 }
 
 /// Raft claims progress once the network is whole, and none before; it is safe throughout. What it does beyond its claim:

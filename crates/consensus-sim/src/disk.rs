@@ -22,7 +22,6 @@ use std::rc::Rc;
 /// What a disk writes as a whole or not at all.
 pub const SECTOR_BYTES: usize = 512;
 
-type Sector = [u8; SECTOR_BYTES];
 type FileNumber = u64;
 
 /// A simulated disk of one directory. Clones are handles to the same disk.
@@ -66,10 +65,20 @@ enum NameChange {
 struct Content {
     current: Vec<u8>,
     durable: Vec<u8>,
-    /// Every version since the last sync, oldest first.
-    dirty: BTreeMap<usize, Vec<Sector>>,
+    /// Every version of every sector since the last sync, oldest first.
+    dirty: Vec<Version>,
+    /// The bytes of those versions: one buffer for all, used again after each sync.
+    copies: Vec<u8>,
     /// Every length since the last sync.
     lengths: Vec<usize>,
+}
+
+/// A sector as one write left it.
+#[derive(Clone, Copy, Debug)]
+struct Version {
+    sector: usize,
+    /// Where its bytes begin among the copies.
+    at: usize,
 }
 
 impl Content {
@@ -77,10 +86,12 @@ impl Content {
         if from >= to {
             return;
         }
-        for index in from / SECTOR_BYTES..=(to - 1) / SECTOR_BYTES {
-            let version = sector_of(&self.current, index);
-            self.dirty.entry(index).or_default().push(version);
-        }
+        let (first, last) = (from / SECTOR_BYTES, (to - 1) / SECTOR_BYTES);
+        let at = self.copies.len();
+        self.copies.extend_from_slice(sectors(&self.current, first, last));
+        self.copies.resize(at + (last + 1 - first) * SECTOR_BYTES, 0);
+        let places = (at..).step_by(SECTOR_BYTES);
+        self.dirty.extend((first..=last).zip(places).map(|(sector, at)| Version { sector, at }));
     }
 
     fn grow(&mut self, length: usize) {
@@ -109,15 +120,10 @@ impl Content {
         if self.durable.len() != self.current.len() {
             self.durable.resize(self.current.len(), 0);
         }
-        for &index in self.dirty.keys() {
-            let from = (index * SECTOR_BYTES).min(self.current.len());
-            let to = (from + SECTOR_BYTES).min(self.current.len());
-            if let (Some(target), Some(source)) = (self.durable.get_mut(from..to), self.current.get(from..to))
-            {
-                target.copy_from_slice(source);
-            }
+        for Version { sector, .. } in self.dirty.drain(..) {
+            write_back(&mut self.durable, &self.current, sector);
         }
-        self.dirty.clear();
+        self.copies.clear();
         self.lengths.clear();
     }
 
@@ -128,32 +134,50 @@ impl Content {
         let length = choices.pick(&lengths).copied().unwrap_or_default();
         let widest = lengths.iter().copied().max().unwrap_or_default();
         survived.resize(widest.div_ceil(SECTOR_BYTES) * SECTOR_BYTES, 0);
-        for (index, versions) in core::mem::take(&mut self.dirty) {
+        // Stable, so that the versions of one sector stay in their order.
+        self.dirty.sort_by_key(|version| version.sector);
+        for versions in self.dirty.chunk_by(|a, b| a.sector == b.sector) {
             if !choices.chance(keep_ppm) {
                 continue;
             }
             // Usually the newest version; sometimes the write-back happened earlier.
             let newest = versions.len().saturating_sub(1);
             let chosen = if choices.chance(MILLION / 4) { choices.index(versions.len()) } else { newest };
-            let (from, to) = (index * SECTOR_BYTES, (index + 1) * SECTOR_BYTES);
-            if let (Some(target), Some(source)) = (survived.get_mut(from..to), versions.get(chosen)) {
+            let Some(&Version { sector, at }) = versions.get(chosen) else { continue };
+            let (from, to) = (sector * SECTOR_BYTES, (sector + 1) * SECTOR_BYTES);
+            if let (Some(target), Some(source)) =
+                (survived.get_mut(from..to), self.copies.get(at..at + SECTOR_BYTES))
+            {
                 target.copy_from_slice(source);
             }
         }
+        self.dirty.clear();
+        self.copies.clear();
         survived.truncate(length);
         self.current.clone_from(&survived);
         self.durable = survived;
     }
+
+    fn forget_unsynced(&mut self) {
+        self.dirty.clear();
+        self.lengths.clear();
+        self.current.clone_from(&self.durable);
+    }
 }
 
-fn sector_of(bytes: &[u8], index: usize) -> Sector {
-    let mut sector = [0; SECTOR_BYTES];
-    let from = (index * SECTOR_BYTES).min(bytes.len());
-    let to = (from + SECTOR_BYTES).min(bytes.len());
-    for (place, byte) in sector.iter_mut().zip(bytes.get(from..to).unwrap_or_default()) {
-        *place = *byte;
+/// What there is of these sectors: the last may be cut short by the end of the file.
+fn sectors(bytes: &[u8], first: usize, last: usize) -> &[u8] {
+    let end = bytes.len().min((last + 1) * SECTOR_BYTES);
+    bytes.get(first * SECTOR_BYTES..end).unwrap_or_default()
+}
+
+/// Copies one sector, as far as both have it.
+fn write_back(durable: &mut [u8], current: &[u8], sector: usize) {
+    let from = sector * SECTOR_BYTES;
+    let to = (from + SECTOR_BYTES).min(current.len()).min(durable.len());
+    if let (Some(target), Some(source)) = (durable.get_mut(from..to), current.get(from..to)) {
+        target.copy_from_slice(source);
     }
-    sector
 }
 
 impl State {
@@ -187,6 +211,19 @@ impl State {
                 apply(&mut self.durable_names, change);
             }
         }
+        self.start_again();
+    }
+
+    fn forget_unsynced(&mut self) {
+        for content in self.files.values_mut() {
+            content.forget_unsynced();
+        }
+        self.pending_names.clear();
+        self.start_again();
+    }
+
+    /// The power is back: what is durable is all that there is.
+    fn start_again(&mut self) {
         self.names.clone_from(&self.durable_names);
         let alive: Vec<FileNumber> = self.names.values().copied().collect();
         self.files.retain(|number, _| alive.contains(number));
@@ -238,6 +275,11 @@ impl SimDisk {
     /// The power fails now, if it has not, and comes back: some of what was not synced is lost.
     pub fn crash(&self, choices: &mut Stream) {
         self.0.borrow_mut().crash(choices);
+    }
+
+    /// As [`SimDisk::crash`], but exactly what was synced survives.
+    pub fn forget_unsynced(&self) {
+        self.0.borrow_mut().forget_unsynced();
     }
 
     /// How many operations there were, and how many of them were syncs.
@@ -321,9 +363,10 @@ impl Disk for SimDisk {
         if state.failing_sync().is_some() {
             return Err(faults::failed_sync());
         }
-        state.pending_names.clear();
-        let names = state.names.clone();
-        state.durable_names = names;
+        if !core::mem::take(&mut state.pending_names).is_empty() {
+            let names = state.names.clone();
+            state.durable_names = names;
+        }
         Ok(())
     }
 }
@@ -413,6 +456,20 @@ mod tests {
             assert_eq!(bytes.get(..1500), Some([7; 1500].as_slice()));
             assert!(bytes.len() <= 4500);
         }
+    }
+
+    #[test]
+    fn a_clean_crash_leaves_exactly_what_was_synced() {
+        let disk = SimDisk::new();
+        let file = disk.create("a").unwrap();
+        file.write_at(0, &[7; 1500]).unwrap();
+        file.sync().unwrap();
+        disk.sync_directory().unwrap();
+        file.write_at(1000, &[8; 3000]).unwrap();
+        disk.create("b").unwrap();
+        disk.rename("a", "c").unwrap();
+        disk.forget_unsynced();
+        assert_eq!((disk.list().unwrap(), read(&disk, "a")), (vec!["a".to_owned()], vec![7; 1500]));
     }
 
     #[test]

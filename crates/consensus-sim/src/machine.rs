@@ -97,7 +97,7 @@ pub struct Command {
     /// What to do.
     pub call: Call,
     /// Ballast: it makes commands and snapshots as large as the plan wants them.
-    pub ballast: Vec<u8>,
+    pub ballast: Bytes,
 }
 
 /// What the machine did, for the oracles.
@@ -129,7 +129,7 @@ pub type Journal = Rc<RefCell<Vec<Applied>>>;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Register {
     value: Value,
-    ballast: Vec<u8>,
+    ballast: Bytes,
 }
 
 /// The map of registers.
@@ -138,13 +138,15 @@ pub struct Registers {
     map: BTreeMap<Key, Register>,
     digest: u64,
     journal: Journal,
+    /// Used again for each reply.
+    buffer: Vec<u8>,
 }
 
 impl Registers {
     /// An empty map that reports to `journal`.
     #[must_use]
     pub fn new(journal: Journal) -> Self {
-        Self { map: BTreeMap::new(), digest: 0, journal }
+        Self { journal, ..Self::default() }
     }
 
     /// What the register holds.
@@ -157,13 +159,20 @@ impl Registers {
         let before = self.get(command.key);
         let (after, answer) = command.call.carry_out(before);
         if after != before {
-            let old = self.map.insert(command.key, Register { value: after, ballast: command.ballast });
+            let register = Register { value: after, ballast: command.ballast };
+            let new = weight(command.key, &register);
+            let old = self.map.insert(command.key, register).map_or(0, |old| weight(command.key, &old));
             // The digest of the state is the sum over its registers, so that one write costs one register.
-            self.digest = self.digest.wrapping_sub(old.map_or(0, |old| weight(command.key, &old)));
-            let new = self.map.get(&command.key).map_or(0, |new| weight(command.key, new));
-            self.digest = self.digest.wrapping_add(new);
+            self.digest = self.digest.wrapping_sub(old).wrapping_add(new);
         }
         answer
+    }
+
+    /// A reply of exactly its size: replies are many, and are kept.
+    fn encoded(&mut self, answer: &Option<Answer>) -> Bytes {
+        self.buffer.clear();
+        wire::encode_into(answer, &mut self.buffer);
+        Bytes::copy_from_slice(&self.buffer)
     }
 }
 
@@ -178,7 +187,7 @@ impl StateMachine for Registers {
         let answer = command.map(|command| self.carry_out(command));
         let (slot, id, digest) = (decision.slot, decision.id, self.digest);
         self.journal.borrow_mut().push(Applied::Command { slot, id, answer, digest });
-        wire::encode(&answer).into()
+        self.encoded(&answer)
     }
 
     fn query(&self, request: &Bytes) -> Bytes {
@@ -212,7 +221,8 @@ mod tests {
     use consensus_core::Verdict;
 
     fn apply(machine: &mut Registers, slot: u64, call: Call) -> Answer {
-        let payload = wire::encode(&Command { key: Key(1), call, ballast: vec![3; 5] }).into();
+        let payload =
+            wire::encode(&Command { key: Key(1), call, ballast: Bytes::from_static(&[3; 5]) }).into();
         let decision = Decision { slot: Slot(slot), id: None, verdict: Verdict::Commit, payload: &payload };
         answer_of(&machine.apply(decision)).unwrap()
     }

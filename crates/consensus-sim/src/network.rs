@@ -1,5 +1,7 @@
 //! The network: what happens to one message on one link.
 
+use crate::injector::Injector;
+use crate::mask::FaultClass;
 use crate::plan::NetworkPlan;
 use crate::random::Stream;
 use crate::topology::{Route, routes};
@@ -13,18 +15,22 @@ use serde::{Deserialize, Serialize};
 pub struct Outbox<M> {
     /// Receiver and frame, in the order of sending.
     pub(crate) sent: Vec<(NodeId, Vec<u8>)>,
+    /// Used again for each message, so that a frame is allocated once and not grown.
+    buffer: Vec<u8>,
     message: PhantomData<M>,
 }
 
 impl<M> Default for Outbox<M> {
     fn default() -> Self {
-        Self { sent: Vec::new(), message: PhantomData }
+        Self { sent: Vec::new(), buffer: Vec::new(), message: PhantomData }
     }
 }
 
 impl<M: Serialize> Network<M> for Outbox<M> {
     fn send(&mut self, to: NodeId, message: M) {
-        self.sent.push((to, wire::encode(&message)));
+        self.buffer.clear();
+        wire::encode_into(&message, &mut self.buffer);
+        self.sent.push((to, self.buffer.clone()));
     }
 }
 
@@ -87,8 +93,10 @@ pub struct Links {
 /// One direction between two nodes.
 #[derive(Clone, Copy, Debug, Default)]
 struct Line {
-    /// It loses most.
+    /// It is in a bad state, in which it loses most.
     bad: bool,
+    /// The mask lets it lose in this bad state.
+    lossy: bool,
     /// It loses everything up to here.
     down_until: Time,
     /// It carries earlier messages up to here.
@@ -128,11 +136,14 @@ impl Links {
     }
 
     /// Perhaps flips one bit of the frame; whether it did.
-    pub fn corrupt(&mut self, frame: &mut [u8]) -> bool {
+    pub fn corrupt(&mut self, frame: &mut [u8], faults: &mut Injector) -> bool {
         if self.calm || frame.is_empty() || !self.choices.chance(self.plan.corrupt_ppm) {
             return false;
         }
         let (place, bit) = (self.choices.index(frame.len()), self.choices.below(8));
+        if !faults.allows(FaultClass::Corruption) {
+            return false;
+        }
         if let Some(byte) = frame.get_mut(place) {
             *byte ^= 1 << bit;
         }
@@ -205,28 +216,45 @@ impl Links {
         }
     }
 
-    /// What becomes of a message of `bytes` bytes that leaves now.
-    pub fn fate(&mut self, now: Time, from: usize, to: usize, bytes: usize, choices: &mut Stream) -> Fate {
+    /// What becomes of a message of `bytes` bytes that leaves now. All that may befall it is drawn before `faults` is asked.
+    pub fn fate(
+        &mut self,
+        now: Time,
+        (from, to): (usize, usize),
+        bytes: usize,
+        choices: &mut Stream,
+        faults: &mut Injector,
+    ) -> Fate {
         let Some(route) = self.route(from, to).filter(|_| !self.is_cut(from, to)) else {
             return Fate::Lost(Loss::Cut);
         };
         if self.calm {
             return Fate::Arrives(choices.around(route.delay), None);
         }
-        let wait = match self.pass_line(now, from, to, bytes) {
+        let lost = self.choices.chance(route.loss_ppm) | choices.chance(self.plan.loss_ppm);
+        let first = self.draw_delay(route, choices);
+        let second = choices.chance(self.plan.duplicate_ppm).then(|| self.draw_delay(route, choices));
+        let wait = match self.pass_line(now, from, to, bytes, faults) {
             Ok(wait) => wait,
             Err(loss) => return Fate::Lost(loss),
         };
-        if self.choices.chance(route.loss_ppm) || choices.chance(self.plan.loss_ppm) {
+        if lost && faults.allows(FaultClass::Loss) {
             return Fate::Lost(Loss::Chance);
         }
-        let first = wait + self.delay(route, choices);
-        let repeated = choices.chance(self.plan.duplicate_ppm);
-        Fate::Arrives(first, repeated.then(|| wait + self.delay(route, choices)))
+        let first = wait + first.span(faults);
+        let second = second.filter(|_| faults.allows(FaultClass::Duplicate));
+        Fate::Arrives(first, second.map(|second| wait + second.span(faults)))
     }
 
     /// How long the message waits for its turn on the line, and is on its way into it.
-    fn pass_line(&mut self, now: Time, from: usize, to: usize, bytes: usize) -> Result<Duration, Loss> {
+    fn pass_line(
+        &mut self,
+        now: Time,
+        from: usize,
+        to: usize,
+        bytes: usize,
+        faults: &mut Injector,
+    ) -> Result<Duration, Loss> {
         let choices = &mut self.choices;
         let Some(line) = self.lines.get_mut(from * self.nodes + to) else { return Ok(Duration::ZERO) };
         if now < line.down_until {
@@ -234,14 +262,18 @@ impl Links {
         }
         if let Some(bursts) = self.plan.bursts {
             let turns = choices.chance(if line.bad { bursts.leave_ppm } else { bursts.enter_ppm });
+            let hit = choices.chance(bursts.loss_ppm);
             line.bad ^= turns;
-            if line.bad && choices.chance(bursts.loss_ppm) {
+            if turns && line.bad {
+                line.lossy = faults.allows(FaultClass::Burst);
+            }
+            if line.bad && line.lossy && hit {
                 return Err(Loss::Burst);
             }
         }
         let Some(bandwidth) = self.plan.bandwidth else { return Ok(Duration::ZERO) };
         let free = line.busy_until.max(now);
-        if free.since(now) > bandwidth.longest_wait {
+        if free.since(now) > bandwidth.longest_wait && faults.allows(FaultClass::Queue) {
             return Err(Loss::Queue);
         }
         let nanos = (bytes as u128) * 1_000_000_000 / u128::from(bandwidth.bytes_per_second.max(1));
@@ -249,10 +281,25 @@ impl Links {
         Ok(line.busy_until.since(now))
     }
 
-    fn delay(&self, route: Route, choices: &mut Stream) -> Duration {
+    fn draw_delay(&self, route: Route, choices: &mut Stream) -> Delay {
         let plan = &self.plan;
         let usual = choices.around(route.delay);
-        if choices.chance(plan.spike_ppm) { usual + choices.span(Duration::ZERO, plan.spike) } else { usual }
+        let spike = choices.chance(plan.spike_ppm).then(|| choices.span(Duration::ZERO, plan.spike));
+        Delay { usual, spike }
+    }
+}
+
+/// How long one copy of a message takes.
+struct Delay {
+    usual: Duration,
+    /// By how much it is delayed beyond that.
+    spike: Option<Duration>,
+}
+
+impl Delay {
+    fn span(&self, faults: &mut Injector) -> Duration {
+        let spike = self.spike.filter(|_| faults.allows(FaultClass::Spike));
+        self.usual + spike.unwrap_or_default()
     }
 }
 
@@ -260,6 +307,7 @@ impl Links {
 mod tests {
     use super::*;
     use crate::hardship::{Bandwidth, Bursts};
+    use crate::mask::Mask;
     use crate::plan::Plan;
     use crate::random::MILLION;
 
@@ -284,12 +332,19 @@ mod tests {
 
     /// How often each thing happens to 1,000 messages of 1,000 bytes, one per millisecond.
     fn losses(plan: NetworkPlan) -> Vec<Option<Loss>> {
+        losses_under(&Mask::all(), plan)
+    }
+
+    fn losses_under(mask: &Mask, plan: NetworkPlan) -> Vec<Option<Loss>> {
         let (mut links, mut choices) = (Links::new(3, plan, 1), Stream::derive(1, "network"));
+        let mut faults = Injector::new(mask);
         links.flap(0, 1, Time::from_millis(100));
         (0..1_000)
-            .map(|millis| match links.fate(Time::from_millis(millis), 0, 1, 1_000, &mut choices) {
-                Fate::Arrives(..) => None,
-                Fate::Lost(loss) => Some(loss),
+            .map(|millis| {
+                match links.fate(Time::from_millis(millis), (0, 1), 1_000, &mut choices, &mut faults) {
+                    Fate::Arrives(..) => None,
+                    Fate::Lost(loss) => Some(loss),
+                }
             })
             .collect()
     }
@@ -311,19 +366,38 @@ mod tests {
         assert!(losses.iter().filter(|loss| loss.is_none()).count() > 500);
     }
 
+    /// Leaving a fault out moves no other: neither of its class nor of another.
+    #[test]
+    fn a_loss_that_is_left_out_leaves_every_other_where_it_was() {
+        let bursts = Bursts { enter_ppm: 20_000, leave_ppm: 100_000, loss_ppm: MILLION / 2 };
+        let plan = NetworkPlan { loss_ppm: 50_000, bursts: Some(bursts), ..calm_network() };
+        let (all, kept) =
+            (losses(plan.clone()), losses_under(&"loss:0-5,9-99".parse().unwrap(), plan.clone()));
+        let chance = |losses: &[Option<Loss>]| -> Vec<usize> {
+            (0..losses.len()).filter(|&place| losses.get(place) == Some(&Some(Loss::Chance))).collect()
+        };
+        let mut expected = chance(&all);
+        assert!(expected.len() > 12, "{expected:?}");
+        expected.drain(6..9);
+        assert_eq!(chance(&kept), expected);
+        let none = losses_under(&"loss:;burst:".parse().unwrap(), plan);
+        assert!(none.iter().skip(100).all(Option::is_none));
+    }
+
     #[test]
     fn a_narrow_link_makes_messages_wait_and_drops_what_would_wait_too_long() {
         let longest_wait = Duration::from_millis(20);
         let bandwidth = Some(Bandwidth { bytes_per_second: 500_000, longest_wait });
         let plan = NetworkPlan { bandwidth, ..calm_network() };
         let (mut links, mut choices) = (Links::new(3, plan, 1), Stream::derive(1, "network"));
-        let mut fate = |bytes| links.fate(Time::ZERO, 0, 1, bytes, &mut choices);
+        let mut faults = Injector::default();
+        let mut fate = |bytes| links.fate(Time::ZERO, (0, 1), bytes, &mut choices, &mut faults);
         let Fate::Arrives(first, None) = fate(500) else { panic!("an empty link takes a message") };
         assert!(first >= Duration::from_millis(1) && first < Duration::from_millis(2), "{first:?}");
         assert!(matches!(fate(10_000), Fate::Arrives(delay, None) if delay > longest_wait));
         assert_eq!(fate(1), Fate::Lost(Loss::Queue));
         links.calm();
-        assert!(matches!(links.fate(Time::ZERO, 0, 1, 1, &mut choices), Fate::Arrives(..)));
+        assert!(matches!(links.fate(Time::ZERO, (0, 1), 1, &mut choices, &mut faults), Fate::Arrives(..)));
     }
 
     #[test]
@@ -331,9 +405,10 @@ mod tests {
         let plan = NetworkPlan { corrupt_ppm: MILLION, ..calm_network() };
         let mut links = Links::new(3, plan, 1);
         let mut frame = [0; 20];
-        assert!(links.corrupt(&mut frame) && !links.corrupt(&mut []));
+        let mut faults = Injector::default();
+        assert!(links.corrupt(&mut frame, &mut faults) && !links.corrupt(&mut [], &mut faults));
         assert_eq!(frame.iter().map(|byte| byte.count_ones()).sum::<u32>(), 1);
         links.calm();
-        assert!(!links.corrupt(&mut frame));
+        assert!(!links.corrupt(&mut frame, &mut faults));
     }
 }

@@ -200,7 +200,7 @@ impl Oracle {
         journal: &mut Vec<Applied>,
         applied: Slot,
     ) {
-        let mut view = self.views.remove(&node).unwrap_or_default();
+        let mut view = self.views.get_mut(&node).map(core::mem::take).unwrap_or_default();
         for entry in journal.drain(..) {
             match entry {
                 Applied::Command { slot, id, answer: _, digest } => {
@@ -221,7 +221,7 @@ impl Oracle {
                 format!("{node} says that it applied {applied}, but it decided up to {}", view.applied);
             self.fail(Property::PrefixOrder, now, detail);
         }
-        self.views.insert(node, view);
+        *self.views.entry(node).or_default() = view;
     }
 
     /// Notes what `node` says of itself.

@@ -25,6 +25,12 @@ impl Stream {
         Self(ChaCha8Rng::from_seed(key))
     }
 
+    /// A stream of its own for what is drawn next: however much that is, this stream moves by one number.
+    #[must_use]
+    pub fn fork(&mut self) -> Self {
+        Self::derive(self.number(), "fork")
+    }
+
     /// Any number.
     pub fn number(&mut self) -> u64 {
         self.0.next_u64()

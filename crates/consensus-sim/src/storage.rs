@@ -56,6 +56,11 @@ impl Platter {
         self.disk.crash(choices);
     }
 
+    /// As [`Platter::crash`], but exactly what was synced survives.
+    pub(crate) fn crash_cleanly(&self) {
+        self.disk.forget_unsynced();
+    }
+
     /// The disk has no fault, and had none: its node is down.
     pub(crate) fn forget_fault(&self) {
         self.disk.mend();

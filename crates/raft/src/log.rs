@@ -9,6 +9,8 @@ use consensus_core::{Epoch, Slot, WriteSeq};
 
 /// How many batches from the end are looked at one by one before a search over all.
 const RECENT_BATCHES: usize = 8;
+/// How many batches from the end are checked: more than one step and the flush before it can add.
+const CHECKED_BATCHES: usize = 4;
 
 /// The uncompacted suffix of the log, in memory.
 #[derive(Clone, Debug)]
@@ -31,6 +33,23 @@ struct Batch {
 impl Batch {
     fn last(&self) -> Slot {
         Slot(self.first.0 + self.entries.len() as u64 - 1)
+    }
+
+    /// The place of its last entry; `term` if it has none, which must not be.
+    fn end(&self, term: Epoch) -> Position {
+        Position { term: self.entries.last().map_or(term, |entry| entry.term), slot: self.last() }
+    }
+
+    /// Where it ends, if it is sound and continues a log that ended at `before`.
+    fn assert_follows(&self, before: Position) -> Position {
+        assert_eq!(self.first, before.slot.next(), "the log has a gap");
+        assert!(!self.entries.is_empty(), "the log has an empty batch");
+        let mut term = before.term;
+        for entry in self.entries.iter() {
+            assert!(entry.term >= term, "terms fall along the log");
+            term = entry.term;
+        }
+        Position { term, slot: self.last() }
     }
 }
 
@@ -83,10 +102,7 @@ impl Log {
             batch.entries = batch.entries.take(usize::try_from(keep).unwrap_or(usize::MAX));
         }
         self.last = match self.batches.back() {
-            Some(batch) => Position {
-                term: batch.entries.last().map_or(self.base.term, |entry| entry.term),
-                slot: batch.last(),
-            },
+            Some(batch) => batch.end(self.base.term),
             None => self.base,
         };
         // A write that is still on its way brings no more than what is left of it.
@@ -219,18 +235,17 @@ impl Log {
         self.batches.iter().map(|batch| (batch.first, &batch.entries))
     }
 
+    /// Batches are shared and never written to, and a step adds and cuts at the ends alone: who asks after every step need look
+    /// nowhere else.
     pub(crate) fn assert_invariants(&self) {
-        let (mut slot, mut term) = (self.base.slot, self.base.term);
-        for batch in &self.batches {
-            assert_eq!(batch.first, slot.next(), "the log has a gap");
-            assert!(!batch.entries.is_empty(), "the log has an empty batch");
-            for entry in batch.entries.iter() {
-                assert!(entry.term >= term, "terms fall along the log");
-                term = entry.term;
-            }
-            slot = batch.last();
+        if let Some(oldest) = self.batches.front() {
+            oldest.assert_follows(self.base);
         }
-        assert_eq!(self.last, Position { term, slot }, "the end of the log is not its last entry");
+        let newest = self.batches.len().saturating_sub(CHECKED_BATCHES);
+        let before = newest.checked_sub(1).and_then(|place| self.batches.get(place));
+        let before = before.map_or(self.base, |batch| batch.end(self.base.term));
+        let end = self.batches.range(newest..).fold(before, |end, batch| batch.assert_follows(end));
+        assert_eq!(self.last, end, "the end of the log is not its last entry");
         assert!(self.durable <= self.last.slot, "more is durable than there is");
         assert!(
             self.unwritten.iter().all(|(_, brings)| *brings <= self.last.slot),

@@ -1,5 +1,6 @@
 //! The kinds of Byzantine acts, and how often each was committed.
 
+use crate::mask::FaultClass;
 use serde::{Deserialize, Serialize};
 
 /// One kind of misbehaviour: what the trace names, what the counts count.
@@ -51,6 +52,26 @@ impl Act {
         Self::Forgery,
         Self::Lie,
     ];
+
+    /// The class of faults that a mask knows it by.
+    #[must_use]
+    pub const fn class(self) -> FaultClass {
+        match self {
+            Self::Parted => FaultClass::TwinParting,
+            Self::Silence => FaultClass::Silence,
+            Self::Withheld => FaultClass::Withholding,
+            Self::SendOmission => FaultClass::SendOmission,
+            Self::ReceiveOmission => FaultClass::ReceiveOmission,
+            Self::Delay => FaultClass::LateSend,
+            Self::Amnesia => FaultClass::Amnesia,
+            Self::Tamper => FaultClass::Tampering,
+            Self::Mutation => FaultClass::Mutation,
+            Self::Replay => FaultClass::Replay,
+            Self::Relay => FaultClass::Relay,
+            Self::Forgery => FaultClass::Forgery,
+            Self::Lie => FaultClass::Lie,
+        }
+    }
 
     /// The name in tables.
     #[must_use]

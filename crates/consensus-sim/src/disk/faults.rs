@@ -1,7 +1,7 @@
 //! Faults of a disk that has power: a sync that fails, no space, a bit that flips. Which sectors a failed sync reached comes
 //! from a salt, so that the disk needs no stream of choices of its own.
 
-use super::{Content, SECTOR_BYTES, SimDisk, State};
+use super::{Content, SimDisk, State, Version, write_back};
 use crate::random::Stream;
 use crate::trace::mix;
 use std::io;
@@ -27,17 +27,12 @@ pub enum DiskFault {
 
 impl Content {
     pub(super) fn fail_sync(&mut self, salt: u64) {
-        for index in core::mem::take(&mut self.dirty).into_keys() {
-            if mix(salt, index as u64) & 1 == 0 {
-                continue;
-            }
-            let (from, to) = (index * SECTOR_BYTES, (index + 1) * SECTOR_BYTES);
-            let to = to.min(self.current.len()).min(self.durable.len());
-            if let (Some(target), Some(source)) = (self.durable.get_mut(from..to), self.current.get(from..to))
-            {
-                target.copy_from_slice(source);
+        for Version { sector, .. } in self.dirty.drain(..) {
+            if mix(salt, sector as u64) & 1 == 1 {
+                write_back(&mut self.durable, &self.current, sector);
             }
         }
+        self.copies.clear();
     }
 
     fn flip(&mut self, offset: usize, bit: u8) {
@@ -142,6 +137,7 @@ impl SimDisk {
 
 #[cfg(test)]
 mod tests {
+    use super::super::SECTOR_BYTES;
     use super::*;
     use consensus_wal::{Disk, DiskFile};
 

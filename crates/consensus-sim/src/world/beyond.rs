@@ -2,6 +2,7 @@
 //! nodes are back.
 
 use super::{Report, Setup, World};
+use crate::mask::FaultClass;
 use crate::record::{self, Happened};
 use consensus_core::ConsensusAlgorithm;
 
@@ -48,7 +49,7 @@ pub fn beyond<A: ConsensusAlgorithm>(setup: Setup<A>, down: usize) -> Halt {
 impl<A: ConsensusAlgorithm> World<A> {
     fn take_away(&mut self, down: usize) -> Vec<usize> {
         let mut victims: Vec<usize> = (0..self.hosts.len()).collect();
-        self.streams.faults.shuffle(&mut victims);
+        self.choices_for(FaultClass::LostNode).shuffle(&mut victims);
         victims.truncate(down);
         for &index in &victims {
             self.kill(index);

@@ -12,6 +12,7 @@ use crate::byzantine::{
 };
 use crate::client::{Response, Ticket};
 use crate::machine::Value;
+use crate::mask::FaultClass;
 use crate::plan::Rhythm;
 use crate::random::Stream;
 use crate::record::Happened;
@@ -57,18 +58,11 @@ pub(super) struct Intrigues<M> {
     /// How many rounds began, and when the current one ends.
     rounds: usize,
     round_ends: Time,
-    /// One stream for each kind of act.
-    choices: Vec<Stream>,
     mutate: Option<Mutate<M>>,
 }
 
 impl<M> Intrigues<M> {
-    pub(super) fn new(
-        plan: Option<&ByzantinePlan>,
-        nodes: usize,
-        seed: u64,
-        mutate: Option<Mutate<M>>,
-    ) -> Self {
+    pub(super) fn new(plan: Option<&ByzantinePlan>, nodes: usize, mutate: Option<Mutate<M>>) -> Self {
         let plan = plan.cloned().unwrap_or_default();
         let mut intrigues = Self {
             roles: Vec::new(),
@@ -82,7 +76,6 @@ impl<M> Intrigues<M> {
             may_halt: plan.may_halt,
             rounds: 0,
             round_ends: Time::ZERO,
-            choices: Vec::new(),
             mutate,
         };
         let here = |traitor: &Traitor| index_of(traitor.node).filter(|&node| node < nodes);
@@ -109,8 +102,6 @@ impl<M> Intrigues<M> {
         intrigues.silent_until.resize(hosts, Time::ZERO);
         intrigues.stale.resize(hosts, None);
         intrigues.scenario = plan.scenario.filter(|scenario| !scenario.rounds.is_empty());
-        let stream = |act: Act| Stream::derive(seed, &format!("byzantine {act:?}"));
-        intrigues.choices = Act::ALL.into_iter().map(stream).collect();
         intrigues
     }
 
@@ -210,8 +201,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     fn plot(&mut self, act: Act, every: Duration, plot: Plot) {
-        let Some(choices) = self.byzantine.choices.get_mut(act as usize) else { return };
-        let span = choices.around(every);
+        let span = self.choices_for(act.class()).around(every);
         self.plan_in(span, Happening::Byzantine(plot));
     }
 
@@ -263,9 +253,10 @@ impl<A: ConsensusAlgorithm> World<A> {
     fn on_silence(&mut self, host: usize) {
         let Some(traitor) = self.byzantine.role(host).cloned() else { return };
         let Some(rhythm) = traitor.effects.as_ref().and_then(|effects| effects.silence) else { return };
-        let Some(choices) = self.byzantine.choices.get_mut(Act::Silence as usize) else { return };
-        let until = self.now + choices.around(rhythm.lasts);
-        if let Some(silent) = self.byzantine.silent_until.get_mut(host) {
+        let until = self.now + self.choices_for(FaultClass::Silence).around(rhythm.lasts);
+        if self.injector.allows(FaultClass::Silence)
+            && let Some(silent) = self.byzantine.silent_until.get_mut(host)
+        {
             *silent = until;
         }
         self.plot(Act::Silence, rhythm.every + rhythm.lasts, Plot::Silence { host });
@@ -275,14 +266,12 @@ impl<A: ConsensusAlgorithm> World<A> {
     fn on_amnesia(&mut self, host: usize) {
         let Some(amnesia) = self.byzantine.role(host).and_then(|traitor| traitor.amnesia) else { return };
         self.plot(Act::Amnesia, amnesia.rhythm.every, Plot::Amnesia { host });
-        if !self.is_up(host) {
+        let mut choices = self.choices_for(FaultClass::Amnesia);
+        let (empty, span) = (choices.chance(amnesia.empty_ppm), choices.around(amnesia.rhythm.lasts));
+        if !self.injector.allows_if(FaultClass::Amnesia, self.is_up(host)) {
             return;
         }
         self.kill(host);
-        let (empty, span) = {
-            let Some(choices) = self.byzantine.choices.get_mut(Act::Amnesia as usize) else { return };
-            (choices.chance(amnesia.empty_ppm), choices.around(amnesia.rhythm.lasts))
-        };
         let Some(machine) = self.hosts.get_mut(host) else { return };
         let (now_holds, boot) = (machine.platter.disk().fork(), machine.boot);
         let older = self.byzantine.stale.get_mut(host).and_then(|stale| stale.replace(now_holds));
@@ -323,9 +312,11 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.tape.note(self.now, || Happened::Byzantine { node, instance: host as u64, act, text: text() });
     }
 
-    /// Whether an act of this rate comes now.
-    fn comes(&mut self, act: Act, ppm: u64) -> bool {
-        self.byzantine.choices.get_mut(act as usize).is_some_and(|choices| choices.chance(ppm))
+    /// Whether an act of this rate comes now, and what it draws from.
+    fn comes(&mut self, act: Act, ppm: u64) -> Option<Stream> {
+        let stream = self.streams.faults.get_mut(act.class());
+        let choices = stream.chance(ppm).then(|| stream.fork());
+        choices.filter(|_| self.injector.allows(act.class()))
     }
 
     /// What becomes of what a host sends. A correct one's messages are left alone.
@@ -352,9 +343,9 @@ impl<A: ConsensusAlgorithm> World<A> {
     fn suppresses(&mut self, host: usize, effects: &EffectFilter, to: NodeId) -> bool {
         let act = if self.byzantine.silent_until.get(host).is_some_and(|&until| self.now < until) {
             Act::Silence
-        } else if effects.withheld_from.contains(&to) {
+        } else if effects.withheld_from.contains(&to) && self.injector.allows(FaultClass::Withholding) {
             Act::Withheld
-        } else if self.comes(Act::SendOmission, effects.send_omission_ppm) {
+        } else if self.comes(Act::SendOmission, effects.send_omission_ppm).is_some() {
             Act::SendOmission
         } else {
             return false;
@@ -364,10 +355,8 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     fn holds_back(&mut self, host: usize, effects: &EffectFilter, to: NodeId, frame: &[u8]) -> bool {
-        let Some(to) = index_of(to).filter(|_| self.comes(Act::Delay, effects.delay_ppm)) else {
-            return false;
-        };
-        let Some(choices) = self.byzantine.choices.get_mut(Act::Delay as usize) else { return false };
+        let Some(mut choices) = self.comes(Act::Delay, effects.delay_ppm) else { return false };
+        let Some(to) = index_of(to) else { return false };
         let span = choices.span(Duration::ZERO, effects.delay);
         self.act(host, Act::Delay, || format!("to n{}, by {span:?}", to + 1));
         let late = |to| Happening::Byzantine(Plot::Late { from: host, to, frame: frame.to_vec() });
@@ -392,20 +381,18 @@ impl<A: ConsensusAlgorithm> World<A> {
         if let Some(book) = self.byzantine.book(host) {
             book.says(&frame);
         }
-        if self.comes(Act::Mutation, attacks.mutate_ppm)
-            && let Some(changed) = self.with_another_field(&frame)
+        if let Some(mut choices) = self.comes(Act::Mutation, attacks.mutate_ppm)
+            && let Some(changed) = self.with_another_field(&frame, &mut choices)
         {
             self.act(host, Act::Mutation, || format!("to {to}"));
             frame = changed;
         }
-        if self.comes(Act::Tamper, attacks.tamper_ppm)
-            && let Some(choices) = self.byzantine.choices.get_mut(Act::Tamper as usize)
-        {
-            tamper(&mut frame, choices);
+        if let Some(mut choices) = self.comes(Act::Tamper, attacks.tamper_ppm) {
+            tamper(&mut frame, &mut choices);
             self.act(host, Act::Tamper, || format!("to {to}"));
         }
-        if self.comes(Act::Forgery, attacks.forge_ppm) {
-            self.forge(host, to, frame.clone());
+        if let Some(mut choices) = self.comes(Act::Forgery, attacks.forge_ppm) {
+            self.forge(host, to, frame.clone(), &mut choices);
         }
         leaves.push((to, frame));
         let again = [
@@ -413,12 +400,10 @@ impl<A: ConsensusAlgorithm> World<A> {
             (Act::Relay, attacks.relay_ppm, FrameBook::recall_heard),
         ];
         for (act, ppm, recall) in again {
-            if !self.comes(act, ppm) {
-                continue;
-            }
-            let Some(choices) = self.byzantine.choices.get_mut(act as usize) else { continue };
+            let Some(mut choices) = self.comes(act, ppm) else { continue };
             let to = crate::record::node(choices.index(self.plan.nodes));
-            let old: Option<Vec<u8>> = self.byzantine.books.get(host).and_then(|book| recall(book, choices));
+            let old: Option<Vec<u8>> =
+                self.byzantine.books.get(host).and_then(|book| recall(book, &mut choices));
             if let Some(old) = old.filter(|_| index_of(to) != Some(self.identity(host))) {
                 self.act(host, act, || format!("to {to}"));
                 leaves.push((to, old));
@@ -427,16 +412,14 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     /// The message with another field, if the protocol's tests know how.
-    fn with_another_field(&mut self, frame: &[u8]) -> Option<Vec<u8>> {
+    fn with_another_field(&self, frame: &[u8], choices: &mut Stream) -> Option<Vec<u8>> {
         let mutate = self.byzantine.mutate?;
-        let choices = self.byzantine.choices.get_mut(Act::Mutation as usize)?;
         let message = wire::decode::<A::Message>(frame, wire::MAX_FRAME_BYTES).ok()?;
         Some(wire::encode(&mutate(&message, choices)?))
     }
 
     /// The frame goes out under the name of another. A transport that authenticates its peers refuses it.
-    fn forge(&mut self, host: usize, to: NodeId, frame: Vec<u8>) {
-        let Some(choices) = self.byzantine.choices.get_mut(Act::Forgery as usize) else { return };
+    fn forge(&mut self, host: usize, to: NodeId, frame: Vec<u8>, choices: &mut Stream) {
         let claimed = choices.index(self.plan.nodes);
         let Some(target) = index_of(to).filter(|&to| to != claimed) else { return };
         if claimed == self.identity(host) {
@@ -454,6 +437,9 @@ impl<A: ConsensusAlgorithm> World<A> {
         if self.byzantine.roles.is_empty() || self.may_hear(from, to) {
             return false;
         }
+        if !self.injector.allows(FaultClass::TwinParting) {
+            return false;
+        }
         self.counts.byzantine.note(Act::Parted);
         true
     }
@@ -462,7 +448,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     pub(super) fn is_missed(&mut self, to: usize, frame: &[u8]) -> bool {
         let Some(traitor) = self.byzantine.role(to).cloned() else { return false };
         let ppm = traitor.effects.as_ref().map_or(0, |effects| effects.receive_omission_ppm);
-        if self.comes(Act::ReceiveOmission, ppm) {
+        if self.comes(Act::ReceiveOmission, ppm).is_some() {
             self.act(to, Act::ReceiveOmission, String::new);
             return true;
         }
@@ -477,14 +463,11 @@ impl<A: ConsensusAlgorithm> World<A> {
     /// What a client is told: a Byzantine node may tell it something else.
     pub(super) fn twist(&mut self, host: usize, ticket: Ticket, response: Response) -> Response {
         let Some(ppm) = self.byzantine.role(host).map(|traitor| traitor.lies_ppm) else { return response };
-        if !self.comes(Act::Lie, ppm) {
-            return response;
-        }
-        let Some(choices) = self.byzantine.choices.get_mut(Act::Lie as usize) else { return response };
+        let Some(mut choices) = self.comes(Act::Lie, ppm) else { return response };
         let lie = match response {
             Response::Decided { slot, outcome: Outcome::Applied(reply) } => {
                 let mut reply = reply.to_vec();
-                tamper(&mut reply, choices);
+                tamper(&mut reply, &mut choices);
                 Response::Decided { slot, outcome: Outcome::Applied(Bytes::from(reply)) }
             }
             Response::Decided { slot, outcome: _ } => Response::Decided { slot, outcome: Outcome::Expired },

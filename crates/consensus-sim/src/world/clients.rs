@@ -4,6 +4,7 @@ use super::byzantine::index_of;
 use super::{Happening, World};
 use crate::client::{Client, Errand, Request, Response, Ticket};
 use crate::machine::{Answer, Call, Command, Key, answer_of};
+use crate::mask::FaultClass;
 use crate::record::{self, Happened};
 use bytes::Bytes;
 use consensus_core::{ConsensusAlgorithm, Outcome, ProposalId, ReadId, Reads, Refusal, Slot, wire};
@@ -71,7 +72,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             let id = client.next_id();
             self.history.name(operation, id);
             let length = self.streams.clients.between(0, workload.ballast_bytes);
-            let ballast = vec![0xa5; usize::try_from(length).unwrap_or_default()];
+            let ballast = vec![0xa5; usize::try_from(length).unwrap_or_default()].into();
             let payload = Bytes::from(wire::encode(&Command { key, call, ballast }));
             self.oracle.on_proposed(id, &payload);
             Request::Propose { id, payload }
@@ -130,7 +131,8 @@ impl<A: ConsensusAlgorithm> World<A> {
         let choices = &mut self.streams.clients;
         let lost = choices.chance(self.plan.network.loss_ppm / 2);
         let delay = choices.around(self.plan.network.delay / 2);
-        (!lost || !self.stormy).then_some(delay)
+        let lost = lost && self.stormy && self.injector.allows(FaultClass::ClientLoss);
+        (!lost).then_some(delay)
     }
 
     pub(super) fn on_client_timeout(&mut self, ticket: Ticket) {

@@ -4,10 +4,11 @@
 use super::{Happening, World};
 use crate::clock::Clock;
 use crate::disk::DiskFault;
+use crate::mask::FaultClass;
 use crate::network::Loss;
 use crate::oracle::Property;
 use crate::plan::Rhythm;
-use crate::random::MILLION;
+use crate::random::{MILLION, Stream};
 use crate::storage::Rot;
 use consensus_core::{ConsensusAlgorithm, NodeError, StorageError, Time, wire};
 use core::time::Duration;
@@ -31,6 +32,17 @@ pub(super) enum Hardship {
 impl Hardship {
     const ALL: [Self; 6] =
         [Self::FailedSync, Self::FullDisk, Self::SlowDisk, Self::Rot, Self::Pause, Self::Flap];
+
+    const fn class(self) -> FaultClass {
+        match self {
+            Self::FailedSync => FaultClass::FailedSync,
+            Self::FullDisk => FaultClass::FullDisk,
+            Self::SlowDisk => FaultClass::SlowDisk,
+            Self::Rot => FaultClass::Rot,
+            Self::Pause => FaultClass::Pause,
+            Self::Flap => FaultClass::Flap,
+        }
+    }
 }
 
 impl<A: ConsensusAlgorithm> World<A> {
@@ -54,42 +66,34 @@ impl<A: ConsensusAlgorithm> World<A> {
 
     fn plan_hardship(&mut self, hardship: Hardship) {
         if let Some(rhythm) = self.rhythm_of(hardship) {
-            let span = self.streams.hardships.around(rhythm.every);
+            let span = self.streams.faults.get_mut(hardship.class()).around(rhythm.every);
             self.plan_in(span, Happening::Hardship(hardship));
         }
     }
 
     pub(super) fn on_hardship(&mut self, hardship: Hardship) {
         let Some(rhythm) = self.rhythm_of(hardship).filter(|_| self.stormy) else { return };
-        let index = self.victim_of_hardship();
-        let span = self.streams.hardships.around(rhythm.lasts);
+        let mut choices = self.choices_for(hardship.class());
+        let index = self.victim(&mut choices);
+        let span = choices.around(rhythm.lasts);
         self.trace.event(self.now, 30 + hardship as u64, index as u64);
         match hardship {
-            Hardship::FailedSync => {
-                let fault = DiskFault::sync(&mut self.streams.hardships);
-                self.arm(index, fault);
-            }
-            Hardship::FullDisk => {
-                let fault = DiskFault::full(&mut self.streams.hardships);
-                self.arm(index, fault);
-            }
-            Hardship::SlowDisk => self.slow_down(index, span),
-            Hardship::Rot => self.rot(index, span),
-            Hardship::Pause => self.pause(index, span),
-            Hardship::Flap => self.flap(span),
+            Hardship::FailedSync => self.arm(index, hardship, DiskFault::sync(&mut choices)),
+            Hardship::FullDisk => self.arm(index, hardship, DiskFault::full(&mut choices)),
+            Hardship::SlowDisk => self.slow_down(index, span, &mut choices),
+            Hardship::Rot => self.rot(index, span, &mut choices),
+            Hardship::Pause => self.pause(index, span, &mut choices),
+            Hardship::Flap => self.flap(span, &mut choices),
         }
         self.plan_hardship(hardship);
     }
 
-    fn victim_of_hardship(&mut self) -> usize {
-        let leader = self.leaders().first().copied();
-        let choices = &mut self.streams.hardships;
-        let at_random = choices.index(self.hosts.len());
-        leader.filter(|_| choices.chance(self.plan.at_leaders_ppm)).unwrap_or(at_random)
-    }
-
-    fn arm(&mut self, index: usize, fault: DiskFault) {
-        let Some(host) = self.hosts.get(index).filter(|host| host.node.is_some()) else { return };
+    fn arm(&mut self, index: usize, hardship: Hardship, fault: DiskFault) {
+        let possible = self.is_up(index);
+        if !self.injector.allows_if(hardship.class(), possible) {
+            return;
+        }
+        let Some(host) = self.hosts.get(index) else { return };
         host.platter.disk().arm(fault);
         self.trace.say(self.now, || format!("the disk of n{} will fail: {fault:?}", index + 1));
     }
@@ -119,7 +123,8 @@ impl<A: ConsensusAlgorithm> World<A> {
             }
         };
         host.stop();
-        let choices = &mut self.streams.hardships;
+        // How it ends must not move when the next one comes.
+        let choices = &mut self.streams.disk.fork();
         // Either the process alone is restarted, and reads what the operating system still remembers, or the machine is.
         if choices.chance(MILLION / 2) {
             host.platter.crash(choices);
@@ -157,29 +162,32 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
     }
 
-    fn slow_down(&mut self, index: usize, span: Duration) {
+    fn slow_down(&mut self, index: usize, span: Duration, choices: &mut Stream) {
         let until = self.now + span;
+        let times = u32::try_from(choices.between(2, SLOWEST_DISK)).unwrap_or(1);
+        if !self.allows(FaultClass::SlowDisk) {
+            return;
+        }
         let Some(host) = self.hosts.get_mut(index) else { return };
         host.slow_until = host.slow_until.max(until);
+        host.slower = times;
         self.counts.slow_disks += 1;
-        self.trace.say(self.now, || format!("the disk of n{} is slow", index + 1));
+        self.trace.say(self.now, || format!("the disk of n{} is {times} times slower", index + 1));
     }
 
     /// How long a sync takes that would take `span`.
-    pub(super) fn slowed(&mut self, index: usize, span: Duration) -> Duration {
-        let slow = self.hosts.get(index).is_some_and(|host| self.now < host.slow_until);
-        if !slow || !self.stormy {
-            return span;
-        }
-        let times = self.streams.hardships.between(2, SLOWEST_DISK);
-        span * u32::try_from(times).unwrap_or(1)
+    pub(super) fn slowed(&self, index: usize, span: Duration) -> Duration {
+        let slow = self.hosts.get(index).filter(|host| self.stormy && self.now < host.slow_until);
+        slow.map_or(span, |host| span * host.slower)
     }
 
     /// A bit flips on the disk of a node that is down, unless too many nodes are lost already.
-    fn rot(&mut self, index: usize, span: Duration) {
+    fn rot(&mut self, index: usize, span: Duration, choices: &mut Stream) {
         let lost = self.hosts.iter().filter(|host| host.lost).count();
         let spare = A::GUARANTEES.tolerated(self.plan.nodes).saturating_sub(lost + self.traitors());
-        if spare == 0 || self.is_byzantine(index) || self.hosts.get(index).is_none_or(|host| host.lost) {
+        let correct = !self.is_byzantine(index);
+        let possible = spare > 0 && correct && self.hosts.get(index).is_some_and(|host| !host.lost);
+        if !self.injector.allows_if(FaultClass::Rot, possible) {
             return;
         }
         if self.is_up(index) {
@@ -188,7 +196,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
         let Some(host) = self.hosts.get_mut(index) else { return };
         let (id, boot) = (host.id, host.boot);
-        let rot = host.platter.rot::<A::Record>(&mut self.streams.hardships);
+        let rot = host.platter.rot::<A::Record>(choices);
         let said = match rot {
             Rot::Nothing => "there is nothing to rot".into(),
             Rot::Harmless(place) => {
@@ -210,13 +218,15 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.plan_in(span, Happening::Restart { node: index, boot });
     }
 
-    fn pause(&mut self, index: usize, span: Duration) {
-        let clock_stops = self.streams.hardships.chance(MILLION / 2);
-        let now = self.now;
-        let Some(host) = self.hosts.get_mut(index) else { return };
-        if host.node.is_none() || host.paused.is_some() {
+    fn pause(&mut self, index: usize, span: Duration, choices: &mut Stream) {
+        let clock_stops = choices.chance(MILLION / 2);
+        let runs = |host: &super::host::Host<A>| host.node.is_some() && host.paused.is_none();
+        let possible = self.hosts.get(index).is_some_and(runs);
+        if !self.injector.allows_if(FaultClass::Pause, possible) {
             return;
         }
+        let now = self.now;
+        let Some(host) = self.hosts.get_mut(index) else { return };
         host.paused = Some(Pause { since: now, clock_stops, backlog: Vec::new() });
         let boot = host.boot;
         self.counts.pauses += 1;
@@ -275,11 +285,10 @@ impl<A: ConsensusAlgorithm> World<A> {
         None
     }
 
-    fn flap(&mut self, span: Duration) {
+    fn flap(&mut self, span: Duration, choices: &mut Stream) {
         let n = self.plan.nodes;
-        let choices = &mut self.streams.hardships;
         let (from, to, both) = (choices.index(n), choices.index(n), choices.chance(MILLION / 2));
-        if from == to {
+        if !self.injector.allows_if(FaultClass::Flap, from != to) {
             return;
         }
         let until = self.now + span;
@@ -296,6 +305,9 @@ impl<A: ConsensusAlgorithm> World<A> {
         let Some(plan) = self.plan.clocks else { return Clock::TRUE };
         let rate_ppm = self.hosts.get(index).map_or(MILLION, |host| host.rate_ppm);
         let skew = self.streams.clocks.span(Duration::ZERO, plan.skew);
+        if !self.allows(FaultClass::Skew) {
+            return Clock::TRUE;
+        }
         self.counts.skewed_boots += 1;
         Clock::new(self.now, Time::ZERO + skew, rate_ppm)
     }

@@ -6,6 +6,7 @@ use super::{Happening, World};
 use crate::client::{Request, Response, Ticket};
 use crate::clock::Clock;
 use crate::machine::{Applied, Journal, Key, Registers};
+use crate::mask::FaultClass;
 use crate::network::{Fate, Loss, Outbox};
 use crate::oracle::Property;
 use crate::plan::DiskPlan;
@@ -54,6 +55,8 @@ pub(super) struct Host<A: ConsensusAlgorithm> {
     pub(super) paused: Option<Pause>,
     /// Its disk is slow up to here.
     pub(super) slow_until: Time,
+    /// How many times slower it is until then.
+    pub(super) slower: u32,
 }
 
 impl<A: ConsensusAlgorithm> Host<A> {
@@ -75,6 +78,7 @@ impl<A: ConsensusAlgorithm> Host<A> {
             rate_ppm,
             paused: None,
             slow_until: Time::ZERO,
+            slower: 1,
         }
     }
 
@@ -145,9 +149,11 @@ impl<A: ConsensusAlgorithm> World<A> {
             check_invariants: !is_byzantine,
         };
         let machine = Registers::new(Rc::clone(&host.journal));
-        let interrupted = self.stormy && self.streams.disk.chance(MILLION / 10);
-        let opened =
-            host.platter.open(interrupted.then_some(&mut self.streams.disk)).map_err(NodeError::from);
+        let choices = &mut self.streams.faults.get_mut(FaultClass::InterruptedRecovery).fork();
+        let interrupted = choices.chance(MILLION / 10)
+            && self.stormy
+            && self.injector.allows(FaultClass::InterruptedRecovery);
+        let opened = host.platter.open(interrupted.then_some(choices)).map_err(NodeError::from);
         if interrupted && opened.is_err() {
             self.fail_again(index);
             return;
@@ -173,7 +179,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     fn fail_again(&mut self, index: usize) {
         let Some(host) = self.hosts.get_mut(index) else { return };
         host.platter.forget_fault();
-        host.platter.crash(&mut self.streams.disk);
+        host.platter.crash(&mut self.streams.disk.fork());
         self.counts.crashes += 1;
         let (id, boot) = (host.id, host.boot);
         self.trace.event(self.now, 22, id.0);
@@ -186,10 +192,14 @@ impl<A: ConsensusAlgorithm> World<A> {
     pub(super) fn kill(&mut self, index: usize) {
         let Some(host) = self.hosts.get_mut(index) else { return };
         let Some(mut node) = host.node.take() else { return };
-        let choices = &mut self.streams.disk;
-        node.storage().interrupt(choices);
+        let choices = &mut self.streams.disk.fork();
+        if self.injector.allows(FaultClass::TornCrash) {
+            node.storage().interrupt(choices);
+            host.platter.crash(choices);
+        } else {
+            host.platter.crash_cleanly();
+        }
         drop(node);
-        host.platter.crash(choices);
         host.platter.forget_fault();
         host.stop();
         let id = host.id;
@@ -266,7 +276,9 @@ impl<A: ConsensusAlgorithm> World<A> {
             let (disk, choices) = (&self.plan.disk, &mut self.streams.disk);
             let mut span = choices.around(disk.sync);
             if self.stormy && choices.chance(disk.slow_ppm) {
-                span += choices.span(core::time::Duration::ZERO, disk.slow);
+                let more = choices.span(core::time::Duration::ZERO, disk.slow);
+                let allowed = self.injector.allows(FaultClass::SlowSync);
+                span += if allowed { more } else { core::time::Duration::ZERO };
             }
             let span = self.slowed(index, span);
             let (node, until) = (record::node(self.identity(index)), self.now + span);
@@ -334,7 +346,8 @@ impl<A: ConsensusAlgorithm> World<A> {
         let fate = if self.is_parted(index, to) {
             Fate::Lost(Loss::Cut)
         } else {
-            self.links.fate(self.now, from, target, frame.len(), &mut self.streams.network)
+            let choices = &mut self.streams.network;
+            self.links.fate(self.now, (from, target), frame.len(), choices, &mut self.injector)
         };
         let (first, second) = match fate {
             Fate::Arrives(first, second) => (first, second),
@@ -344,7 +357,7 @@ impl<A: ConsensusAlgorithm> World<A> {
                 return;
             }
         };
-        if self.links.corrupt(&mut frame) {
+        if self.links.corrupt(&mut frame, &mut self.injector) {
             self.tape.sent::<A::Message>(self.now, (from, target), &frame, Some(Loss::Corrupted));
             self.drop_corrupted(index, &frame);
             return;

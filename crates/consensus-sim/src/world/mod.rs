@@ -9,11 +9,14 @@ mod host;
 mod matching;
 mod partial;
 mod phases;
+mod queue;
 
 use crate::byzantine::{ByzantineCounts, Mutate};
 use crate::client::{Client, Request, Response, Ticket};
 use crate::history::History;
+use crate::injector::{FaultCounts, Injector, PerClass};
 use crate::linearizability::{self, Finding};
+use crate::mask::{FaultClass, Mask};
 use crate::network::Links;
 use crate::oracle::{Failure, Oracle, Property};
 use crate::plan::Plan;
@@ -23,13 +26,13 @@ use crate::trace::Trace;
 pub use beyond::{Halt, beyond};
 use byzantine::{Intrigues, Plot};
 use consensus_core::{ConsensusAlgorithm, Members, NodeId, Time};
-use core::cmp::Reverse;
 use core::time::Duration;
 use hardships::Hardship;
 use host::Host;
 use matching::Poll;
 pub use partial::{Observation, PartialCase, observe};
-use std::collections::{BTreeMap, BinaryHeap};
+use queue::Queue;
+use std::collections::BTreeMap;
 
 /// The most events that may wait. An algorithm that answers each message by more than one brings this about.
 const MAX_WAITING: usize = 200_000;
@@ -41,6 +44,8 @@ pub struct Setup<A: ConsensusAlgorithm> {
     pub seed: u64,
     /// What the run looks like.
     pub plan: Plan,
+    /// Which of the faults that are drawn are carried out.
+    pub mask: Mask,
     /// The algorithm's configuration, the same for all nodes.
     pub config: A::Config,
     /// How long the algorithm may take, once the network is whole, to serve every client again: several times its longest
@@ -159,6 +164,8 @@ pub struct Report {
     pub simulated: Duration,
     /// How often what happened.
     pub counts: Counts,
+    /// How many faults of each class were met, and how many carried out.
+    pub faults: FaultCounts,
     /// Registers whose history was too hard to judge.
     pub undecided: u64,
     /// The readable trace, if it was asked for.
@@ -225,38 +232,15 @@ enum Happening {
     },
 }
 
-struct Entry {
-    at: Time,
-    sequence: u64,
-    happening: Happening,
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        (self.at, self.sequence) == (other.at, other.sequence)
-    }
-}
-impl Eq for Entry {}
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<core::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Entry {
-    fn cmp(&self, other: &Self) -> core::cmp::Ordering {
-        (self.at, self.sequence).cmp(&(other.at, other.sequence))
-    }
-}
-
 /// One stream of choices per subsystem.
 struct Streams {
     network: Stream,
     disk: Stream,
-    faults: Stream,
     clients: Stream,
     boots: Stream,
-    hardships: Stream,
     clocks: Stream,
+    /// When each class of faults strikes, whom, and how.
+    faults: PerClass<Stream>,
 }
 
 /// The deterministic world.
@@ -266,8 +250,7 @@ pub struct World<A: ConsensusAlgorithm> {
     patience: Duration,
     members: Members,
     now: Time,
-    sequence: u64,
-    queue: BinaryHeap<Reverse<Entry>>,
+    queue: Queue<Happening>,
     hosts: Vec<Host<A>>,
     links: Links,
     clients: Vec<Client>,
@@ -277,6 +260,7 @@ pub struct World<A: ConsensusAlgorithm> {
     trace: Trace,
     tape: Tape,
     counts: Counts,
+    injector: Injector,
     streams: Streams,
     /// Whether faults are injected at the moment.
     stormy: bool,
@@ -329,16 +313,16 @@ impl<A: ConsensusAlgorithm> World<A> {
     /// As [`World::with_tape`], where Byzantine nodes know how to change a field of a message.
     #[must_use]
     pub fn mutated(setup: Setup<A>, tape: Tape, mutate: Option<Mutate<A::Message>>) -> Self {
-        let Setup { seed, plan, config, patience, trace } = setup;
+        let Setup { seed, plan, mask, config, patience, trace } = setup;
         let ids = (1..=plan.nodes as u64).map(NodeId);
         let streams = Streams {
             network: Stream::derive(seed, "network"),
             disk: Stream::derive(seed, "disk"),
-            faults: Stream::derive(seed, "faults"),
             clients: Stream::derive(seed, "clients"),
             boots: Stream::derive(seed, "boots"),
-            hardships: Stream::derive(seed, "hardships"),
             clocks: Stream::derive(seed, "boot clocks"),
+            // The plan is drawn from streams that bear the bare names of some classes.
+            faults: PerClass::of(|class| Stream::derive(seed, &format!("at {class}"))),
         };
         let drift_ppm = plan.clocks.map_or(0, |clocks| clocks.drift_ppm.min(MILLION / 2));
         let rates = &mut Stream::derive(seed, "clock rates");
@@ -346,7 +330,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             .clone()
             .map(|id| Host::new(id, &plan.disk, rates.between(MILLION - drift_ppm, MILLION + drift_ppm)))
             .collect();
-        let byzantine = Intrigues::new(plan.byzantine.as_ref(), plan.nodes, seed, mutate);
+        let byzantine = Intrigues::new(plan.byzantine.as_ref(), plan.nodes, mutate);
         for id in byzantine.extra_hosts(plan.nodes) {
             let rate_ppm = byzantine::index_of(id).and_then(|node| hosts.get(node)).map(|host| host.rate_ppm);
             hosts.push(Host::new(id, &plan.disk, rate_ppm.unwrap_or(MILLION)));
@@ -358,8 +342,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             config,
             patience,
             now: Time::ZERO,
-            sequence: 0,
-            queue: BinaryHeap::new(),
+            queue: Queue::new(),
             hosts,
             clients: Vec::new(),
             next_read: 0,
@@ -368,6 +351,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             trace: Trace::new(trace),
             tape,
             counts: Counts::default(),
+            injector: Injector::new(&mask),
             streams,
             stormy: false,
             busy: false,
@@ -375,7 +359,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             byzantine,
             polls: BTreeMap::new(),
         };
-        let plan = format!("{:?}", world.plan);
+        let plan = format!("{:?}, mask {:?}", world.plan, mask.to_string());
         world.trace.say(Time::ZERO, || plan);
         for node in 0..world.hosts.len() {
             world.boot(node);
@@ -439,6 +423,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             events: self.trace.events(),
             simulated: self.now.since(Time::ZERO),
             counts: self.counts,
+            faults: *self.injector.counts(),
             undecided,
             lines: self.trace.lines().to_vec(),
         }
@@ -454,12 +439,9 @@ impl<A: ConsensusAlgorithm> World<A> {
 
     /// Carries out the next event if it is not later than `until`; whether there was one.
     fn next_before(&mut self, until: Time) -> bool {
-        if self.queue.peek().is_none_or(|Reverse(entry)| entry.at > until) {
-            return false;
-        }
-        let Some(Reverse(entry)) = self.queue.pop() else { return false };
-        self.now = entry.at;
-        self.happen(entry.happening);
+        let Some((at, happening)) = self.queue.pop_until(until) else { return false };
+        self.now = at;
+        self.happen(happening);
         if self.queue.len() > MAX_WAITING {
             let detail = format!("more than {MAX_WAITING} events wait: a storm of messages");
             self.oracle.fail(Property::Progress, self.now, detail);
@@ -467,9 +449,18 @@ impl<A: ConsensusAlgorithm> World<A> {
         true
     }
 
+    /// Whether the fault of this class that the world meets now is carried out. What it draws must be drawn before.
+    fn allows(&mut self, class: FaultClass) -> bool {
+        self.injector.allows(class)
+    }
+
+    /// The choices of one fault, whose number moves the stream of its class by one.
+    fn choices_for(&mut self, class: FaultClass) -> Stream {
+        self.streams.faults.get_mut(class).fork()
+    }
+
     fn plan_at(&mut self, at: Time, happening: Happening) {
-        self.sequence += 1;
-        self.queue.push(Reverse(Entry { at, sequence: self.sequence, happening }));
+        self.queue.push(at, happening);
     }
 
     fn plan_in(&mut self, span: Duration, happening: Happening) {

@@ -1,6 +1,7 @@
 //! The course of a run: a storm, then calm, in which everything promised must come true.
 
 use super::{Happening, World};
+use crate::mask::FaultClass;
 use crate::oracle::Property;
 use crate::record::{self, Happened};
 use consensus_core::{ConsensusAlgorithm, Slot, Time};
@@ -24,7 +25,8 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
         self.expect_progress();
         self.expect_everything();
-        if self.plan.final_power_loss && self.oracle.failure().is_none() {
+        let again = self.plan.final_power_loss && self.oracle.failure().is_none();
+        if again && self.allows(FaultClass::PowerLoss) {
             self.lose_all_power();
             self.start_clients();
             self.expect_progress();
@@ -44,7 +46,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let spare = A::GUARANTEES.tolerated(self.plan.nodes).saturating_sub(self.traitors());
         let lost = self.plan.lost_for_good.min(spare);
         let mut order: Vec<usize> = (0..nodes).collect();
-        self.streams.faults.shuffle(&mut order);
+        self.choices_for(FaultClass::LostNode).shuffle(&mut order);
         for index in 0..nodes {
             self.resume(index);
             if let Some(host) = self.hosts.get(index) {
@@ -57,7 +59,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             if self.hosts.get(index).is_some_and(|host| host.lost) {
                 continue;
             }
-            if losses < lost && !self.is_byzantine(index) {
+            if losses < lost && !self.is_byzantine(index) && self.allows(FaultClass::LostNode) {
                 losses += 1;
                 self.kill(index);
                 self.tape.note(self.now, || Happened::Lost { node: record::node(index) });
