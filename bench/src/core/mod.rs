@@ -12,11 +12,11 @@ mod raft_rs;
 
 use crate::Rounds;
 use crate::alloc;
+use crate::process::thread_cpu_time;
 use crate::stats::{Spread, number, ratio};
 use crate::table;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
@@ -193,13 +193,13 @@ fn measure(build: Build, shape: Shape, length: Duration) -> Result<Sample> {
         contestant.burst(&mut payloads, shape.in_flight)?;
     }
     let (before, allocated) = (payloads.expected.count, alloc::so_far());
-    let (start, cpu) = (Instant::now(), cpu_time());
+    let (start, cpu) = (Instant::now(), thread_cpu_time());
     let elapsed = loop {
         for _ in 0..16 {
             contestant.burst(&mut payloads, shape.in_flight)?;
         }
         if start.elapsed() >= length {
-            break cpu_time().saturating_sub(cpu);
+            break thread_cpu_time().saturating_sub(cpu);
         }
     };
     let after = alloc::so_far();
@@ -216,12 +216,6 @@ fn measure(build: Build, shape: Shape, length: Duration) -> Result<Sample> {
         allocations_per_commit: (after.count - allocated.count) as f64 / commits,
         allocated_bytes_per_commit: (after.bytes - allocated.bytes) as f64 / commits,
     })
-}
-
-/// CPU time of this thread: what other programs do meanwhile is not counted.
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 fn summarise(shape: Shape, contestants: &[Measured]) -> Result<Vec<Line>> {

@@ -13,6 +13,7 @@ pub struct Claims {
     restarts: bool,
     survives_losses: bool,
     guarantees: Guarantees,
+    changes_members: bool,
 }
 
 /// A claim that the suite cannot put to the test at all.
@@ -63,12 +64,14 @@ pub fn claims_of(guarantees: Guarantees) -> Result<Claims, Unsupported> {
         Reads::Local => unchecked.push("local reads: clients read through the log"),
     }
     match membership {
-        Membership::Static => {}
-        Membership::OneAtATime | Membership::Joint | Membership::StopSign => {
+        Membership::Static | Membership::Joint => {}
+        Membership::OneAtATime | Membership::StopSign => {
             unchecked.push("changes of the members: all runs keep the members they began with");
         }
     }
-    Ok(Claims { properties: Property::ALL.to_vec(), unchecked, restarts, survives_losses, guarantees })
+    let changes_members = matches!(membership, Membership::Joint);
+    let properties = Property::ALL.to_vec();
+    Ok(Claims { properties, unchecked, restarts, survives_losses, changes_members, guarantees })
 }
 
 impl Claims {
@@ -92,6 +95,9 @@ impl Claims {
             plan.final_power_loss = false;
             plan.hardships.failed_syncs = None;
             plan.hardships.full_disks = None;
+        }
+        if !self.changes_members {
+            plan.changes = None;
         }
         if !self.survives_losses {
             plan.lost_for_good = 0;

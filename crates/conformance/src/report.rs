@@ -1,7 +1,7 @@
 //! The verdict, for people.
 
 use crate::claims::Claims;
-use consensus_sim::{Counts, Failure, Property, Report};
+use consensus_sim::{Costs, Counts, Failure, Marks, Property, Report};
 use core::time::Duration;
 use std::fmt;
 
@@ -29,6 +29,10 @@ pub struct SuiteReport {
     pub unchecked: Vec<&'static str>,
     /// What happened in all runs together.
     pub counts: Counts,
+    /// Which moments worth meeting were met.
+    pub marks: Marks,
+    /// What all runs cost together.
+    pub costs: Costs,
     /// How many events there were.
     pub events: u64,
     /// How much virtual time passed.
@@ -47,6 +51,8 @@ impl SuiteReport {
             properties: claims.properties.clone(),
             unchecked: claims.unchecked.clone(),
             counts: Counts::default(),
+            marks: Marks::default(),
+            costs: Costs::default(),
             events: 0,
             simulated: Duration::ZERO,
             undecided: 0,
@@ -57,6 +63,8 @@ impl SuiteReport {
     pub(crate) fn add(&mut self, seed: u64, report: Report) {
         self.runs += 1;
         self.counts.add(&report.counts);
+        self.marks.add(&report.marks);
+        self.costs.add(&report.costs);
         self.events += report.events;
         self.simulated += report.simulated;
         self.undecided += report.undecided;
@@ -80,7 +88,7 @@ impl SuiteReport {
 
 /// The counts by name, in the order of reports. Each must be met in a run of many seeds: a fault that never came proves nothing.
 #[must_use]
-pub const fn marks(counts: &Counts) -> [(&'static str, u64); 29] {
+pub const fn marks(counts: &Counts) -> [(&'static str, u64); 32] {
     [
         ("messages delivered", counts.delivered),
         ("messages lost", counts.lost),
@@ -90,6 +98,9 @@ pub const fn marks(counts: &Counts) -> [(&'static str, u64); 29] {
         ("power losses", counts.power_losses),
         ("restarts", counts.restarts),
         ("transfers asked for", counts.transfers),
+        ("changes of members asked for", counts.changes),
+        ("changes of members decided", counts.changed),
+        ("wishes to lead", counts.wishes),
         ("suspicions", counts.suspicions),
         ("stops for a failed sync", counts.failed_syncs),
         ("stops for a full disk", counts.full_disks),
@@ -136,6 +147,9 @@ impl fmt::Display for SuiteReport {
         writeln!(f)?;
         for (name, count) in marks(&self.counts) {
             writeln!(f, "{count:>12} {name}{}", if count == 0 { "  (never happened)" } else { "" })?;
+        }
+        for (mark, count) in self.marks.iter() {
+            writeln!(f, "{count:>12} {}{}", mark.name(), if count == 0 { "  (never happened)" } else { "" })?;
         }
         writeln!(f, "{:>12} events in {:.1} simulated seconds", self.events, self.simulated.as_secs_f64())?;
         if self.undecided > 0 {

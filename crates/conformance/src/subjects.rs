@@ -7,7 +7,7 @@ use core::time::Duration;
 /// Raft with small timeouts, batches, windows and chunks, so that every limit is met.
 pub fn raft(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
     // The paper's timing requirement (§5.6): a broadcast, disk included, takes much less than an election timeout.
-    let delay = plan.network.longest_delay(plan.nodes);
+    let delay = plan.network.longest_delay(plan.hosts());
     let round = (delay + plan.burst) * 3 + plan.disk.sync * 2;
     let round_ms = u64::try_from(round.as_millis()).unwrap_or(u64::MAX);
     let heartbeat_interval_ms = draw.between(5, 40).max(round_ms);
@@ -26,6 +26,7 @@ pub fn raft(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
         max_pending_reads: pick(draw, &[1, 16, 1_024]),
         snapshot_chunk_bytes: pick(draw, &[500, 4_096, 256 << 10]),
         retained_entries: pick(draw, &[0, 3, 100]),
+        promotion_lag_entries: pick(draw, &[0, 5, 1_000]),
         ..raft::Config::default()
     };
     // Several elections in a row may be split, each of up to one and a half timeouts.

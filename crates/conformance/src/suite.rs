@@ -4,9 +4,7 @@ use crate::claims::{Claims, Unsupported, claims_of};
 use crate::panics::guarded;
 use crate::report::{FailedSeed, SuiteReport};
 use consensus_core::{ConsensusAlgorithm, Time};
-use consensus_sim::{
-    Counts, Failure, FaultCounts, Mask, Mutate, Plan, Property, Report, Setup, Stream, Tape, run_mutated,
-};
+use consensus_sim::{Failure, Mask, Mutate, Plan, Property, Report, Setup, Stream, Tape, run_mutated};
 use core::ops::Range;
 use core::time::Duration;
 use std::sync::Mutex;
@@ -203,12 +201,6 @@ pub(crate) fn one_taped<A: ConsensusAlgorithm>(
     let setup = Setup { seed, plan, mask: Mask::all(), config, patience, trace };
     guarded(|| run_mutated::<A>(setup, tape.clone(), mutate)).unwrap_or_else(|said| Report {
         failure: Some(Failure { property: Property::Invariant, at: Time::ZERO, detail: said }),
-        hash: 0,
-        events: 0,
-        simulated: Duration::ZERO,
-        counts: Counts::default(),
-        faults: FaultCounts::default(),
-        undecided: 0,
-        lines: Vec::new(),
+        ..Report::default()
     })
 }

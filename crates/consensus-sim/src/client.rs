@@ -5,7 +5,7 @@ use crate::machine::{Answer, Call, Key, Value};
 use crate::plan::Workload;
 use crate::random::Stream;
 use bytes::Bytes;
-use consensus_core::{ClientId, Outcome, ProposalId, ReadId, Refusal, Slot};
+use consensus_core::{ClientId, Outcome, ProposalId, ReadId, Refusal, Slot, Time};
 use std::collections::BTreeMap;
 
 /// What a client sends.
@@ -68,6 +68,8 @@ pub(crate) struct Client {
     pub(crate) seen: BTreeMap<Key, Value>,
     /// How many operations it completed since the count was last reset.
     pub(crate) completed: u64,
+    /// When it completed the first of them.
+    pub(crate) served: Option<Time>,
 }
 
 impl Client {
@@ -82,6 +84,7 @@ impl Client {
             errand: None,
             seen: BTreeMap::new(),
             completed: 0,
+            served: None,
         }
     }
 

@@ -28,6 +28,10 @@ pub enum FaultClass {
     InterruptedRecovery,
     /// An operator asks for a transfer of leadership.
     Transfer,
+    /// An operator asks for other members.
+    Change,
+    /// A node begins to wish to lead, or not to.
+    Wish,
     /// A failure detector changes its mind.
     Suspicion,
     /// Syncs of a disk fail.
@@ -92,13 +96,15 @@ pub enum FaultClass {
 
 impl FaultClass {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 38] = [
         Self::Partition,
         Self::Crash,
         Self::PowerLoss,
         Self::TornCrash,
         Self::InterruptedRecovery,
         Self::Transfer,
+        Self::Change,
+        Self::Wish,
         Self::Suspicion,
         Self::FailedSync,
         Self::FullDisk,
@@ -141,6 +147,8 @@ impl FaultClass {
             Self::TornCrash => "torn-crash",
             Self::InterruptedRecovery => "interrupted-recovery",
             Self::Transfer => "transfer",
+            Self::Change => "change",
+            Self::Wish => "wish",
             Self::Suspicion => "suspicion",
             Self::FailedSync => "failed-sync",
             Self::FullDisk => "full-disk",

@@ -163,6 +163,12 @@ impl Links {
         self.cut.get(from * self.nodes + to).copied().unwrap_or(false)
     }
 
+    /// Whether any link is cut.
+    #[must_use]
+    pub fn any_cut(&self) -> bool {
+        self.cut.contains(&true)
+    }
+
     /// Mends every link.
     pub fn heal(&mut self) {
         self.cut.fill(false);

@@ -26,6 +26,8 @@ pub enum Property {
     ExactlyOnce,
     /// The state machines of all nodes are equal after equal slots.
     StateEqual,
+    /// Members that are decided one after the other have quorums that meet.
+    Members,
     /// An epoch has at most one leader.
     OneLeader,
     /// What a node knows to be decided, what it has applied and its epoch never go back while it runs.
@@ -50,12 +52,13 @@ pub enum Property {
 
 impl Property {
     /// All properties, in the order of reports.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Agreement,
         Self::PrefixOrder,
         Self::Integrity,
         Self::ExactlyOnce,
         Self::StateEqual,
+        Self::Members,
         Self::OneLeader,
         Self::Monotonic,
         Self::Recovery,
@@ -77,6 +80,7 @@ impl Property {
             Self::Integrity => "integrity",
             Self::ExactlyOnce => "exactly once",
             Self::StateEqual => "equal states",
+            Self::Members => "safe changes of members",
             Self::OneLeader => "one leader per epoch",
             Self::Monotonic => "monotonic within a boot",
             Self::Recovery => "recovery after a crash",

@@ -4,6 +4,7 @@
 //! alone and hard, and no class hides another in every run.
 
 use crate::byzantine::ByzantinePlan;
+use crate::changes::Changes;
 use crate::hardship::{Bandwidth, Bursts, ClockPlan, Hardships};
 use crate::random::{MILLION, Stream};
 use crate::topology::Topology;
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 /// The whole of a run, but for the algorithm's own configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// How many nodes.
+    /// How many nodes begin as members.
     pub nodes: usize,
     /// How long faults are injected, in virtual time.
     pub faults_for: Duration,
@@ -29,6 +30,10 @@ pub struct Plan {
     pub at_leaders_ppm: u64,
     /// Leadership transfers asked for by an operator.
     pub transfers: Option<Rhythm>,
+    /// Nodes that begin to wish to lead, or not to.
+    pub wishes: Option<Rhythm>,
+    /// Changes of the members; `None`: they stay as they are.
+    pub changes: Option<Changes>,
     /// Opinions of failure detectors, mostly wrong.
     pub suspicions: Option<Rhythm>,
     /// Faults of disks, machines and single links.
@@ -120,6 +125,8 @@ pub struct Workload {
     pub timeout: Duration,
     /// The most bytes of ballast in a command.
     pub ballast_bytes: u64,
+    /// How many operations all clients together begin before the faults are over; `None`: as many as there is time for.
+    pub operations: Option<u64>,
 }
 
 impl Plan {
@@ -142,6 +149,8 @@ impl Plan {
             power_losses: rhythm(draw, 300_000, (700, 3_000), (1, 300)),
             at_leaders_ppm: MILLION / 2,
             transfers: rhythm(draw, 200_000, (200, 1_000), (1, 1)),
+            wishes: rhythm(&mut Stream::derive(seed, "wishes"), 200_000, (50, 1_000), (1, 1)),
+            changes: Changes::draw(&mut Stream::derive(seed, "changes")),
             // A stream of its own: what a seed meant before stays what it means.
             suspicions: rhythm(&mut Stream::derive(seed, "suspicions"), 300_000, (20, 1_000), (1, 1)),
             hardships: Hardships::default(),
@@ -159,6 +168,12 @@ impl Plan {
             plan.add_gusts(&mut Stream::derive(seed, "gusts"));
         }
         plan
+    }
+
+    /// How many nodes there are, those that are no members at first included.
+    #[must_use]
+    pub fn hosts(&self) -> usize {
+        self.nodes + self.changes.map_or(0, |changes| changes.spares)
     }
 
     /// Many short crashes and cuts, mostly at leaders: elections without end.
@@ -190,6 +205,8 @@ impl Plan {
             power_losses: None,
             at_leaders_ppm: MILLION / 2,
             transfers: None,
+            wishes: None,
+            changes: None,
             suspicions: None,
             hardships: Hardships::default(),
             clocks: None,
@@ -214,6 +231,7 @@ impl Plan {
                 think: Duration::from_millis(2),
                 timeout: Duration::from_millis(200),
                 ballast_bytes: 0,
+                operations: None,
             },
             byzantine: None,
         }
@@ -263,6 +281,7 @@ impl Workload {
             think: Duration::from_micros(*draw.pick(&[500, 5_000, 20_000, 60_000]).unwrap_or(&5_000)),
             timeout: Duration::from_millis(draw.between(30, 500)),
             ballast_bytes: *draw.pick(&[0, 16, 200, 1_500]).unwrap_or(&0),
+            operations: None,
         }
     }
 }

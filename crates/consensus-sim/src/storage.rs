@@ -1,6 +1,7 @@
 //! The storage of a simulated node: the real journal on a disk that takes its time, and that a crash finds at any step.
 
 use crate::disk::{DiskFault, SimDisk};
+use crate::marks::Forgotten;
 use crate::plan::DiskPlan;
 use crate::random::{MILLION, Stream};
 use bytes::Bytes;
@@ -52,8 +53,8 @@ impl Platter {
         })
     }
 
-    pub(crate) fn crash(&self, choices: &mut Stream) {
-        self.disk.crash(choices);
+    pub(crate) fn crash(&self, choices: &mut Stream) -> Forgotten {
+        self.disk.crash_and_tell(choices)
     }
 
     /// As [`Platter::crash`], but exactly what was synced survives.
@@ -151,9 +152,10 @@ impl<R: Clone + Serialize + DeserializeOwned> SimStorage<R> {
         self.in_flight > 0
     }
 
-    /// The disk is done with what was sent to it. Sometimes it then prepares space.
-    pub(crate) fn complete(&mut self, choices: &mut Stream) {
-        for write in self.queued.drain(..core::mem::take(&mut self.in_flight)) {
+    /// The disk is done with what was sent to it: so many writes. Sometimes it then prepares space.
+    pub(crate) fn complete(&mut self, choices: &mut Stream) -> usize {
+        let writes = core::mem::take(&mut self.in_flight);
+        for write in self.queued.drain(..writes) {
             match write {
                 Write::Append(seq, record) => self.solo.append(seq, &record),
                 Write::Checkpoint(seq, through, snapshot, tail) => {
@@ -170,6 +172,7 @@ impl<R: Clone + Serialize + DeserializeOwned> SimStorage<R> {
         {
             self.failed = Some(error);
         }
+        writes
     }
 
     /// The power fails, perhaps while the disk is at work: after any of its operations.

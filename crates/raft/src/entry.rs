@@ -4,9 +4,10 @@
 //! references.
 
 use crate::config::MAX_BATCH_ENTRIES;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use consensus_core::{Bytes, Epoch, ProposalId, Slot};
+use consensus_core::{Bytes, Epoch, Members, ProposalId, Slot};
 use core::fmt;
 use core::ops::Deref;
 use serde::de::{Error as _, SeqAccess, Visitor};
@@ -14,6 +15,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What one entry costs beyond its payload, when bytes are bounded.
 const ENTRY_OVERHEAD_BYTES: usize = 32;
+/// What one member costs.
+const MEMBER_BYTES: usize = 16;
 
 /// A place in a log: a slot, and the term of the entry there. Its order is the paper's "at least as up-to-date" (§5.4.1): the
 /// later term wins, and in one term the longer log.
@@ -51,6 +54,23 @@ pub enum Content {
         /// Opaque to us.
         payload: Bytes,
     },
+    /// The members, from this entry on.
+    Members {
+        /// The change that led to them.
+        id: ProposalId,
+        /// All of them.
+        members: Box<Members>,
+    },
+}
+
+impl Content {
+    /// The request that it came from.
+    pub(crate) const fn id(&self) -> Option<ProposalId> {
+        match self {
+            Self::Noop => None,
+            Self::Proposal { id, .. } | Self::Members { id, .. } => Some(*id),
+        }
+    }
 }
 
 impl Entry {
@@ -61,6 +81,7 @@ impl Entry {
             + match &self.content {
                 Content::Noop => 0,
                 Content::Proposal { payload, .. } => payload.len(),
+                Content::Members { members, .. } => MEMBER_BYTES * members.iter().count(),
             }
     }
 }
@@ -72,6 +93,8 @@ pub struct Entries {
     from: u32,
     to: u32,
     size: usize,
+    /// Whether an entry of the batch (of the shared one, if this is a part of it) names members.
+    names_members: bool,
 }
 
 impl Entries {
@@ -98,7 +121,8 @@ impl Entries {
             return Self::default();
         }
         let (from, to) = (self.from + index(start), self.from + index(end));
-        let mut cut = Self { shared: self.shared.clone(), from, to, size: 0 };
+        let mut cut =
+            Self { shared: self.shared.clone(), from, to, size: 0, names_members: self.names_members };
         cut.size = cut.iter().map(Entry::size).sum();
         cut
     }
@@ -107,6 +131,11 @@ impl Entries {
     #[must_use]
     pub const fn size(&self) -> usize {
         self.size
+    }
+
+    /// False if none of them names members, which is nearly always.
+    pub(crate) const fn name_members(&self) -> bool {
+        self.names_members
     }
 }
 
@@ -128,7 +157,8 @@ impl FromIterator<Entry> for Entries {
             return Self::default();
         }
         let size = shared.iter().map(Entry::size).sum();
-        Self { from: 0, to: index(shared.len()), size, shared: Some(shared) }
+        let names_members = shared.iter().any(|entry| matches!(entry.content, Content::Members { .. }));
+        Self { from: 0, to: index(shared.len()), size, names_members, shared: Some(shared) }
     }
 }
 

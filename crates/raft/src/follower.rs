@@ -207,10 +207,10 @@ impl Core {
             if first <= self.commit {
                 return Fit::Contradicts;
             }
-            self.log.truncate_after(Slot(first.0 - 1));
+            self.truncate_after(Slot(first.0 - 1), out);
             self.append(entries.skip(known), out);
         } else if !entries.is_empty() && self.config.plants(Mutant::TruncateWithoutConflict) {
-            self.log.truncate_after(prev.max(self.commit));
+            self.truncate_after(prev.max(self.commit), out);
             let kept = usize::try_from(self.log.last().slot.0 - prev.0).unwrap_or(usize::MAX);
             self.append(entries.skip(kept), out);
         }

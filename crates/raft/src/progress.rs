@@ -28,6 +28,12 @@ pub(crate) struct Progress {
     pub(crate) probe_echoed: u64,
     /// Whether it was heard since the last check of the quorum.
     pub(crate) is_active: bool,
+    /// Whether it declined to lead since then.
+    pub(crate) has_declined: bool,
+    /// Whether it was heard between the last two checks.
+    pub(crate) was_active: bool,
+    /// The probe with which its stay began: what it said without having seen that is of an earlier one.
+    pub(crate) stay: u64,
 }
 
 /// How a follower is fed.
@@ -71,7 +77,15 @@ impl Progress {
             probe_sent: 1,
             probe_echoed: 0,
             is_active: true,
+            has_declined: false,
+            was_active: false,
+            stay: 0,
         }
+    }
+
+    /// Whether it was heard within an election timeout or two.
+    pub(crate) const fn answers(&self) -> bool {
+        self.is_active || self.was_active
     }
 
     pub(crate) fn become_probe(&mut self, next: Slot) {

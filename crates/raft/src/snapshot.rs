@@ -3,6 +3,7 @@
 //! A snapshot travels in pieces, one at a time; each answer tells how much has arrived, so a transfer resumes where it was
 //! interrupted. A follower assembles at most one, of bounded size, from the leader of its term.
 
+use crate::configuration::Configurations;
 use crate::entry::Position;
 use crate::message::{Chunk, ChunkReply, Message};
 use crate::mutant::Mutant;
@@ -47,8 +48,10 @@ impl Raft {
             return;
         }
         core.log.forget_through(core.retained_from(through));
-        core.snapshot =
-            Some(Snapshot { through: place, members: core.members.clone(), bytes: snapshot.clone() });
+        // [R34] Those at its end, not those that hold now.
+        let members = core.members_at(through).clone();
+        core.configurations.forget_before(through);
+        core.snapshot = Some(Snapshot { through: place, members, bytes: snapshot.clone() });
         let tail = core.records();
         out.checkpoint(through, snapshot, tail);
     }
@@ -166,9 +169,7 @@ impl Core {
         let tail = self.records();
         out.checkpoint(through.slot, bytes.clone(), tail);
         out.install(through.slot, bytes);
-        if self.members != members {
-            self.members = members.clone();
-            out.members(members);
-        }
+        self.configurations = Configurations::new(through.slot, members);
+        self.adopt_members(out);
     }
 }

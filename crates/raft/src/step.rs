@@ -6,7 +6,7 @@ use crate::record::Record;
 use crate::state::{Raft, Role};
 use consensus_core::{
     Boot, ConfigError, ConsensusAlgorithm, Effects, Faults, Guarantees, Input, Members, Membership, NodeId,
-    Offence, Problem, Reads, Refusal, Resilience, RestoreError, Status, Termination, Time, Timing, WriteSeq,
+    Offence, Problem, Reads, Resilience, RestoreError, Status, Termination, Time, Timing, WriteSeq,
 };
 
 /// The effect buffer.
@@ -30,7 +30,7 @@ impl ConsensusAlgorithm for Raft {
         timing: Timing::PartialSynchrony,
         termination: Termination::AfterStabilisation,
         reads: Reads::Barrier,
-        membership: Membership::Static,
+        membership: Membership::Joint,
     };
     type Config = Config;
     type Message = Message;
@@ -54,13 +54,12 @@ impl ConsensusAlgorithm for Raft {
             Input::Propose { id, payload } => self.on_propose(id, payload, out),
             Input::Read(id) => self.on_read(id, out),
             Input::Compact { through, snapshot } => self.on_compact(through, snapshot, out),
-            // [R28] Not offered (yet).
-            Input::Reconfigure { id, .. } => out.refuse(id, Refusal::Unsupported),
+            Input::Reconfigure { id, change } => self.on_reconfigure(id, &change, out),
             Input::Suspect { peer, suspected: true } => self.on_suspicion(now, peer, out),
             // The leader shows by itself that it is back.
             Input::Suspect { suspected: false, .. } => {}
-            // [R28] Advice without an answer: leadership is not handed over.
-            Input::Transfer { .. } | Input::Priority(_) => {}
+            Input::Transfer { to } => self.on_transfer(now, to, out),
+            Input::Priority(priority) => self.on_priority(now, priority, out),
             // Nothing was ever given to be judged.
             Input::Judged { .. } => {}
         }
@@ -70,7 +69,12 @@ impl ConsensusAlgorithm for Raft {
         match &mut self.role {
             Role::Follower(follower) => follower.flush(now, &mut self.core, out),
             Role::PreCandidate(_) | Role::Candidate(_) => {}
-            Role::Leader(leader) => leader.flush(&mut self.core, out),
+            Role::Leader(leader) => {
+                leader.flush(&mut self.core, out);
+                if leader.is_dismissed {
+                    self.retire(now, out);
+                }
+            }
         }
     }
 
@@ -89,13 +93,18 @@ impl ConsensusAlgorithm for Raft {
 
 impl Raft {
     fn on_message(&mut self, now: Time, from: NodeId, message: Message, out: &mut Out) {
-        if from == self.core.id || !self.core.members.contains(from) {
+        if from == self.core.id || from == NodeId::ZERO {
             return out.accuse(from, Offence::Stranger); // [R26]
+        }
+        // [R40] By an entry that we lack, the sender of anything else may be a member.
+        if message.is_answer() && !self.core.members.contains(from) {
+            return;
         }
         match message {
             Message::PreVote(ballot) => self.on_pre_vote(now, from, ballot, out),
             Message::PreVoteReply(reply) => self.on_pre_vote_reply(now, from, reply, out),
-            Message::Vote(ballot) => self.on_vote(now, from, ballot, out),
+            Message::Vote(ballot) => self.on_vote(now, from, ballot, false, out),
+            Message::CalledVote(ballot) => self.on_vote(now, from, ballot, true, out),
             Message::VoteReply(reply) => self.on_vote_reply(now, from, reply, out),
             Message::Append(append) => self.on_append(now, from, append, out),
             Message::AppendReply(reply) => self.on_append_reply(now, from, reply, out),
@@ -103,6 +112,8 @@ impl Raft {
             Message::SnapshotReply(reply) => self.on_chunk_reply(now, from, reply, out),
             Message::ReadIndex(token) => self.on_read_index(from, token, out),
             Message::ReadIndexReply { token, answer } => self.on_read_index_reply(from, token, answer, out),
+            Message::TimeoutNow { term } => self.on_timeout_now(now, from, term, out),
+            Message::TransferDeclined { term } => self.on_transfer_declined(now, from, term, out),
         }
     }
 

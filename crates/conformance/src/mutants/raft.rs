@@ -30,12 +30,14 @@ pub enum Weather {
     SlowDisks,
     /// Many readers, and leaders that are cut off again and again while others are elected.
     Deposed,
+    /// As amnesia, with an operator who has leadership handed over all the time, and calls that come late.
+    HandOvers,
     /// Links that break for a moment, and much that comes late, with pre-votes: elections begin and are overtaken by the
     /// leader's return.
     Flicker,
 }
 
-use Weather::{Amnesia, Deposed, Elections, Flicker, Readers, SlowDisks, Swarm};
+use Weather::{Amnesia, Deposed, Elections, Flicker, HandOvers, Readers, SlowDisks, Swarm};
 
 /// Two nodes decided differently, or one forgot what it had decided: whichever shows first.
 const UNSAFE: &[Property] = &[Agreement, Durability, PrefixOrder, OneLeader, Linearizable, Integrity];
@@ -68,7 +70,7 @@ pub const RAFT: &[Hunt] = &[
     hunt(Mutant::MatchRegresses, &[Invariant], 3, Swarm, 300),
     hunt(Mutant::NextNotAboveMatch, &[Invariant], 3, Swarm, 300),
     hunt(Mutant::AckBeforeDurable, UNSAFE, 3, Swarm, 300),
-    hunt(Mutant::LeaderCountsUnwritten, UNSAFE, 3, Elections, 300),
+    hunt(Mutant::LeaderCountsUnwritten, UNSAFE, 3, Elections, 1_000),
     hunt(Mutant::AckWholeLog, &[Invariant, NoFalseAccusation], 3, Swarm, 300),
     hunt(Mutant::TruncateWithoutConflict, UNSAFE, 3, Swarm, 2_000),
     hunt(Mutant::ConflictKept, UNSAFE, 3, Elections, 300),
@@ -82,9 +84,11 @@ pub const RAFT: &[Hunt] = &[
     hunt(Mutant::ReadBeforeOwnCommit, &[Linearizable], 3, Swarm, 300),
     hunt(Mutant::ReadWithoutQuorum, &[Linearizable], 3, Deposed, 300),
     hunt(Mutant::ReadProbeReused, &[Linearizable], 3, Deposed, 2000),
-    hunt(Mutant::ReadAnswerOfEarlierBoot, &[Linearizable], 3, Readers, 600),
+    hunt(Mutant::ReadAnswerOfEarlierBoot, &[Linearizable], 3, Readers, 3_000),
     hunt(Mutant::SnapshotLowersTerm, &[Monotonic], 3, Swarm, 300),
     hunt(Mutant::SnapshotCutsMatchingLog, &[Invariant], 3, Swarm, 600),
+    hunt(Mutant::TransferNeverGivenUp, STUCK, 3, HandOvers, 300),
+    hunt(Mutant::CalledVoteUnchecked, UNSAFE, 3, HandOvers, 4_000),
 ];
 
 /// Bugs that random delays hide, or that cost service only while a fault lasts. Each has a schedule of its own in
@@ -100,6 +104,7 @@ impl Hunt {
         mutant: Option<Mutant>,
     ) -> Tuning<raft::Config> {
         plan.nodes = self.nodes;
+        plan.changes = None;
         let mut tuning = match self.weather {
             Swarm => subjects::raft(draw, plan),
             Elections => elections(draw, plan),
@@ -107,6 +112,7 @@ impl Hunt {
             Readers => readers(draw, plan),
             SlowDisks => slow_disks(draw, plan),
             Deposed => deposed(draw, plan),
+            HandOvers => hand_overs(draw, plan),
             Flicker => flicker(draw, plan),
         };
         tuning.config.mutant = mutant;
@@ -151,6 +157,18 @@ fn flicker(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
     plan.crashes = None;
     plan.partitions = Some(Rhythm { every: millis(draw, 60, 150), lasts: millis(draw, 30, 100) });
     plan.at_leaders_ppm = MILLION / 2;
+    tuning.config.stable_leadership = true;
+    tuning
+}
+
+fn hand_overs(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
+    let mut tuning = amnesia(draw, plan);
+    plan.network.spike_ppm = draw.between(100_000, 300_000);
+    plan.network.spike = millis(draw, 50, 250);
+    plan.crashes = Some(Rhythm { every: millis(draw, 200, 800), lasts: millis(draw, 20, 300) });
+    plan.transfers = Some(Rhythm { every: millis(draw, 10, 60), lasts: millis(draw, 1, 1) });
+    plan.at_leaders_ppm = MILLION * 9 / 10;
+    plan.lost_for_good = 1;
     tuning.config.stable_leadership = true;
     tuning
 }

@@ -1,11 +1,9 @@
 //! The kinds of Byzantine acts, and how often each was committed.
 
 use crate::mask::FaultClass;
-use serde::{Deserialize, Serialize};
 
 /// One kind of misbehaviour: what the trace names, what the counts count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Act {
     /// A twin and another did not hear each other, since this round parts them.
     Parted,

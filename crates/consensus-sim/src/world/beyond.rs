@@ -48,7 +48,7 @@ pub fn beyond<A: ConsensusAlgorithm>(setup: Setup<A>, down: usize) -> Halt {
 
 impl<A: ConsensusAlgorithm> World<A> {
     fn take_away(&mut self, down: usize) -> Vec<usize> {
-        let mut victims: Vec<usize> = (0..self.hosts.len()).collect();
+        let mut victims: Vec<usize> = (0..self.plan.nodes).collect();
         self.choices_for(FaultClass::LostNode).shuffle(&mut victims);
         victims.truncate(down);
         for &index in &victims {

@@ -1,6 +1,6 @@
 //! The doors through which Byzantine nodes lie: what they send and hear, what they forget, what clients are told.
 //!
-//! Hosts are instances: the first `plan.nodes` are the nodes, and twins come after them. Links, clients and accusations know
+//! Hosts are instances: the first [`Plan::hosts`](crate::Plan::hosts) are the nodes, and twins come after them. Links, clients and accusations know
 //! identities only.
 
 use super::host::Host;
@@ -145,12 +145,12 @@ impl<A: ConsensusAlgorithm> World<A> {
 
     /// How many identities are Byzantine.
     pub(super) fn traitors(&self) -> usize {
-        (0..self.plan.nodes).filter(|&node| self.is_byzantine(node)).count()
+        (0..self.plan.hosts()).filter(|&node| self.is_byzantine(node)).count()
     }
 
     /// The node of this host.
     pub(super) fn identity(&self, host: usize) -> usize {
-        if host < self.plan.nodes {
+        if host < self.plan.hosts() {
             return host;
         }
         self.byzantine.role(host).and_then(|traitor| index_of(traitor.node)).unwrap_or(host)
@@ -309,7 +309,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.trace.event(self.now, 64 + act as u64, host as u64);
         let node = crate::record::node(self.identity(host));
         self.trace.say(self.now, || format!("the Byzantine {node} (host {host}): {act:?}: {}", text()));
-        self.tape.note(self.now, || Happened::Byzantine { node, instance: host as u64, act, text: text() });
+        self.tape.note(self.now, || Happened::Act { node, class: act.class().name().into(), text: text() });
     }
 
     /// Whether an act of this rate comes now, and what it draws from.
@@ -320,10 +320,10 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     /// What becomes of what a host sends. A correct one's messages are left alone.
-    pub(super) fn betray(&mut self, host: usize, sent: Vec<(NodeId, Vec<u8>)>) -> Vec<(NodeId, Vec<u8>)> {
-        let Some(traitor) = self.byzantine.role(host).cloned() else { return sent };
+    pub(super) fn betray(&mut self, host: usize, sent: &mut Vec<(NodeId, Vec<u8>)>) {
+        let Some(traitor) = self.byzantine.role(host).cloned() else { return };
         let mut leaves = Vec::with_capacity(sent.len());
-        for (to, frame) in sent {
+        for (to, frame) in sent.drain(..) {
             if let Some(effects) = &traitor.effects
                 && self.suppresses(host, effects, to)
             {
@@ -337,7 +337,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         if let Some(effects) = &traitor.effects {
             leaves.retain(|(to, frame)| !self.holds_back(host, effects, *to, frame));
         }
-        leaves
+        *sent = leaves;
     }
 
     fn suppresses(&mut self, host: usize, effects: &EffectFilter, to: NodeId) -> bool {
@@ -401,7 +401,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         ];
         for (act, ppm, recall) in again {
             let Some(mut choices) = self.comes(act, ppm) else { continue };
-            let to = crate::record::node(choices.index(self.plan.nodes));
+            let to = crate::record::node(choices.index(self.plan.hosts()));
             let old: Option<Vec<u8>> =
                 self.byzantine.books.get(host).and_then(|book| recall(book, &mut choices));
             if let Some(old) = old.filter(|_| index_of(to) != Some(self.identity(host))) {
@@ -420,7 +420,7 @@ impl<A: ConsensusAlgorithm> World<A> {
 
     /// The frame goes out under the name of another. A transport that authenticates its peers refuses it.
     fn forge(&mut self, host: usize, to: NodeId, frame: Vec<u8>, choices: &mut Stream) {
-        let claimed = choices.index(self.plan.nodes);
+        let claimed = choices.index(self.plan.hosts());
         let Some(target) = index_of(to).filter(|&to| to != claimed) else { return };
         if claimed == self.identity(host) {
             return;
@@ -502,7 +502,11 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.trace.event(self.now, 63, of.0);
         let by = crate::record::node(by);
         self.trace.say(self.now, || format!("{by} accuses the Byzantine {of}"));
-        self.tape.note(self.now, || Happened::Accusation { node: by, peer: of });
+        self.tape.note(self.now, || Happened::Act {
+            node: by,
+            class: "accusation".into(),
+            text: format!("of {of}"),
+        });
         true
     }
 

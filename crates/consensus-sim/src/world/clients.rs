@@ -4,6 +4,7 @@ use super::byzantine::index_of;
 use super::{Happening, World};
 use crate::client::{Client, Errand, Request, Response, Ticket};
 use crate::machine::{Answer, Call, Command, Key, answer_of};
+use crate::marks::Mark;
 use crate::mask::FaultClass;
 use crate::record::{self, Happened};
 use bytes::Bytes;
@@ -23,7 +24,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         for number in 0..self.plan.workload.clients {
             let choices = &mut self.streams.clients;
             let uses_session = choices.chance(self.plan.workload.session_ppm);
-            let target = choices.index(self.plan.nodes);
+            let target = choices.index(self.plan.hosts());
             self.clients.push(Client::new(number, uses_session, target));
         }
     }
@@ -44,6 +45,10 @@ impl<A: ConsensusAlgorithm> World<A> {
 
     pub(super) fn on_client_next(&mut self, number: u32) {
         if !self.busy || self.client(number).is_none_or(|client| client.errand.is_some()) {
+            return;
+        }
+        let begun = self.history.operations().len() as u64;
+        if self.stormy && self.plan.workload.operations.is_some_and(|most| begun >= most) {
             return;
         }
         self.trace.event(self.now, 6, u64::from(number));
@@ -92,6 +97,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             client: number,
             text: if operation.is_some() { record::wish(key, call) } else { "open a session".into() },
         });
+        self.lookout.on_invoke(number);
         let errand = Errand { number: operation, key, call, request, attempts: 0, in_doubt: false };
         if let Some(client) = self.client(number) {
             client.errand = Some(errand);
@@ -136,7 +142,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     pub(super) fn on_client_timeout(&mut self, ticket: Ticket) {
-        let nodes = self.plan.nodes;
+        let nodes = self.plan.hosts();
         let next = self.streams.clients.index(nodes);
         let Some(client) = self.client(ticket.client).filter(|client| client.ticket() == ticket) else {
             return;
@@ -199,6 +205,7 @@ impl<A: ConsensusAlgorithm> World<A> {
                     Request::Read { .. } => None,
                 });
                 let effective = id.and_then(|id| self.oracle.effective(id)).unwrap_or(slot);
+                self.lookout.marks.hit_if(Mark::RetryAppliedOnce, effective < slot);
                 self.complete(number, node, answer, Some(effective));
             }
             Outcome::Opened(session) => {
@@ -222,12 +229,14 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     fn complete(&mut self, number: u32, node: usize, answer: Answer, slot: Option<Slot>) {
-        let think = self.streams.clients.around(self.plan.workload.think);
+        let (think, now) = (self.streams.clients.around(self.plan.workload.think), self.now);
         let Some(client) = self.client(number) else { return };
         let Some(errand) = client.errand.take() else { return };
         client.target = node;
         client.completed += 1;
+        client.served.get_or_insert(now);
         client.learn(errand.key, errand.call, answer);
+        self.lookout.on_return(number, errand.call == Call::Get);
         self.tape.note(self.now, || Happened::Return { client: number, text: record::learnt(answer), slot });
         if let Some(operation) = errand.number {
             self.history.complete(operation, answer, slot);
@@ -236,7 +245,8 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     fn on_refused(&mut self, ticket: Ticket, reason: &Refusal) {
-        let nodes = self.plan.nodes;
+        let nodes = self.plan.hosts();
+        self.lookout.marks.hit_if(Mark::Busy, *reason == Refusal::Busy);
         let hint = if let Refusal::NotLeader { hint } = reason { *hint } else { None };
         let hint = hint.and_then(index_of).filter(|&index| index < nodes);
         let next = hint.unwrap_or_else(|| self.streams.clients.index(nodes));

@@ -19,10 +19,11 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.plan_fault(FaultClass::PowerLoss, self.plan.power_losses, Happening::PowerLoss);
         self.plan_fault(FaultClass::Transfer, self.plan.transfers, Happening::Transfer);
         self.plan_fault(FaultClass::Suspicion, self.plan.suspicions, Happening::Suspicion);
+        self.start_changes();
         self.start_hardships();
     }
 
-    fn plan_fault(&mut self, class: FaultClass, rhythm: Option<Rhythm>, happening: Happening) {
+    pub(super) fn plan_fault(&mut self, class: FaultClass, rhythm: Option<Rhythm>, happening: Happening) {
         if let Some(rhythm) = rhythm.filter(|_| self.stormy) {
             let span = self.streams.faults.get_mut(class).around(rhythm.every);
             self.plan_in(span, happening);
@@ -57,10 +58,11 @@ impl<A: ConsensusAlgorithm> World<A> {
             let manner = choices.pick(&manners).copied().unwrap_or(Cut::Split);
             self.links.cut(manner, target, &mut choices);
             self.partition += 1;
+            self.lookout.cuts += 1;
             self.counts.partitions += 1;
             self.trace.event(self.now, 9, target as u64);
             self.trace.say(self.now, || format!("the links are cut: {manner:?} around n{}", target + 1));
-            self.tape.note(self.now, || Happened::cut(manner, &self.links, self.plan.nodes));
+            self.tape.note(self.now, || Happened::cut(format!("{manner:?}"), &self.links, self.plan.hosts()));
             self.plan_in(span, Happening::Mend { phase: self.partition });
         }
         self.plan_fault(FaultClass::Partition, self.plan.partitions, Happening::Partition);
@@ -72,6 +74,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             self.trace.say(self.now, || "the links are whole".into());
             self.tape.note(self.now, || Happened::Heal);
             self.links.heal();
+            self.lookout.cuts += 1;
         }
     }
 
@@ -94,6 +97,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             self.counts.power_losses += 1;
             self.trace.event(self.now, 11, 0);
             self.tape.note(self.now, || Happened::PowerLoss);
+            self.look_at_power_loss();
             for index in 0..self.hosts.len() {
                 if self.is_up(index) {
                     self.kill(index);

@@ -9,6 +9,7 @@ use crate::network::Loss;
 use crate::oracle::Property;
 use crate::plan::Rhythm;
 use crate::random::{MILLION, Stream};
+use crate::record::{self, Happened};
 use crate::storage::Rot;
 use consensus_core::{ConsensusAlgorithm, NodeError, StorageError, Time, wire};
 use core::time::Duration;
@@ -112,6 +113,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         };
         self.trace.event(self.now, 40, id.0);
         self.trace.say(self.now, || format!("{id} stops: {error}"));
+        self.tape.note(self.now, || Happened::stop(id, fault, error));
         let rhythm = match fault {
             DiskFault::Sync { .. } => {
                 self.counts.failed_syncs += 1;
@@ -127,7 +129,8 @@ impl<A: ConsensusAlgorithm> World<A> {
         let choices = &mut self.streams.disk.fork();
         // Either the process alone is restarted, and reads what the operating system still remembers, or the machine is.
         if choices.chance(MILLION / 2) {
-            host.platter.crash(choices);
+            let lost = host.platter.crash(choices);
+            self.lookout.on_crash(index, 0, lost);
         }
         let still_full = matches!(fault, DiskFault::Full { .. }) && choices.chance(MILLION / 2);
         if !still_full {
@@ -149,6 +152,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let (id, boot) = (host.id, host.boot);
         self.trace.event(self.now, 41, id.0);
         self.trace.say(self.now, || format!("{id} does not start: {error}"));
+        self.tape.note(self.now, || Happened::NoStart { node: id, detail: error.to_string() });
         self.plan_in(Duration::from_millis(1), Happening::Restart { node: index, boot });
         true
     }
@@ -173,6 +177,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         host.slower = times;
         self.counts.slow_disks += 1;
         self.trace.say(self.now, || format!("the disk of n{} is {times} times slower", index + 1));
+        self.tape.note(self.now, || Happened::SlowDisk { node: record::node(index), until });
     }
 
     /// How long a sync takes that would take `span`.
@@ -183,10 +188,8 @@ impl<A: ConsensusAlgorithm> World<A> {
 
     /// A bit flips on the disk of a node that is down, unless too many nodes are lost already.
     fn rot(&mut self, index: usize, span: Duration, choices: &mut Stream) {
-        let lost = self.hosts.iter().filter(|host| host.lost).count();
-        let spare = A::GUARANTEES.tolerated(self.plan.nodes).saturating_sub(lost + self.traitors());
-        let correct = !self.is_byzantine(index);
-        let possible = spare > 0 && correct && self.hosts.get(index).is_some_and(|host| !host.lost);
+        let possible = self.losses_left() > 0 && self.may_lose(index);
+        let possible = possible && self.hosts.get(index).is_some_and(|host| !host.lost);
         if !self.injector.allows_if(FaultClass::Rot, possible) {
             return;
         }
@@ -215,6 +218,8 @@ impl<A: ConsensusAlgorithm> World<A> {
             }
         };
         self.trace.say(self.now, || format!("{id}: {said}"));
+        let refused = host.lost;
+        self.tape.note(self.now, || Happened::Rot { node: id, detail: said, refused });
         self.plan_in(span, Happening::Restart { node: index, boot });
     }
 
@@ -231,6 +236,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let boot = host.boot;
         self.counts.pauses += 1;
         self.trace.say(self.now, || format!("n{} stands still", index + 1));
+        self.tape.note(self.now, || Happened::Pause { node: record::node(index), clock_stops });
         self.plan_in(span, Happening::Resume { node: index, boot });
     }
 
@@ -249,6 +255,9 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
         self.trace.event(self.now, 42, index as u64);
         self.trace.say(self.now, || format!("n{} goes on, with {} events", index + 1, backlog.len()));
+        let (node, waited) = (record::node(index), backlog.len());
+        self.tape.note(self.now, || Happened::Resume { node, waited });
+        self.look_at_resume(index);
         for happening in backlog {
             self.happen(happening);
         }
@@ -270,6 +279,8 @@ impl<A: ConsensusAlgorithm> World<A> {
             | Happening::Crash
             | Happening::PowerLoss
             | Happening::Transfer
+            | Happening::Change
+            | Happening::Wish
             | Happening::Suspicion
             | Happening::ClientNext { .. }
             | Happening::ClientTimeout { .. }
@@ -286,7 +297,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     fn flap(&mut self, span: Duration, choices: &mut Stream) {
-        let n = self.plan.nodes;
+        let n = self.plan.hosts();
         let (from, to, both) = (choices.index(n), choices.index(n), choices.chance(MILLION / 2));
         if !self.injector.allows_if(FaultClass::Flap, from != to) {
             return;
@@ -298,6 +309,10 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
         self.counts.flaps += 1;
         self.trace.say(self.now, || format!("the link from n{} to n{} is down", from + 1, to + 1));
+        for (from, to) in [(from, to), (to, from)].into_iter().take(1 + usize::from(both)) {
+            let (from, to) = (record::node(from), record::node(to));
+            self.tape.note(self.now, || Happened::Flap { from, to, until });
+        }
     }
 
     /// The clock of a node that boots now. Its rate stays the same for the whole run.

@@ -6,6 +6,7 @@ use super::{Happening, World};
 use crate::client::{Request, Response, Ticket};
 use crate::clock::Clock;
 use crate::machine::{Applied, Journal, Key, Registers};
+use crate::marks::Mark;
 use crate::mask::FaultClass;
 use crate::network::{Fate, Loss, Outbox};
 use crate::oracle::Property;
@@ -15,8 +16,8 @@ use crate::record::{self, Happened};
 use crate::storage::{Platter, SimStorage};
 use crate::watch::{Tap, Watched, WatchedConfig};
 use consensus_core::{
-    ConsensusAlgorithm, Event, Node, NodeConfig, NodeError, NodeId, Outcome, ProposalId, ReadId, Refusal,
-    Reply, Role, Slot, Status, Time, wire,
+    ConsensusAlgorithm, Event, Members, Node, NodeConfig, NodeError, NodeId, Outcome, ProposalId, ReadId,
+    Refusal, Reply, Role, Slot, Status, Time, wire,
 };
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -47,6 +48,8 @@ pub(super) struct Host<A: ConsensusAlgorithm> {
     waiting: BTreeMap<ProposalId, Ticket>,
     reads: BTreeMap<ReadId, (Ticket, Key)>,
     last_status: Option<(Role, u64)>,
+    /// Whom the node last took for the members.
+    pub(super) last_members: Option<Members>,
     /// What this node takes for the time.
     pub(super) clock: Clock,
     /// How many millionths of a second its clock counts in a second.
@@ -74,6 +77,7 @@ impl<A: ConsensusAlgorithm> Host<A> {
             waiting: BTreeMap::new(),
             reads: BTreeMap::new(),
             last_status: None,
+            last_members: None,
             clock: Clock::TRUE,
             rate_ppm,
             paused: None,
@@ -136,6 +140,10 @@ impl<A: ConsensusAlgorithm> World<A> {
         let id = host.id;
         self.trace.say(self.now, || format!("{id} boots"));
         self.tape.note(self.now, || Happened::Boot { node: id });
+        if self.plan.clocks.is_some() {
+            let (shows, rate_ppm) = (clock.read(self.now), host.rate_ppm);
+            self.tape.note(self.now, || Happened::Clock { node: id, shows, rate_ppm });
+        }
         if !is_byzantine {
             self.oracle.on_boot(id);
         }
@@ -165,6 +173,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             None => self.collapse(index, "a panic"),
             Some(Err(error)) if is_byzantine => self.collapse(index, &error.to_string()),
             Some(Ok(node)) => {
+                self.lookout.on_boot(index, node.applied() > Slot::ZERO);
                 host.node = Some(node);
                 self.settle(index);
             }
@@ -179,7 +188,9 @@ impl<A: ConsensusAlgorithm> World<A> {
     fn fail_again(&mut self, index: usize) {
         let Some(host) = self.hosts.get_mut(index) else { return };
         host.platter.forget_fault();
-        host.platter.crash(&mut self.streams.disk.fork());
+        let lost = host.platter.crash(&mut self.streams.disk.fork());
+        self.lookout.on_crash(index, 0, lost);
+        self.lookout.marks.hit(Mark::CrashInRecovery);
         self.counts.crashes += 1;
         let (id, boot) = (host.id, host.boot);
         self.trace.event(self.now, 22, id.0);
@@ -193,9 +204,11 @@ impl<A: ConsensusAlgorithm> World<A> {
         let Some(host) = self.hosts.get_mut(index) else { return };
         let Some(mut node) = host.node.take() else { return };
         let choices = &mut self.streams.disk.fork();
+        let waiting = node.storage().waiting();
         if self.injector.allows(FaultClass::TornCrash) {
             node.storage().interrupt(choices);
-            host.platter.crash(choices);
+            let lost = host.platter.crash(choices);
+            self.lookout.on_crash(index, waiting, lost);
         } else {
             host.platter.crash_cleanly();
         }
@@ -221,6 +234,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
         let (boot, local) = (host.boot, host.clock.read(self.now));
         let Some(node) = &mut host.node else { return };
+        self.steps += 1;
         let act = || if burst.is_zero() { node.handle(local, event) } else { node.push(local, event) };
         match contained(is_byzantine, act) {
             None => return self.collapse(index, "a panic"),
@@ -241,6 +255,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let Some(node) = &mut host.node else { return };
         host.flush_planned = false;
         self.trace.event(self.now, 2, host.id.0);
+        self.steps += 1;
         let local = host.clock.read(self.now);
         match contained(is_byzantine, || node.flush(local)) {
             None => return self.collapse(index, "a panic"),
@@ -291,20 +306,22 @@ impl<A: ConsensusAlgorithm> World<A> {
         if self.is_byzantine(index) {
             return self.disregard(index);
         }
+        self.observe_members(index);
         let Some(host) = self.hosts.get_mut(index) else { return };
         let id = host.id;
         let Some(node) = &mut host.node else { return };
+        let installs;
         {
             let mut journal = host.journal.borrow_mut();
-            let installs = journal.iter().filter(|entry| matches!(entry, Applied::Installed { .. })).count();
-            self.counts.installs += installs as u64;
+            installs = journal.iter().filter(|entry| matches!(entry, Applied::Installed { .. })).count();
             let mut tap = host.tap.borrow_mut();
             self.tape.applied(self.now, id, &tap, &journal, node.applied());
             self.oracle.on_applied(self.now, id, &mut tap, &mut journal, node.applied());
         }
         let status = node.status();
         let now_is = (status.role, status.epoch.0);
-        if host.last_status != Some(now_is) {
+        let changes = host.last_status != Some(now_is);
+        if changes {
             host.last_status = Some(now_is);
             self.trace.say(self.now, || format!("{id} is {:?} in {}", status.role, status.epoch));
             self.tape.note(self.now, || Happened::role(id, &status));
@@ -317,13 +334,18 @@ impl<A: ConsensusAlgorithm> World<A> {
                 self.oracle.fail(Property::NoFalseAccusation, self.now, detail);
             }
         }
+        self.look_at_installs(index, installs);
+        if changes {
+            self.look_at_status(index, &status);
+        }
     }
 
     /// Hands what the node sent to the links.
     fn post(&mut self, index: usize) {
         let Some(node) = self.hosts.get_mut(index).and_then(|host| host.node.as_mut()) else { return };
-        let sent = core::mem::take(&mut node.network().sent);
-        for (to, frame) in self.betray(index, sent) {
+        let mut sent = core::mem::take(&mut node.network().sent);
+        self.betray(index, &mut sent);
+        for (to, frame) in sent.drain(..) {
             let Some(target) = index_of(to) else { continue };
             for number in 0..self.twin_count(target) {
                 if let Some(twin) = self.twin(target, number) {
@@ -331,6 +353,10 @@ impl<A: ConsensusAlgorithm> World<A> {
                 }
             }
             self.launch(index, target, frame);
+        }
+        // The emptied outbox is used again.
+        if let Some(node) = self.hosts.get_mut(index).and_then(|host| host.node.as_mut()) {
+            node.network().sent = sent;
         }
     }
 
@@ -343,6 +369,8 @@ impl<A: ConsensusAlgorithm> World<A> {
     pub(super) fn launch_as(&mut self, claimed: usize, index: usize, to: usize, mut frame: Vec<u8>) {
         // A link joins identities, whichever of their instances speaks.
         let (from, target) = (self.identity(index), self.identity(to));
+        self.costs.messages += 1;
+        self.costs.message_bytes += frame.len() as u64;
         let fate = if self.is_parted(index, to) {
             Fate::Lost(Loss::Cut)
         } else {
@@ -364,12 +392,13 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
         self.counts.forwarded += u64::from(self.links.hops(from, target).is_some_and(|hops| hops > 1));
         let message = self.tape.sent::<A::Message>(self.now, (self.identity(claimed), target), &frame, None);
+        let stamp = self.stamp(index, to);
         if let Some(delay) = second {
             self.counts.duplicated += 1;
             let frame = frame.clone();
-            self.plan_in(delay, Happening::Deliver { from: claimed, to, frame, message });
+            self.plan_in(delay, Happening::Deliver { from: claimed, to, frame, message, stamp });
         }
-        self.plan_in(first, Happening::Deliver { from: claimed, to, frame, message });
+        self.plan_in(first, Happening::Deliver { from: claimed, to, frame, message, stamp });
     }
 
     pub(super) const fn count_loss(&mut self, loss: Loss) {
@@ -478,7 +507,8 @@ impl<A: ConsensusAlgorithm> World<A> {
     pub(super) fn on_disk_done(&mut self, index: usize, boot: u64) {
         let Some(host) = self.hosts.get_mut(index).filter(|host| host.boot == boot) else { return };
         let Some(node) = &mut host.node else { return };
-        node.storage().complete(&mut self.streams.disk);
+        let writes = node.storage().complete(&mut self.streams.disk);
+        self.costs.writes += writes as u64;
         self.counts.syncs += 1;
         let id = host.id;
         self.trace.event(self.now, 4, id.0);

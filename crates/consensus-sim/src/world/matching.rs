@@ -25,7 +25,7 @@ impl<A: ConsensusAlgorithm> World<A> {
 
     /// Sends a request to the node that the client talks to, or to all. All instances of a node hear it.
     pub(super) fn ask(&mut self, target: usize, ticket: Ticket, request: &Request) {
-        let nodes = if Self::asks_all() { 0..self.plan.nodes } else { target..target + 1 };
+        let nodes = if Self::asks_all() { 0..self.plan.hosts() } else { target..target + 1 };
         for node in nodes {
             let client = ticket.client;
             self.tape.note(self.now, || Happened::Ask { client, node: record::node(node) });

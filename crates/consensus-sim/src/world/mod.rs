@@ -6,16 +6,21 @@ mod clients;
 mod faults;
 mod hardships;
 mod host;
+mod lookout;
 mod matching;
+mod members;
 mod partial;
 mod phases;
 mod queue;
 
 use crate::byzantine::{ByzantineCounts, Mutate};
+use crate::changes::MemberHistory;
 use crate::client::{Client, Request, Response, Ticket};
+use crate::costs::Costs;
 use crate::history::History;
 use crate::injector::{FaultCounts, Injector, PerClass};
 use crate::linearizability::{self, Finding};
+use crate::marks::{Lookout, Marks, Stamp};
 use crate::mask::{FaultClass, Mask};
 use crate::network::Links;
 use crate::oracle::{Failure, Oracle, Property};
@@ -67,6 +72,11 @@ pub struct Counts {
     pub power_losses: u64,
     pub restarts: u64,
     pub transfers: u64,
+    /// Changes of the members that were asked for, and that were decided.
+    pub changes: u64,
+    pub changed: u64,
+    /// Nodes that began to wish to lead, or not to.
+    pub wishes: u64,
     /// Opinions of failure detectors, right or wrong.
     pub suspicions: u64,
     /// Nodes that stopped because a sync failed.
@@ -117,6 +127,9 @@ impl Counts {
         self.power_losses += other.power_losses;
         self.restarts += other.restarts;
         self.transfers += other.transfers;
+        self.changes += other.changes;
+        self.changed += other.changed;
+        self.wishes += other.wishes;
         self.suspicions += other.suspicions;
         self.failed_syncs += other.failed_syncs;
         self.full_disks += other.full_disks;
@@ -152,7 +165,7 @@ impl Counts {
 }
 
 /// What came of a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// The first property that failed, if any.
     pub failure: Option<Failure>,
@@ -160,12 +173,18 @@ pub struct Report {
     pub hash: u64,
     /// How many events there were.
     pub events: u64,
+    /// How often a node was given something to do: each call of [`consensus_core::Node::handle`], `push` or `flush` is one.
+    pub steps: u64,
     /// How much virtual time passed.
     pub simulated: Duration,
     /// How often what happened.
     pub counts: Counts,
     /// How many faults of each class were met, and how many carried out.
     pub faults: FaultCounts,
+    /// Which moments worth meeting were met.
+    pub marks: Marks,
+    /// What it cost.
+    pub costs: Costs,
     /// Registers whose history was too hard to judge.
     pub undecided: u64,
     /// The readable trace, if it was asked for.
@@ -181,6 +200,7 @@ enum Happening {
         to: usize,
         frame: Vec<u8>,
         message: u64,
+        stamp: Stamp,
     },
     Wake {
         node: usize,
@@ -210,6 +230,8 @@ enum Happening {
     Crash,
     PowerLoss,
     Transfer,
+    Change,
+    Wish,
     Suspicion,
     ClientNext {
         client: u32,
@@ -249,6 +271,7 @@ pub struct World<A: ConsensusAlgorithm> {
     config: A::Config,
     patience: Duration,
     members: Members,
+    member_history: MemberHistory,
     now: Time,
     queue: Queue<Happening>,
     hosts: Vec<Host<A>>,
@@ -260,7 +283,11 @@ pub struct World<A: ConsensusAlgorithm> {
     trace: Trace,
     tape: Tape,
     counts: Counts,
+    /// Calls of nodes.
+    steps: u64,
     injector: Injector,
+    lookout: Lookout,
+    costs: Costs,
     streams: Streams,
     /// Whether faults are injected at the moment.
     stormy: bool,
@@ -314,7 +341,8 @@ impl<A: ConsensusAlgorithm> World<A> {
     #[must_use]
     pub fn mutated(setup: Setup<A>, tape: Tape, mutate: Option<Mutate<A::Message>>) -> Self {
         let Setup { seed, plan, mask, config, patience, trace } = setup;
-        let ids = (1..=plan.nodes as u64).map(NodeId);
+        let ids = (1..=plan.hosts() as u64).map(NodeId);
+        let members = Members::of(ids.clone().take(plan.nodes));
         let streams = Streams {
             network: Stream::derive(seed, "network"),
             disk: Stream::derive(seed, "disk"),
@@ -327,17 +355,19 @@ impl<A: ConsensusAlgorithm> World<A> {
         let drift_ppm = plan.clocks.map_or(0, |clocks| clocks.drift_ppm.min(MILLION / 2));
         let rates = &mut Stream::derive(seed, "clock rates");
         let mut hosts: Vec<Host<A>> = ids
-            .clone()
             .map(|id| Host::new(id, &plan.disk, rates.between(MILLION - drift_ppm, MILLION + drift_ppm)))
             .collect();
-        let byzantine = Intrigues::new(plan.byzantine.as_ref(), plan.nodes, mutate);
-        for id in byzantine.extra_hosts(plan.nodes) {
+        let byzantine = Intrigues::new(plan.byzantine.as_ref(), plan.hosts(), mutate);
+        for id in byzantine.extra_hosts(plan.hosts()) {
             let rate_ppm = byzantine::index_of(id).and_then(|node| hosts.get(node)).map(|host| host.rate_ppm);
             hosts.push(Host::new(id, &plan.disk, rate_ppm.unwrap_or(MILLION)));
         }
         let mut world = Self {
-            links: Links::new(plan.nodes, plan.network.clone(), seed),
-            members: Members::of(ids),
+            links: Links::new(plan.hosts(), plan.network.clone(), seed),
+            lookout: Lookout::new(hosts.len(), plan.workload.clients),
+            costs: Costs::default(),
+            member_history: MemberHistory::new(members.clone()),
+            members,
             plan,
             config,
             patience,
@@ -351,6 +381,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             trace: Trace::new(trace),
             tape,
             counts: Counts::default(),
+            steps: 0,
             injector: Injector::new(&mask),
             streams,
             stormy: false,
@@ -421,9 +452,12 @@ impl<A: ConsensusAlgorithm> World<A> {
             failure: self.oracle.failure().cloned(),
             hash: self.trace.hash(),
             events: self.trace.events(),
+            steps: self.steps,
             simulated: self.now.since(Time::ZERO),
             counts: self.counts,
             faults: *self.injector.counts(),
+            marks: self.lookout.marks,
+            costs: self.costs,
             undecided,
             lines: self.trace.lines().to_vec(),
         }
@@ -470,8 +504,9 @@ impl<A: ConsensusAlgorithm> World<A> {
     fn happen(&mut self, happening: Happening) {
         let Some(happening) = self.defer(happening) else { return };
         match happening {
-            Happening::Deliver { from, to, frame, message } => {
+            Happening::Deliver { from, to, frame, message, stamp } => {
                 self.tape.arrived(self.now, message, || self.is_up(to));
+                self.look_at_arrival(from, to, stamp);
                 self.on_deliver(from, to, &frame);
             }
             Happening::Wake { node } => self.on_wake(node),
@@ -486,6 +521,8 @@ impl<A: ConsensusAlgorithm> World<A> {
             Happening::Crash => self.on_crash(),
             Happening::PowerLoss => self.on_power_loss(),
             Happening::Transfer => self.on_transfer(),
+            Happening::Change => self.on_change(),
+            Happening::Wish => self.on_wish(),
             Happening::Suspicion => self.on_suspicion(),
             Happening::ClientNext { client } => self.on_client_next(client),
             Happening::ClientTimeout { ticket } => self.on_client_timeout(ticket),

@@ -1,10 +1,11 @@
 //! The course of a run: a storm, then calm, in which everything promised must come true.
 
+use super::host::Host;
 use super::{Happening, World};
 use crate::mask::FaultClass;
 use crate::oracle::Property;
 use crate::record::{self, Happened};
-use consensus_core::{ConsensusAlgorithm, Slot, Time};
+use consensus_core::{ConsensusAlgorithm, Time};
 use core::time::Duration;
 
 /// How often it is checked whether a phase may end.
@@ -23,6 +24,10 @@ impl<A: ConsensusAlgorithm> World<A> {
             self.run_until(self.now + self.patience);
             return;
         }
+        if self.plan.workload.operations.is_some() {
+            // Those that were held back ask again, to show that they are served.
+            self.start_clients();
+        }
         self.expect_progress();
         self.expect_everything();
         let again = self.plan.final_power_loss && self.oracle.failure().is_none();
@@ -38,13 +43,11 @@ impl<A: ConsensusAlgorithm> World<A> {
     pub fn calm(&mut self) {
         self.stormy = false;
         self.links.calm();
+        self.lookout.cuts += 1;
         self.trace.event(self.now, 13, 0);
         self.trace.say(self.now, || "the faults are over".into());
         self.tape.note(self.now, || Happened::Calm);
         let nodes = self.hosts.len();
-        // Byzantine nodes count against what is tolerated, and lie on.
-        let spare = A::GUARANTEES.tolerated(self.plan.nodes).saturating_sub(self.traitors());
-        let lost = self.plan.lost_for_good.min(spare);
         let mut order: Vec<usize> = (0..nodes).collect();
         self.choices_for(FaultClass::LostNode).shuffle(&mut order);
         for index in 0..nodes {
@@ -55,11 +58,12 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
         // A node whose disk is damaged is lost already.
         let mut losses = self.hosts.iter().filter(|host| host.lost).count();
+        let lost = self.plan.lost_for_good.min(losses + self.losses_left());
         for &index in &order {
             if self.hosts.get(index).is_some_and(|host| host.lost) {
                 continue;
             }
-            if losses < lost && !self.is_byzantine(index) && self.allows(FaultClass::LostNode) {
+            if losses < lost && self.may_lose(index) && self.allows(FaultClass::LostNode) {
                 losses += 1;
                 self.kill(index);
                 self.tape.note(self.now, || Happened::Lost { node: record::node(index) });
@@ -77,6 +81,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     pub fn lose_all_power(&mut self) {
         self.counts.power_losses += 1;
         self.tape.note(self.now, || Happened::PowerLoss);
+        self.look_at_power_loss();
         for index in 0..self.hosts.len() {
             self.kill(index);
         }
@@ -90,13 +95,14 @@ impl<A: ConsensusAlgorithm> World<A> {
 
     pub(super) fn forget_completed(&mut self) {
         for client in &mut self.clients {
-            client.completed = 0;
+            (client.completed, client.served) = (0, None);
         }
     }
 
     /// Every client must be served again within the bound.
     pub fn expect_progress(&mut self) {
         self.forget_completed();
+        let began = self.now;
         let timeout = self.plan.workload.timeout;
         let bound = self.patience + timeout * 16 + self.plan.workload.think * 4;
         let served = |world: &Self| world.clients.iter().all(|client| client.completed >= CALM_OPERATIONS);
@@ -111,6 +117,10 @@ impl<A: ConsensusAlgorithm> World<A> {
             let detail = format!("clients {starving:?} were not served within {bound:?}: {why}");
             self.oracle.fail(Property::Progress, self.now, detail);
         }
+        let served: Option<Vec<Time>> = self.clients.iter().map(|client| client.served).collect();
+        if let Some(last) = served.and_then(|served| served.into_iter().max()) {
+            self.costs.recoveries.push(last.since(began));
+        }
     }
 
     /// Clients finish what they began; then every live node must hold everything that was ever decided.
@@ -124,9 +134,11 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
         let complete = |world: &Self| {
             let last = world.oracle.last();
-            let holds =
-                |host: usize| world.is_byzantine(host) || world.applied(host).is_none_or(|at| at == last);
-            (0..world.hosts.len()).all(holds)
+            let done = |index: usize, host: &Host<A>| {
+                let holds = host.applied().is_none_or(|applied| applied == last);
+                holds || !world.is_member(host) || world.is_byzantine(index)
+            };
+            world.hosts.iter().enumerate().all(|(index, host)| done(index, host))
         };
         if !self.run_while(bound, |world| !complete(world)) {
             let last = self.oracle.last();
@@ -148,10 +160,6 @@ impl<A: ConsensusAlgorithm> World<A> {
             self.run_until(self.now + LOOK_EVERY);
         }
         true
-    }
-
-    fn applied(&self, host: usize) -> Option<Slot> {
-        self.hosts.get(host).and_then(super::host::Host::applied)
     }
 
     fn why_not(&mut self) -> String {
