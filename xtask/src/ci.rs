@@ -31,6 +31,18 @@ pub fn conformance(words: &[&str]) -> Result<()> {
     succeed(cargo()?.args(["run", "--quiet", "--package", "conformance", "--"]).args(words))
 }
 
+/// One simulated run. A build that can plant bugs is made only if one is to be planted.
+///
+/// # Errors
+/// If a property is violated.
+pub fn sim(words: &[&str]) -> Result<()> {
+    if words.iter().all(|word| *word != "--mutant" && !word.starts_with("--mutant=")) {
+        return conformance(words);
+    }
+    let build = ["run", "--quiet", "--package", "conformance", "--features", "mutants", "--"];
+    succeed(cargo()?.args(build).args(words))
+}
+
 /// The conformance program, built so that it can plant bugs, hunting them; then the bugs that have a schedule of their own.
 ///
 /// # Errors

@@ -125,8 +125,8 @@ pub fn halt<A: ConsensusAlgorithm>(
     for seed in 0..budget {
         let mut plan = Plan::draw(seed);
         let Tuning { config, patience } = tune(&mut Stream::derive(seed, "tuning"), &mut plan);
-        // The control takes nodes away itself, and needs all of them back.
-        (plan.lost_for_good, plan.hardships.rot) = (0, None);
+        // The control takes nodes away itself, needs all of them back, and must know whose majority it takes.
+        (plan.lost_for_good, plan.hardships.rot, plan.changes) = (0, None, None);
         let down = A::GUARANTEES.tolerated(plan.nodes) + 1;
         let setup = Setup::<A> { seed, plan, mask: Mask::all(), config, patience, trace: false };
         let failure = match guarded(|| beyond(setup, down)) {
@@ -208,12 +208,8 @@ fn betrayed(draw: &mut Stream, plan: &mut Plan, nodes: usize, traitor: Traitor) 
         // Long enough for an election and some commands.
         scenario.round = Duration::from_millis(4 * tuning.config.election_timeout_ms);
     }
-    plan.byzantine = Some(ByzantinePlan {
-        traitors: vec![traitor],
-        scenario,
-        transport: Transport::Authenticated,
-        may_halt: true,
-    });
+    plan.byzantine =
+        Some(ByzantinePlan { traitors: vec![traitor], scenario, may_halt: true, ..ByzantinePlan::default() });
     tuning
 }
 

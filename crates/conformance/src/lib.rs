@@ -30,15 +30,20 @@ pub mod liar;
 pub mod mutants;
 pub mod page;
 mod panics;
+mod recipe;
 mod recorded;
 mod report;
+mod shrink;
 pub mod subjects;
 mod suite;
+mod summary;
 
 pub use claims::{Claims, Unsupported, claims_of};
-pub use recorded::{FORMAT, Recorded, Violation, record_seed};
+pub use recipe::{Recipe, RecipeError};
+pub use recorded::{FORMAT, Recorded, Violation, record_recipe, record_seed};
 pub use report::{FailedSeed, SuiteReport, marks};
+pub use shrink::{MAX_RUNS, Shrunk, shrink};
 pub use suite::{
-    Options, Tune, Tuning, check, check_mutated, check_until_failure, check_until_failure_mutated, run_seed,
-    run_seed_mutated,
+    Options, Tune, Tuning, Watch, check, check_until_failure, check_watched, run_recipe, run_seed, shrink_run,
 };
+pub use summary::{Counted, FailureLine, PropertyLine, Recovery, Small, Summary, Total};

@@ -1,11 +1,19 @@
 //! `conformance`: puts the algorithms of this workspace to the test.
 #![allow(clippy::disallowed_methods)] // A person at a terminal wants to know how long it took.
 
-use anyhow::{Context, Result, bail};
+mod cli;
+mod output;
+
+#[cfg(not(feature = "mutants"))]
+use anyhow::bail;
+use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
-use conformance::{Options, check, controls, page, record_seed, run_seed, subjects};
-use std::fs;
-use std::path::{Path, PathBuf};
+use cli::hash::Hash;
+use cli::sim::Sim;
+use conformance::subjects::{self, Subject};
+use conformance::{Summary, controls};
+use output::{print, with_progress};
+use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -20,20 +28,24 @@ struct Arguments {
 enum Command {
     /// Run many seeds, and check every claim in each.
     ///
-    /// Try: conformance run --algorithm raft --seeds 2000
+    /// Try: conformance run --algorithm raft --seeds 2000; or --json, for a program
     Run(Run),
     /// Replay one seed, and write it down if wanted: as lines, as JSON, as a page with a space-time diagram.
     ///
+    /// A run that fails can be shrunk; the smaller run has a command of its own.
+    ///
     /// Try: conformance sim --algorithm raft --seed 7 --trace run.json --html run.html
     Sim(Sim),
+    /// Print the fingerprints of runs, to compare builds and machines.
+    Hash(Hash),
     /// Plant known bugs one by one, and require that each is found.
     Mutants(Mutants),
 }
 
 #[derive(Args)]
 struct Run {
-    /// Which algorithm: raft.
-    #[arg(long, default_value = "raft")]
+    /// Which algorithm; all of them by default.
+    #[arg(long, default_value = "all")]
     algorithm: String,
     /// How many seeds.
     #[arg(long, default_value_t = 200)]
@@ -44,29 +56,19 @@ struct Run {
     /// How many threads.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
-    /// Do not run the controls just outside of the claims, where a violation must be found.
+    /// Run the controls too: just outside of the claims, a violation must be found.
     #[arg(long)]
-    skip_controls: bool,
-}
-
-#[derive(Args)]
-struct Sim {
-    /// Which algorithm: raft.
-    #[arg(long, default_value = "raft")]
-    algorithm: String,
-    /// The seed.
+    controls: bool,
+    /// Print the report as one JSON document, without the controls.
     #[arg(long)]
-    seed: u64,
-    /// Where to write the trace: as JSON if the name ends in .json, otherwise as readable lines.
-    #[arg(long)]
-    trace: Option<PathBuf>,
-    /// Where to write the run as one page that a browser shows without a network.
-    #[arg(long)]
-    html: Option<PathBuf>,
+    json: bool,
 }
 
 #[derive(Args)]
 struct Mutants {
+    /// Only bugs with this in their name.
+    #[arg(long, default_value = "")]
+    only: String,
     /// The first seed.
     #[arg(long, default_value_t = 0)]
     start: u64,
@@ -76,98 +78,95 @@ struct Mutants {
 }
 
 fn main() -> Result<ExitCode> {
-    let passed = match Arguments::parse().command {
-        Command::Run(run) => run_many(&run)?,
-        Command::Sim(sim) => replay(&sim)?,
-        Command::Mutants(mutants) => hunt(&mutants)?,
-    };
-    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    match carry_out(&Arguments::parse().command) {
+        Ok(true) => Ok(ExitCode::SUCCESS),
+        Ok(false) => Ok(ExitCode::FAILURE),
+        // Nobody reads on. What was not said is not proven.
+        Err(error) if is_broken_pipe(&error) => Ok(ExitCode::FAILURE),
+        Err(error) => Err(error),
+    }
 }
 
-fn known(algorithm: &str) -> Result<()> {
-    if algorithm == "raft" {
-        return Ok(());
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+}
+
+/// Does what was asked for; whether everything passed.
+fn carry_out(command: &Command) -> Result<bool> {
+    match command {
+        Command::Run(run) => run_many(run),
+        Command::Sim(sim) => cli::sim::replay(sim),
+        Command::Hash(hash) => cli::hash::hashes(hash).map(|()| true),
+        Command::Mutants(mutants) => hunt(mutants),
     }
-    bail!("there is no algorithm {algorithm:?}; there is: raft")
+}
+
+/// The algorithm of this name.
+fn known(algorithm: &str) -> Result<&'static dyn Subject> {
+    let found = subjects::ALL.iter().find(|subject| subject.name() == algorithm);
+    let names = || subjects::ALL.iter().map(|subject| subject.name()).collect::<Vec<_>>().join(", ");
+    found.copied().with_context(|| format!("there is no algorithm {algorithm:?}; there is: {}", names()))
 }
 
 fn run_many(run: &Run) -> Result<bool> {
-    known(&run.algorithm)?;
-    let began = Instant::now();
-    let report = check(&Options::<raft::Raft> {
-        seeds: run.start..run.start.saturating_add(run.seeds),
-        jobs: run.jobs,
-        replay: "cargo xtask sim --algorithm raft --seed".into(),
-        tune: &subjects::raft,
+    let chosen = if run.algorithm == "all" { subjects::ALL.to_vec() } else { vec![known(&run.algorithm)?] };
+    let seeds = run.start..run.start.saturating_add(run.seeds);
+    let mut reports = Vec::new();
+    for subject in chosen {
+        let began = Instant::now();
+        let report = with_progress(subject.name(), run.seeds, |watch| {
+            subject.check(seeds.clone(), run.jobs, watch).with_context(|| subject.name())
+        })?;
+        eprintln!("{}: {} seeds in {:.1} s", subject.name(), report.runs, began.elapsed().as_secs_f64());
+        reports.push(report);
+    }
+    let held = !run.controls || run.json || run_controls(run)?;
+    let summary = Summary::of(&reports);
+    print(&if run.json { summary.to_json()? } else { summary.to_string() })?;
+    Ok(summary.failed == 0 && held)
+}
+
+/// The controls of the chosen algorithms; whether all hold.
+fn run_controls(run: &Run) -> Result<bool> {
+    if !["all", "raft"].contains(&run.algorithm.as_str()) {
+        return Ok(true);
+    }
+    print(&controls::head())?;
+    let mut told = Ok(());
+    let controls = controls::raft(run.jobs, |control| {
+        let line = print(&control.to_string());
+        if told.is_ok() {
+            told = line;
+        }
     })?;
-    eprintln!("{} seeds in {:.1} s", report.runs, began.elapsed().as_secs_f64());
-    let held = run.skip_controls || run_controls(run.jobs)?;
-    println!("{report}");
-    Ok(report.failed() == 0 && held)
-}
-
-fn run_controls(jobs: usize) -> Result<bool> {
-    println!("{}", controls::head());
-    let controls = controls::raft(jobs, |control| println!("{control}"))?;
+    told?;
     let missed = controls.iter().filter(|control| !control.holds()).count();
-    println!("\n{} controls held, {missed} failed\n", controls.len() - missed);
+    print(&format!("\n{} controls held, {missed} failed\n", controls.len() - missed))?;
     Ok(missed == 0)
-}
-
-fn replay(sim: &Sim) -> Result<bool> {
-    known(&sim.algorithm)?;
-    let is_json = |path: &PathBuf| path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json"));
-    let json = sim.trace.as_ref().filter(|path| is_json(path));
-    let lines = sim.trace.as_ref().filter(|path| !is_json(path));
-    let report = if json.is_some() || sim.html.is_some() {
-        let command = format!("cargo xtask sim --algorithm {} --seed {}", sim.algorithm, sim.seed);
-        let (report, run) = record_seed::<raft::Raft>(sim.seed, &subjects::raft, lines.is_some(), &command)?;
-        if let Some(path) = json {
-            write(path, &run.to_json()?)?;
-            println!("{} events in {}", run.events.len(), path.display());
-        }
-        if let Some(path) = &sim.html {
-            write(path, &page::render(&run)?)?;
-            println!("a page of the run in {}", path.display());
-        }
-        report
-    } else {
-        run_seed::<raft::Raft>(sim.seed, &subjects::raft, lines.is_some())?
-    };
-    if let Some(path) = lines {
-        let mut text = report.lines.join("\n");
-        text.push('\n');
-        write(path, &text)?;
-        println!("{} lines in {}", report.lines.len(), path.display());
-    }
-    println!("seed {}: {} events, hash {:016x}", sim.seed, report.events, report.hash);
-    println!("{:?}", report.counts);
-    match &report.failure {
-        Some(failure) => println!("FAILED: {failure}\n0 passed, 1 failed"),
-        None => println!("1 passed, 0 failed"),
-    }
-    Ok(report.failure.is_none())
-}
-
-fn write(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 #[cfg(feature = "mutants")]
 fn hunt(mutants: &Mutants) -> Result<bool> {
-    use conformance::mutants::{RAFT_BY_SCHEDULE, head, hunt};
-    println!("{}", head());
-    let report = hunt(mutants.start, mutants.jobs, |caught| println!("{caught}"))?;
+    use conformance::mutants::{HuntReport, RAFT_BY_SCHEDULE, head, hunts};
+    let began = Instant::now();
+    let mut report = HuntReport::default();
+    print(&head())?;
+    for caught in hunts(&mutants.only, mutants.start, mutants.jobs) {
+        let caught = caught?;
+        print(&caught.to_string())?;
+        report.catches.push(caught);
+    }
     for mutant in RAFT_BY_SCHEDULE {
-        println!("{:<26} by schedule: crates/raft/tests/mutants.rs", format!("{mutant:?}"));
+        print(&format!("{:<26} by schedule: crates/raft/tests/mutants.rs", format!("{mutant:?}")))?;
     }
     let survivors = report.survivors();
-    println!("\n{} passed, {survivors} failed", report.catches.len() - survivors);
+    print(&format!("\n{} passed, {survivors} failed", report.catches.len() - survivors))?;
+    eprintln!("{:.1} s", began.elapsed().as_secs_f64());
     Ok(survivors == 0)
 }
 
 #[cfg(not(feature = "mutants"))]
 fn hunt(mutants: &Mutants) -> Result<bool> {
-    let _ = (mutants.start, mutants.jobs);
+    let _ = (&mutants.only, mutants.start, mutants.jobs);
     bail!("this build cannot plant bugs; use: cargo run -p conformance --features mutants -- mutants")
 }

@@ -1,5 +1,6 @@
 //! A recorded run as one JSON document, for tools and for the page.
 
+use crate::recipe::Recipe;
 use crate::report::marks;
 use crate::suite::{Tune, draw, one_taped};
 use crate::{Unsupported, claims_of};
@@ -64,11 +65,24 @@ pub fn record_seed<A: ConsensusAlgorithm>(
     lines: bool,
     replay: &str,
 ) -> Result<(Report, Recorded), Unsupported> {
+    record_recipe::<A>(&seed.into(), tune, lines, replay)
+}
+
+/// Does one run and records it, as [`record_seed`], with what its recipe sets otherwise and leaves out.
+///
+/// # Errors
+/// The suite cannot check what the algorithm claims.
+pub fn record_recipe<A: ConsensusAlgorithm>(
+    recipe: &Recipe,
+    tune: Tune<'_, A::Config>,
+    lines: bool,
+    replay: &str,
+) -> Result<(Report, Recorded), Unsupported> {
     let claims = claims_of(A::GUARANTEES)?;
     let tape = Tape::on();
-    let report = one_taped::<A>(seed, &claims, tune, lines, (&tape, None));
-    let (plan, _) = draw::<A>(seed, &claims, tune);
-    let recorded = Recorded::new(A::NAME, seed, replay, &plan, &report, tape.take());
+    let report = one_taped::<A>(recipe, &claims, tune, lines, &tape);
+    let (plan, _) = draw::<A>(recipe, &claims, tune);
+    let recorded = Recorded::new(A::NAME, recipe.seed, replay, &plan, &report, tape.take());
     Ok((report, recorded))
 }
 

@@ -1,6 +1,8 @@
-//! The verdict, for people.
+//! What came of many runs of one algorithm. [`Summary`] tells it.
 
 use crate::claims::Claims;
+use crate::shrink::Shrunk;
+use crate::summary::Summary;
 use consensus_sim::{Costs, Counts, Failure, Marks, Property, Report};
 use core::time::Duration;
 use std::fmt;
@@ -12,6 +14,8 @@ pub struct FailedSeed {
     pub seed: u64,
     /// What failed.
     pub failure: Failure,
+    /// The same failure in a smaller run, for the first seeds that fail.
+    pub shrunk: Option<Shrunk>,
 }
 
 /// What came of all runs of one algorithm.
@@ -39,7 +43,12 @@ pub struct SuiteReport {
     pub simulated: Duration,
     /// Runs whose history was too hard to judge: neither passed nor failed for linearizability.
     pub undecided: u64,
-    replay: String,
+    /// Runs that were run twice, to compare.
+    pub repeated: u64,
+    /// The longest time that it took until every client was served again after the faults, and its seed.
+    pub slowest: Option<(Duration, u64)>,
+    /// The command that replays a seed, up to the seed's number.
+    pub replay: String,
 }
 
 impl SuiteReport {
@@ -56,12 +65,24 @@ impl SuiteReport {
             events: 0,
             simulated: Duration::ZERO,
             undecided: 0,
+            repeated: 0,
+            slowest: None,
             replay: replay.into(),
         }
     }
 
-    pub(crate) fn add(&mut self, seed: u64, report: Report) {
+    pub(crate) fn add(&mut self, seed: u64, report: Report, repeated: bool) {
         self.runs += 1;
+        self.repeated += u64::from(repeated);
+        for &recovery in &report.costs.recoveries {
+            // Of equally slow ones the lowest seed, whichever thread came first.
+            if self
+                .slowest
+                .is_none_or(|(slowest, of)| recovery > slowest || (recovery == slowest && seed < of))
+            {
+                self.slowest = Some((recovery, seed));
+            }
+        }
         self.counts.add(&report.counts);
         self.marks.add(&report.marks);
         self.costs.add(&report.costs);
@@ -69,8 +90,27 @@ impl SuiteReport {
         self.simulated += report.simulated;
         self.undecided += report.undecided;
         if let Some(failure) = report.failure {
-            self.failures.push(FailedSeed { seed, failure });
+            self.failures.push(FailedSeed { seed, failure, shrunk: None });
         }
+    }
+
+    /// Makes the report independent of which thread was first.
+    pub(crate) fn put_in_order(&mut self) {
+        self.failures.sort_by_key(|failed| failed.seed);
+        self.costs.recoveries.sort_unstable();
+    }
+
+    /// How many runs said something about `property`, and how many of those it failed. A run ends with the first property that
+    /// fails, and says nothing about the others.
+    #[must_use]
+    pub fn verdict(&self, property: Property) -> (u64, u64) {
+        let of = |failed: &&FailedSeed| failed.failure.property == property;
+        let failed = self.failures.iter().filter(of).count() as u64;
+        if property == Property::Determinism {
+            return (self.repeated, failed);
+        }
+        let undecided = if property == Property::Linearizable { self.undecided } else { 0 };
+        (self.runs - (self.failed() - failed) - undecided, failed)
     }
 
     /// How many seeds failed.
@@ -127,37 +167,6 @@ pub const fn marks(counts: &Counts) -> [(&'static str, u64); 32] {
 
 impl fmt::Display for SuiteReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for FailedSeed { seed, failure } in &self.failures {
-            writeln!(f, "FAILED {} seed {seed}: {failure}", self.algorithm)?;
-            writeln!(f, "  replay: {} {seed}", self.replay)?;
-        }
-        if !self.failures.is_empty() {
-            writeln!(f)?;
-        }
-        let (runs, faults) = (self.runs, self.counts.faults());
-        writeln!(
-            f,
-            "{:<10} {:<24} {:>8} {:>16} {:>8}",
-            "algorithm", "property", "runs", "faults injected", "failed"
-        )?;
-        for &property in &self.properties {
-            let failed = self.failures.iter().filter(|failed| failed.failure.property == property).count();
-            writeln!(f, "{:<10} {:<24} {runs:>8} {faults:>16} {failed:>8}", self.algorithm, property.name())?;
-        }
-        writeln!(f)?;
-        for (name, count) in marks(&self.counts) {
-            writeln!(f, "{count:>12} {name}{}", if count == 0 { "  (never happened)" } else { "" })?;
-        }
-        for (mark, count) in self.marks.iter() {
-            writeln!(f, "{count:>12} {}{}", mark.name(), if count == 0 { "  (never happened)" } else { "" })?;
-        }
-        writeln!(f, "{:>12} events in {:.1} simulated seconds", self.events, self.simulated.as_secs_f64())?;
-        if self.undecided > 0 {
-            writeln!(f, "{:>12} histories were too hard to judge", self.undecided)?;
-        }
-        for claim in &self.unchecked {
-            writeln!(f, "not checked: {claim}")?;
-        }
-        write!(f, "\n{} passed, {} failed", self.passed(), self.failed())
+        Summary::of(core::slice::from_ref(self)).fmt(f)
     }
 }

@@ -1,8 +1,96 @@
-//! The algorithms of this workspace, and how their configurations are drawn.
+//! The algorithms of this workspace, and how their configurations are drawn. [`ALL`] is the one place that lists them.
 
-use crate::suite::Tuning;
-use consensus_sim::{Plan, Stream};
+use crate::claims::Unsupported;
+use crate::recipe::Recipe;
+use crate::recorded::{Recorded, record_recipe};
+use crate::report::SuiteReport;
+use crate::shrink::Shrunk;
+use crate::suite::{Options, Tune, Tuning, Watch, check_watched, run_recipe, shrink_run};
+use consensus_core::ConsensusAlgorithm;
+use consensus_sim::{Plan, Report, Stream};
+use core::marker::PhantomData;
+use core::ops::Range;
 use core::time::Duration;
+
+/// Every algorithm that the command line knows by name; another protocol adds a line.
+pub const ALL: &[&dyn Subject] = &[&Entry::<raft::Raft, _>::new(raft)];
+
+/// An algorithm under test, whatever its types.
+pub trait Subject: Sync {
+    /// Its name.
+    fn name(&self) -> &'static str;
+
+    /// Runs all seeds on `jobs` threads and judges them; `watch` sees the verdict on each as soon as it is known.
+    ///
+    /// # Errors
+    /// The suite cannot check what the algorithm claims.
+    fn check(&self, seeds: Range<u64>, jobs: usize, watch: Watch<'_>) -> Result<SuiteReport, Unsupported>;
+
+    /// Does one run, with the readable trace if `trace`.
+    ///
+    /// # Errors
+    /// The suite cannot check what the algorithm claims.
+    fn run(&self, recipe: &Recipe, trace: bool) -> Result<Report, Unsupported>;
+
+    /// Does one run and records it, with the readable lines too if `lines`. `replay` is the command that does it again.
+    ///
+    /// # Errors
+    /// The suite cannot check what the algorithm claims.
+    fn record(&self, recipe: &Recipe, lines: bool, replay: &str) -> Result<(Report, Recorded), Unsupported>;
+
+    /// Finds a smaller run that fails in the same way, in at most `most` runs; `None` if the run passes.
+    ///
+    /// # Errors
+    /// The suite cannot check what the algorithm claims.
+    fn shrink(&self, recipe: &Recipe, most: u64) -> Result<Option<Shrunk>, Unsupported>;
+
+    /// The command that replays a seed, up to the seed's number.
+    fn replay(&self) -> String {
+        format!("cargo xtask sim --algorithm {} --seed", self.name())
+    }
+}
+
+/// An algorithm, and how its configuration is drawn.
+pub struct Entry<A, F> {
+    tune: F,
+    algorithm: PhantomData<fn() -> A>,
+}
+
+impl<A: ConsensusAlgorithm, F: Fn(&mut Stream, &mut Plan) -> Tuning<A::Config> + Sync> Entry<A, F> {
+    /// The algorithm `A`, its configuration drawn by `tune`.
+    #[must_use]
+    pub const fn new(tune: F) -> Self {
+        Self { tune, algorithm: PhantomData }
+    }
+
+    fn tune(&self) -> Tune<'_, A::Config> {
+        &self.tune
+    }
+}
+
+impl<A: ConsensusAlgorithm, F: Fn(&mut Stream, &mut Plan) -> Tuning<A::Config> + Sync> Subject
+    for Entry<A, F>
+{
+    fn name(&self) -> &'static str {
+        A::NAME
+    }
+
+    fn check(&self, seeds: Range<u64>, jobs: usize, watch: Watch<'_>) -> Result<SuiteReport, Unsupported> {
+        check_watched::<A>(&Options { seeds, jobs, replay: self.replay(), tune: self.tune() }, watch)
+    }
+
+    fn run(&self, recipe: &Recipe, trace: bool) -> Result<Report, Unsupported> {
+        run_recipe::<A>(recipe, self.tune(), trace)
+    }
+
+    fn record(&self, recipe: &Recipe, lines: bool, replay: &str) -> Result<(Report, Recorded), Unsupported> {
+        record_recipe::<A>(recipe, self.tune(), lines, replay)
+    }
+
+    fn shrink(&self, recipe: &Recipe, most: u64) -> Result<Option<Shrunk>, Unsupported> {
+        shrink_run::<A>(recipe, self.tune(), most)
+    }
+}
 
 /// Raft with small timeouts, batches, windows and chunks, so that every limit is met.
 pub fn raft(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {

@@ -2,9 +2,11 @@
 
 use crate::claims::{Claims, Unsupported, claims_of};
 use crate::panics::guarded;
+use crate::recipe::Recipe;
 use crate::report::{FailedSeed, SuiteReport};
+use crate::shrink::{self, Shrunk};
 use consensus_core::{ConsensusAlgorithm, Time};
-use consensus_sim::{Failure, Mask, Mutate, Plan, Property, Report, Setup, Stream, Tape, run_mutated};
+use consensus_sim::{Failure, Plan, Property, Report, Setup, Stream, Tape, World};
 use core::ops::Range;
 use core::time::Duration;
 use std::sync::Mutex;
@@ -12,6 +14,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Every so many seeds, one is run twice, and both runs must be the same.
 const REPEAT_EVERY: u64 = 16;
+
+/// How many of the seeds that fail are shrunk: one story is enough to begin with, and the others are often the same.
+const SHRINK_FIRST: usize = 3;
 
 /// An algorithm's configuration for one run.
 #[derive(Clone, Debug)]
@@ -25,13 +30,16 @@ pub struct Tuning<C> {
 /// Draws the configuration for a run; it may also bend the plan.
 pub type Tune<'a, C> = &'a (dyn Fn(&mut Stream, &mut Plan) -> Tuning<C> + Sync);
 
+/// Sees the verdict on a seed as soon as it is known: for somebody who waits.
+pub type Watch<'a> = &'a (dyn Fn(&Report) + Sync);
+
 /// What to run.
 pub struct Options<'a, A: ConsensusAlgorithm> {
     /// Which seeds.
     pub seeds: Range<u64>,
     /// On how many threads.
     pub jobs: usize,
-    /// The command that replays a seed, up to the seed's number.
+    /// The command that replays a seed, up to the seed's number; or with `{}` in place of a [`Recipe`].
     pub replay: String,
     /// The configuration of a run.
     pub tune: Tune<'a, A::Config>,
@@ -42,16 +50,16 @@ pub struct Options<'a, A: ConsensusAlgorithm> {
 /// # Errors
 /// The suite cannot check what the algorithm claims.
 pub fn check<A: ConsensusAlgorithm>(options: &Options<'_, A>) -> Result<SuiteReport, Unsupported> {
-    check_mutated(options, None)
+    check_watched(options, &|_| {})
 }
 
-/// As [`check`], where Byzantine nodes know how to change a field of a message.
+/// As [`check`], under the eyes of `watch`.
 ///
 /// # Errors
 /// The suite cannot check what the algorithm claims.
-pub fn check_mutated<A: ConsensusAlgorithm>(
+pub fn check_watched<A: ConsensusAlgorithm>(
     options: &Options<'_, A>,
-    mutate: Option<Mutate<A::Message>>,
+    watch: Watch<'_>,
 ) -> Result<SuiteReport, Unsupported> {
     let claims = claims_of(A::GUARANTEES)?;
     let next = AtomicU64::new(options.seeds.start);
@@ -64,16 +72,20 @@ pub fn check_mutated<A: ConsensusAlgorithm>(
                     if seed >= options.seeds.end {
                         break;
                     }
-                    let report = judge::<A>(seed, &claims, options.tune, mutate);
+                    let (report, repeated) = judge::<A>(seed, &claims, options.tune);
+                    watch(&report);
                     if let Ok(mut total) = total.lock() {
-                        total.add(seed, report);
+                        total.add(seed, report, repeated);
                     }
                 }
             });
         }
     });
     let mut total = total.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    total.failures.sort_by_key(|failed| failed.seed);
+    total.put_in_order();
+    for failed in total.failures.iter_mut().take(SHRINK_FIRST) {
+        failed.shrunk = shrink_run::<A>(&failed.seed.into(), options.tune, shrink::MAX_RUNS)?;
+    }
     Ok(total)
 }
 
@@ -83,17 +95,6 @@ pub fn check_mutated<A: ConsensusAlgorithm>(
 /// The suite cannot check what the algorithm claims.
 pub fn check_until_failure<A: ConsensusAlgorithm>(
     options: &Options<'_, A>,
-) -> Result<Option<FailedSeed>, Unsupported> {
-    check_until_failure_mutated(options, None)
-}
-
-/// As [`check_until_failure`], where Byzantine nodes know how to change a field of a message.
-///
-/// # Errors
-/// The suite cannot check what the algorithm claims.
-pub fn check_until_failure_mutated<A: ConsensusAlgorithm>(
-    options: &Options<'_, A>,
-    mutate: Option<Mutate<A::Message>>,
 ) -> Result<Option<FailedSeed>, Unsupported> {
     let claims = claims_of(A::GUARANTEES)?;
     let next = AtomicU64::new(options.seeds.start);
@@ -106,7 +107,7 @@ pub fn check_until_failure_mutated<A: ConsensusAlgorithm>(
                     if seed >= options.seeds.end {
                         break;
                     }
-                    let Some(failure) = one::<A>(seed, &claims, options.tune, false, mutate).failure else {
+                    let Some(failure) = one::<A>(&seed.into(), &claims, options.tune, false).failure else {
                         continue;
                     };
                     // Lower seeds are run already, or at work; higher ones need not be.
@@ -114,7 +115,7 @@ pub fn check_until_failure_mutated<A: ConsensusAlgorithm>(
                     if let Ok(mut first) = first.lock()
                         && first.as_ref().is_none_or(|known| seed < known.seed)
                     {
-                        *first = Some(FailedSeed { seed, failure });
+                        *first = Some(FailedSeed { seed, failure, shrunk: None });
                     }
                 }
             });
@@ -123,22 +124,19 @@ pub fn check_until_failure_mutated<A: ConsensusAlgorithm>(
     Ok(first.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
 }
 
-/// One seed, run twice now and then.
-fn judge<A: ConsensusAlgorithm>(
-    seed: u64,
-    claims: &Claims,
-    tune: Tune<'_, A::Config>,
-    mutate: Option<Mutate<A::Message>>,
-) -> Report {
-    let mut report = one::<A>(seed, claims, tune, false, mutate);
-    if seed.is_multiple_of(REPEAT_EVERY) && report.failure.is_none() {
-        let again = one::<A>(seed, claims, tune, false, mutate);
+/// One seed, run twice now and then; whether it was.
+fn judge<A: ConsensusAlgorithm>(seed: u64, claims: &Claims, tune: Tune<'_, A::Config>) -> (Report, bool) {
+    let recipe = Recipe::from(seed);
+    let mut report = one::<A>(&recipe, claims, tune, false);
+    let repeats = seed.is_multiple_of(REPEAT_EVERY) && report.failure.is_none();
+    if repeats {
+        let again = one::<A>(&recipe, claims, tune, false);
         if again.hash != report.hash {
             let detail = format!("two runs differ: {:x} and {:x}", report.hash, again.hash);
             report.failure = Some(Failure { property: Property::Determinism, at: Time::ZERO, detail });
         }
     }
-    report
+    (report, repeats)
 }
 
 /// Runs one seed, with the readable trace if `trace`.
@@ -150,56 +148,77 @@ pub fn run_seed<A: ConsensusAlgorithm>(
     tune: Tune<'_, A::Config>,
     trace: bool,
 ) -> Result<Report, Unsupported> {
-    run_seed_mutated::<A>(seed, tune, trace, None)
+    run_recipe::<A>(&seed.into(), tune, trace)
 }
 
-/// As [`run_seed`], where Byzantine nodes know how to change a field of a message.
+/// Does one run, as [`run_seed`], with what its recipe sets otherwise and leaves out.
 ///
 /// # Errors
 /// The suite cannot check what the algorithm claims.
-pub fn run_seed_mutated<A: ConsensusAlgorithm>(
-    seed: u64,
+pub fn run_recipe<A: ConsensusAlgorithm>(
+    recipe: &Recipe,
     tune: Tune<'_, A::Config>,
     trace: bool,
-    mutate: Option<Mutate<A::Message>>,
 ) -> Result<Report, Unsupported> {
-    Ok(one::<A>(seed, &claims_of(A::GUARANTEES)?, tune, trace, mutate))
+    Ok(one::<A>(recipe, &claims_of(A::GUARANTEES)?, tune, trace))
+}
+
+/// Shrinks a run that fails, in at most `most` runs; `None` if it does not fail.
+///
+/// # Errors
+/// The suite cannot check what the algorithm claims.
+pub fn shrink_run<A: ConsensusAlgorithm>(
+    recipe: &Recipe,
+    tune: Tune<'_, A::Config>,
+    most: u64,
+) -> Result<Option<Shrunk>, Unsupported> {
+    let claims = claims_of(A::GUARANTEES)?;
+    let (plan, _) = draw::<A>(recipe, &claims, tune);
+    Ok(shrink::shrink(recipe, &plan, most, |recipe| one::<A>(recipe, &claims, tune, false)))
 }
 
 fn one<A: ConsensusAlgorithm>(
-    seed: u64,
+    recipe: &Recipe,
     claims: &Claims,
     tune: Tune<'_, A::Config>,
     trace: bool,
-    mutate: Option<Mutate<A::Message>>,
 ) -> Report {
-    one_taped::<A>(seed, claims, tune, trace, (&Tape::off(), mutate))
+    one_taped::<A>(recipe, claims, tune, trace, &Tape::off())
 }
 
-/// What is drawn for a seed.
+/// What is drawn for a run, and set otherwise by its recipe. What the algorithm's configuration is drawn from stays as it was.
 pub(crate) fn draw<A: ConsensusAlgorithm>(
-    seed: u64,
+    recipe: &Recipe,
     claims: &Claims,
     tune: Tune<'_, A::Config>,
 ) -> (Plan, Tuning<A::Config>) {
-    let mut plan = Plan::draw(seed);
-    claims.invite(seed, &mut plan);
-    let tuning = tune(&mut Stream::derive(seed, "tuning"), &mut plan);
+    let mut plan = Plan::draw(recipe.seed);
+    claims.invite(recipe.seed, &mut plan);
+    let tuning = tune(&mut Stream::derive(recipe.seed, "tuning"), &mut plan);
+    recipe.overrides.apply(&mut plan);
     claims.restrain(&mut plan);
     (plan, tuning)
 }
 
-/// Runs one seed, and records on `tape` what happens, even if the run panics.
+/// Does one run, and records on `tape` what happens, even if the run panics.
 pub(crate) fn one_taped<A: ConsensusAlgorithm>(
-    seed: u64,
+    recipe: &Recipe,
     claims: &Claims,
     tune: Tune<'_, A::Config>,
     trace: bool,
-    (tape, mutate): (&Tape, Option<Mutate<A::Message>>),
+    tape: &Tape,
 ) -> Report {
-    let (plan, Tuning { config, patience }) = draw::<A>(seed, claims, tune);
-    let setup = Setup { seed, plan, mask: Mask::all(), config, patience, trace };
-    guarded(|| run_mutated::<A>(setup, tape.clone(), mutate)).unwrap_or_else(|said| Report {
+    let (plan, Tuning { config, patience }) = draw::<A>(recipe, claims, tune);
+    let (seed, mask) = (recipe.seed, recipe.mask.clone());
+    let setup = Setup { seed, plan, mask, config, patience, trace };
+    let report = guarded(|| World::<A>::with_tape(setup, tape.clone())).and_then(|mut world| {
+        // The world outlives a panic, and tells how it came to it.
+        if let Err(said) = guarded(|| world.run_plan()) {
+            world.fail(Property::Invariant, said);
+        }
+        guarded(|| world.finish())
+    });
+    report.unwrap_or_else(|said| Report {
         failure: Some(Failure { property: Property::Invariant, at: Time::ZERO, detail: said }),
         ..Report::default()
     })

@@ -4,13 +4,21 @@
 
 mod toy_byzantine;
 
-use conformance::{Options, Tuning, check_mutated, check_until_failure_mutated, controls, run_seed_mutated};
+use conformance::{Options, Tuning, check, check_until_failure, controls, run_seed};
 use consensus_core::{ConsensusAlgorithm, NodeId};
 use consensus_sim::{
-    Act, ByzantinePlan, FrameAttacks, MILLION, Plan, Property, Scenario, Severs, Stream, Traitor,
+    Act, ByzantinePlan, FrameAttacks, MILLION, Mutator, Plan, Property, Scenario, Severs, Stream, Traitor,
 };
 use std::time::Duration;
-use toy_byzantine::{Blocking, Config, Flaw, Living, SENDER, mutate};
+use toy_byzantine::{Blocking, Config, EchoMutation, Flaw, Living, SENDER};
+
+/// Byzantine nodes know the fields of the messages.
+fn informed(plan: &mut Plan, flaw: Flaw) -> Tuning<Config> {
+    if let Some(byzantine) = &mut plan.byzantine {
+        byzantine.mutator = Some(Mutator::of::<EchoMutation>());
+    }
+    tuned(flaw)
+}
 
 fn tuned(flaw: Flaw) -> Tuning<Config> {
     Tuning { config: Config { flaw }, patience: Duration::from_secs(3) }
@@ -29,9 +37,9 @@ fn spare_the_sender(plan: &mut Plan) {
 
 /// The property that fails first on the lowest seed, of 150, with as many traitors as are tolerated.
 fn caught(flaw: Flaw) -> Option<Property> {
-    let tune = move |_: &mut Stream, _: &mut Plan| tuned(flaw);
+    let tune = move |_: &mut Stream, plan: &mut Plan| informed(plan, flaw);
     let options = Options::<Blocking> { seeds: 0..150, jobs: 2, replay: String::new(), tune: &tune };
-    check_until_failure_mutated(&options, Some(mutate)).unwrap().map(|failed| failed.failure.property)
+    check_until_failure(&options).unwrap().map(|failed| failed.failure.property)
 }
 
 #[test]
@@ -40,9 +48,9 @@ fn correct_nodes_agree_whatever_a_third_of_them_does() {
         seeds: 0..60,
         jobs: 2,
         replay: "replay".into(),
-        tune: &|_: &mut Stream, _: &mut Plan| tuned(Flaw::None),
+        tune: &|_: &mut Stream, plan: &mut Plan| informed(plan, Flaw::None),
     };
-    let report = check_mutated(&options, Some(mutate)).unwrap();
+    let report = check(&options).unwrap();
     assert_eq!(report.failed(), 0, "{report}");
     let counts = report.counts.byzantine;
     let unseen: Vec<_> = Act::ALL.into_iter().filter(|&act| counts.of(act) < 10).collect();
@@ -60,10 +68,10 @@ fn the_group_lives_on_while_its_sender_is_correct() {
         replay: "replay".into(),
         tune: &|_: &mut Stream, plan: &mut Plan| {
             spare_the_sender(plan);
-            tuned(Flaw::None)
+            informed(plan, Flaw::None)
         },
     };
-    let report = check_mutated(&options, Some(mutate)).unwrap();
+    let report = check(&options).unwrap();
     assert_eq!(report.failed(), 0, "{report}");
     assert!(report.counts.byzantine.runs > 30, "{report}");
 }
@@ -100,10 +108,10 @@ fn a_command_that_nobody_proposed_is_found() {
     let tune = |_: &mut Stream, plan: &mut Plan| {
         *plan = Plan { workload: plan.workload.clone(), ..Plan::calm(4) };
         plan.byzantine = Some(ByzantinePlan { traitors: vec![sender.clone()], ..ByzantinePlan::default() });
-        tuned(Flaw::EchoUnasked)
+        informed(plan, Flaw::EchoUnasked)
     };
     let options = Options::<Blocking> { seeds: 0..50, jobs: 2, replay: String::new(), tune: &tune };
-    let failed = check_until_failure_mutated(&options, Some(mutate)).unwrap().unwrap();
+    let failed = check_until_failure(&options).unwrap().unwrap();
     assert_eq!(failed.failure.property, Property::Integrity, "{}", failed.failure);
 }
 
@@ -161,14 +169,13 @@ fn more_liars_than_matching_replies_are_found() {
 #[test]
 fn the_same_seed_gives_the_same_run() {
     let run = |seed, trace| {
-        run_seed_mutated::<Living>(
+        run_seed::<Living>(
             seed,
             &|_, plan| {
                 spare_the_sender(plan);
                 tuned(Flaw::None)
             },
             trace,
-            Some(mutate),
         )
         .unwrap()
     };

@@ -156,8 +156,6 @@ impl Content {
         survived.resize(widest.div_ceil(SECTOR_BYTES) * SECTOR_BYTES, 0);
         // Stable, so that the versions of one sector stay in their order.
         self.dirty.sort_by_key(|version| version.sector);
-        let mut unsynced: Vec<usize> = self.dirty.iter().map(|version| version.sector).collect();
-        unsynced.dedup();
         for versions in self.dirty.chunk_by(|a, b| a.sector == b.sector) {
             if !choices.chance(keep_ppm) {
                 continue;
@@ -173,10 +171,10 @@ impl Content {
                 target.copy_from_slice(source);
             }
         }
+        survived.truncate(length);
+        let forgotten = Forgotten::of(&self.dirty, &synced, &survived, &self.current);
         self.dirty.clear();
         self.copies.clear();
-        survived.truncate(length);
-        let forgotten = Forgotten::of(&unsynced, &synced, &survived, &self.current);
         self.current.clone_from(&survived);
         self.durable = survived;
         forgotten
@@ -191,16 +189,23 @@ impl Content {
 }
 
 impl Forgotten {
-    /// What became of the sectors `unsynced`, from what they were when they were `synced` to what they should have become.
-    fn of(unsynced: &[usize], synced: &[u8], survived: &[u8], current: &[u8]) -> Self {
+    /// What became of `unsynced`, from what it was when it was `synced` to what it should have become.
+    fn of(unsynced: &[Version], synced: &[u8], survived: &[u8], current: &[u8]) -> Self {
         let (mut some, mut more) = (false, false);
-        for &index in unsynced {
-            let [old, found, new] = [synced, survived, current].map(|bytes| sectors(bytes, index, index));
+        for &Version { sector, at: _ } in unsynced {
+            let [old, found, new] = [synced, survived, current].map(|bytes| said(bytes, sector));
             some |= found != new;
             more |= found != old;
         }
         Self { some, torn: some && more }
     }
+}
+
+/// A sector without its last zeros: they were written ahead, and say nothing.
+fn said(bytes: &[u8], sector: usize) -> &[u8] {
+    let bytes = sectors(bytes, sector, sector);
+    let length = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+    bytes.get(..length).unwrap_or_default()
 }
 
 /// What there is of these sectors: the last may be cut short by the end of the file.

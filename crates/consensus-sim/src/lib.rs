@@ -34,8 +34,8 @@ mod watch;
 mod world;
 
 pub use byzantine::{
-    Act, Amnesia, ByzantineCounts, ByzantinePlan, EffectFilter, FrameAttacks, Mutate, Round, Scenario,
-    Scenarios, Scope, Severs, Traitor, Transport,
+    Act, Amnesia, ByzantineCounts, ByzantinePlan, EffectFilter, FrameAttacks, Mutate, Mutator, Round,
+    Scenario, Scenarios, Scope, Severs, Traitor, Transport,
 };
 pub use changes::Changes;
 pub use clock::Clock;
@@ -57,6 +57,5 @@ pub use topology::{Link, Route, Shape, Topology, routes};
 pub use trace::{Trace, hash_bytes, mix};
 pub use watch::{Decided, Tap, Watched, WatchedConfig};
 pub use world::{
-    Counts, Halt, Observation, PartialCase, Report, Setup, World, beyond, observe, run, run_mutated,
-    run_taped,
+    Counts, Halt, Observation, PartialCase, Report, Setup, World, beyond, observe, run, run_taped,
 };

@@ -184,6 +184,8 @@ pub enum Happened {
     SlowDisk {
         /// Whose.
         node: NodeId,
+        /// How many times slower.
+        times: u32,
         /// Until when.
         until: Time,
     },

@@ -11,7 +11,7 @@ use crate::state::{Core, Raft, Role};
 use crate::step::{Out, Timer};
 use crate::votes;
 use consensus_core::quorum::Tally;
-use consensus_core::{NodeId, Time};
+use consensus_core::{NodeId, Slot, Time};
 
 /// Somebody who seeks election.
 #[derive(Clone, Debug, Default)]
@@ -217,9 +217,12 @@ impl Raft {
 }
 
 impl Core {
-    /// Whether we may seek election: only voters can win it.
+    /// [R40] Whether we may seek election: a voter may; and so may who just lost its vote, since until that is committed
+    /// nobody else's log may be up-to-date enough.
     pub(crate) fn may_campaign(&self) -> bool {
-        self.members.is_voter(self.id)
+        let newest = self.configurations.newest().slot;
+        let had_vote = || self.configurations.at(Slot(newest.0 - 1)).members.is_voter(self.id);
+        self.members.is_voter(self.id) || (newest > self.commit && had_vote())
     }
 
     /// [R2] Whether a log that ends at `last` holds everything that may be committed, as far as our own log tells.

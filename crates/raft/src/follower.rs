@@ -104,7 +104,8 @@ impl Raft {
         let wants_answer = !entries.is_empty();
         match core.fit(prev, entries, out) {
             Fit::Matches(through) => {
-                follower.verified = follower.verified.max(through);
+                follower.verified = core.or_what_is_left(follower.verified).max(through);
+                follower.acknowledged = core.or_what_is_left(follower.acknowledged);
                 follower.owes_acknowledgement |= wants_answer;
                 // [R13] Only what is known to equal the leader's log.
                 let verified = core.or_whole_log(Mutant::CommitUnverified, follower.verified);

@@ -154,8 +154,9 @@ impl Leader {
             self.peers.push(Progress { stay, ..Progress::new(node, last) });
         }
         self.peers.sort_unstable_by_key(|peer| peer.id);
-        // The quorum may be another one.
+        // The quorum may be another one, and what waits for it may have it already.
         self.on_own_progress();
+        self.reads.on_echo();
     }
 
     fn peer_ref(&self, node: NodeId) -> Option<&Progress> {

@@ -187,6 +187,16 @@ impl Core {
         if self.config.plants(mutant) { self.log.last().slot } else { slot }
     }
 
+    /// `slot`, or with the bug no more than the log, which was cut without need. The bug must not be found by its traces in our
+    /// own books: other systems keep none.
+    pub(crate) fn or_what_is_left(&self, slot: Slot) -> Slot {
+        if self.config.plants(Mutant::TruncateWithoutConflict) {
+            slot.min(self.log.last().slot)
+        } else {
+            slot
+        }
+    }
+
     /// Whether somebody whose vote `vote` has gets a second one.
     pub(crate) fn votes_again(&self, vote: NodeId) -> bool {
         let mutant = if vote == self.id { Mutant::LeaderVotesForOthers } else { Mutant::VoteTwice };

@@ -461,3 +461,38 @@ fn members_of_whom_nobody_can_lead_are_refused() {
     assert!(matches!(cluster.accusations[..], [(_, _, Offence::Malformed(_))]));
     assert_eq!(cluster.members_of(to), Members::of((1..=3).map(n)));
 }
+
+// tests [R34] [R19]
+#[test]
+fn what_waited_for_a_member_that_is_gone_waits_no_longer() {
+    let mut cluster = Cluster::with(2, Config { max_pending_reads: 1, ..Config::default() }, false, 1);
+    let leader = cluster.elect();
+    let other = cluster.others(leader)[0];
+    cluster.isolate(other);
+    cluster.read(leader, 1);
+    cluster.propose(leader, 1, b"x");
+    cluster.settle();
+    assert_eq!((cluster.reads_ready(leader).len(), cluster.diary(leader).len()), (0, 0));
+    cluster.reconfigure(leader, 2, Change::Remove(other));
+    assert_eq!((cluster.reads_ready(leader).len(), cluster.diary(leader).len()), (1, 1));
+}
+
+// tests [R40] [R37]
+#[test]
+fn a_removed_leader_whose_log_is_needed_leads_again() {
+    let mut cluster = Cluster::new(2);
+    let leader = cluster.elect();
+    let other = cluster.others(leader)[0];
+    cluster.crash(other);
+    cluster.reconfigure(leader, 1, Change::Remove(leader));
+    // It does not hear the only voter, and steps down; its log is the longer one.
+    cluster.run_for_ms(5_000);
+    assert_eq!(cluster.leaders(), []);
+    cluster.start(other);
+    cluster.run_for_ms(5_000);
+    assert_eq!(cluster.leaders(), [other]);
+    assert_eq!(voters(&cluster, other), [other.0]);
+    let term = cluster.nodes[&other].status().epoch;
+    cluster.run_for_ms(10_000);
+    assert_eq!((cluster.leaders(), cluster.nodes[&other].status().epoch), (vec![other], term));
+}

@@ -15,7 +15,7 @@ use consensus_core::{
     Offence, Out, Problem, ProposalId, Reads, Refusal, Resilience, RestoreError, Role, Slot, Status,
     Termination, Time, Timing, Verdict, quorum,
 };
-use consensus_sim::Stream;
+use consensus_sim::{Mutate, Stream};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -314,20 +314,26 @@ impl<const LIVES: bool> Echo<LIVES> {
 }
 
 /// Mutations that the messages' own structure suggests.
-pub(crate) fn mutate(message: &Message, choices: &mut Stream) -> Option<Message> {
-    let near = |slot: u64, choices: &mut Stream| {
-        if choices.below(2) == 0 { slot.saturating_add(1) } else { slot.saturating_sub(1) }
-    };
-    Some(match message.clone() {
-        Message::Need { slot } => Message::Need { slot: near(slot, choices) },
-        Message::Word { slot, mut entry } => {
-            let mut slot = slot;
-            match choices.below(3) {
-                0 => slot = near(slot, choices),
-                1 => entry.id = ProposalId::new(entry.id.client, entry.id.sequence ^ 1),
-                _ => entry.payload = Bytes::from(choices.number().to_le_bytes().to_vec()),
+pub(crate) enum EchoMutation {}
+
+impl Mutate for EchoMutation {
+    type Message = Message;
+
+    fn mutate(message: &Message, choices: &mut Stream) -> Option<Message> {
+        let near = |slot: u64, choices: &mut Stream| {
+            if choices.below(2) == 0 { slot.saturating_add(1) } else { slot.saturating_sub(1) }
+        };
+        Some(match message.clone() {
+            Message::Need { slot } => Message::Need { slot: near(slot, choices) },
+            Message::Word { slot, mut entry } => {
+                let mut slot = slot;
+                match choices.below(3) {
+                    0 => slot = near(slot, choices),
+                    1 => entry.id = ProposalId::new(entry.id.client, entry.id.sequence ^ 1),
+                    _ => entry.payload = Bytes::from(choices.number().to_le_bytes().to_vec()),
+                }
+                Message::Word { slot, entry }
             }
-            Message::Word { slot, entry }
-        }
-    })
+        })
+    }
 }

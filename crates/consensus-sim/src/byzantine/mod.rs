@@ -15,10 +15,12 @@
 
 mod acts;
 mod frames;
+mod mutator;
 mod twins;
 
 pub use acts::{Act, ByzantineCounts};
 pub(crate) use frames::{FrameBook, tamper};
+pub use mutator::{Mutate, Mutator};
 pub use twins::{Round, Scenario, Scenarios, Scope, Severs};
 
 use crate::plan::{Rhythm, rhythm};
@@ -38,6 +40,9 @@ pub struct ByzantinePlan {
     pub transport: Transport,
     /// Whether the group may stand still: only safety is judged then, and the calm ends after the patience.
     pub may_halt: bool,
+    /// How to change a field of a message. The protocol's tests supply it, so it is not written down.
+    #[serde(skip)]
+    pub mutator: Option<Mutator>,
 }
 
 /// One Byzantine node: an identity, and what is done with it.
@@ -107,10 +112,6 @@ pub enum Transport {
     /// It believes it: beyond every algorithm's claims, to test the tester.
     Trusting,
 }
-
-/// Changes a field of a message, in a way that the protocol's own structure suggests: another view, another digest, a
-/// certificate with one vote too few. `None`: there is nothing to change. A protocol's tests supply it.
-pub type Mutate<M> = fn(&M, &mut Stream) -> Option<M>;
 
 impl Traitor {
     /// A Byzantine node that does nothing wrong yet.

@@ -7,7 +7,7 @@ use super::host::Host;
 use super::{Happening, World};
 use crate::SimDisk;
 use crate::byzantine::{
-    Act, ByzantinePlan, EffectFilter, FrameAttacks, FrameBook, Mutate, Round, Scenario, Severs, Traitor,
+    Act, ByzantinePlan, EffectFilter, FrameAttacks, FrameBook, Mutator, Round, Scenario, Severs, Traitor,
     Transport, tamper,
 };
 use crate::client::{Response, Ticket};
@@ -17,7 +17,7 @@ use crate::plan::Rhythm;
 use crate::random::Stream;
 use crate::record::Happened;
 use bytes::Bytes;
-use consensus_core::{ConsensusAlgorithm, Event, NodeId, Outcome, Time, wire};
+use consensus_core::{ConsensusAlgorithm, Event, NodeId, Outcome, Time};
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -40,7 +40,7 @@ pub(super) enum Plot {
 }
 
 /// Everything that the world knows of its Byzantine nodes. Empty if there are none.
-pub(super) struct Intrigues<M> {
+pub(super) struct Intrigues {
     /// For each host, what it does if it is Byzantine.
     roles: Vec<Option<Rc<Traitor>>>,
     /// The further instances of each node.
@@ -58,11 +58,11 @@ pub(super) struct Intrigues<M> {
     /// How many rounds began, and when the current one ends.
     rounds: usize,
     round_ends: Time,
-    mutate: Option<Mutate<M>>,
+    mutator: Option<Mutator>,
 }
 
-impl<M> Intrigues<M> {
-    pub(super) fn new(plan: Option<&ByzantinePlan>, nodes: usize, mutate: Option<Mutate<M>>) -> Self {
+impl Intrigues {
+    pub(super) fn new(plan: Option<&ByzantinePlan>, nodes: usize) -> Self {
         let plan = plan.cloned().unwrap_or_default();
         let mut intrigues = Self {
             roles: Vec::new(),
@@ -76,7 +76,7 @@ impl<M> Intrigues<M> {
             may_halt: plan.may_halt,
             rounds: 0,
             round_ends: Time::ZERO,
-            mutate,
+            mutator: plan.mutator,
         };
         let here = |traitor: &Traitor| index_of(traitor.node).filter(|&node| node < nodes);
         if !plan.traitors.iter().any(|traitor| here(traitor).is_some()) {
@@ -382,7 +382,8 @@ impl<A: ConsensusAlgorithm> World<A> {
             book.says(&frame);
         }
         if let Some(mut choices) = self.comes(Act::Mutation, attacks.mutate_ppm)
-            && let Some(changed) = self.with_another_field(&frame, &mut choices)
+            && let Some(changed) =
+                self.byzantine.mutator.and_then(|mutator| mutator.apply(&frame, &mut choices))
         {
             self.act(host, Act::Mutation, || format!("to {to}"));
             frame = changed;
@@ -409,13 +410,6 @@ impl<A: ConsensusAlgorithm> World<A> {
                 leaves.push((to, old));
             }
         }
-    }
-
-    /// The message with another field, if the protocol's tests know how.
-    fn with_another_field(&self, frame: &[u8], choices: &mut Stream) -> Option<Vec<u8>> {
-        let mutate = self.byzantine.mutate?;
-        let message = wire::decode::<A::Message>(frame, wire::MAX_FRAME_BYTES).ok()?;
-        Some(wire::encode(&mutate(&message, choices)?))
     }
 
     /// The frame goes out under the name of another. A transport that authenticates its peers refuses it.

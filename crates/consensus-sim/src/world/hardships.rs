@@ -177,7 +177,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         host.slower = times;
         self.counts.slow_disks += 1;
         self.trace.say(self.now, || format!("the disk of n{} is {times} times slower", index + 1));
-        self.tape.note(self.now, || Happened::SlowDisk { node: record::node(index), until });
+        self.tape.note(self.now, || Happened::SlowDisk { node: record::node(index), times, until });
     }
 
     /// How long a sync takes that would take `span`.

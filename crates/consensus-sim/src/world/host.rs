@@ -6,7 +6,7 @@ use super::{Happening, World};
 use crate::client::{Request, Response, Ticket};
 use crate::clock::Clock;
 use crate::machine::{Applied, Journal, Key, Registers};
-use crate::marks::Mark;
+use crate::marks::{Forgotten, Mark};
 use crate::mask::FaultClass;
 use crate::network::{Fate, Loss, Outbox};
 use crate::oracle::Property;
@@ -205,14 +205,15 @@ impl<A: ConsensusAlgorithm> World<A> {
         let Some(mut node) = host.node.take() else { return };
         let choices = &mut self.streams.disk.fork();
         let waiting = node.storage().waiting();
-        if self.injector.allows(FaultClass::TornCrash) {
+        let lost = if self.injector.allows(FaultClass::TornCrash) {
             node.storage().interrupt(choices);
-            let lost = host.platter.crash(choices);
-            self.lookout.on_crash(index, waiting, lost);
+            host.platter.crash(choices)
         } else {
             host.platter.crash_cleanly();
-        }
+            Forgotten::default()
+        };
         drop(node);
+        self.lookout.on_crash(index, waiting, lost);
         host.platter.forget_fault();
         host.stop();
         let id = host.id;

@@ -13,7 +13,7 @@ mod partial;
 mod phases;
 mod queue;
 
-use crate::byzantine::{ByzantineCounts, Mutate};
+use crate::byzantine::ByzantineCounts;
 use crate::changes::MemberHistory;
 use crate::client::{Client, Request, Response, Ticket};
 use crate::costs::Costs;
@@ -179,12 +179,12 @@ pub struct Report {
     pub simulated: Duration,
     /// How often what happened.
     pub counts: Counts,
-    /// How many faults of each class were met, and how many carried out.
-    pub faults: FaultCounts,
     /// Which moments worth meeting were met.
     pub marks: Marks,
     /// What it cost.
     pub costs: Costs,
+    /// How many faults of each class were met, and how many carried out.
+    pub faults: FaultCounts,
     /// Registers whose history was too hard to judge.
     pub undecided: u64,
     /// The readable trace, if it was asked for.
@@ -285,9 +285,9 @@ pub struct World<A: ConsensusAlgorithm> {
     counts: Counts,
     /// Calls of nodes.
     steps: u64,
-    injector: Injector,
     lookout: Lookout,
     costs: Costs,
+    injector: Injector,
     streams: Streams,
     /// Whether faults are injected at the moment.
     stormy: bool,
@@ -295,7 +295,7 @@ pub struct World<A: ConsensusAlgorithm> {
     busy: bool,
     /// Counts partitions, so that an old mending does not end a new partition.
     partition: u64,
-    byzantine: Intrigues<A::Message>,
+    byzantine: Intrigues,
     /// What clients heard who believe no single node.
     polls: BTreeMap<u32, Poll>,
 }
@@ -309,17 +309,7 @@ pub fn run<A: ConsensusAlgorithm>(setup: Setup<A>) -> Report {
 /// As [`run`], and records on `tape` what happens.
 #[must_use]
 pub fn run_taped<A: ConsensusAlgorithm>(setup: Setup<A>, tape: Tape) -> Report {
-    run_mutated(setup, tape, None)
-}
-
-/// As [`run_taped`], where Byzantine nodes know how to change a field of a message.
-#[must_use]
-pub fn run_mutated<A: ConsensusAlgorithm>(
-    setup: Setup<A>,
-    tape: Tape,
-    mutate: Option<Mutate<A::Message>>,
-) -> Report {
-    let mut world = World::mutated(setup, tape, mutate);
+    let mut world = World::with_tape(setup, tape);
     world.run_plan();
     world.finish()
 }
@@ -334,12 +324,6 @@ impl<A: ConsensusAlgorithm> World<A> {
     /// As [`World::new`], and records on `tape` what happens.
     #[must_use]
     pub fn with_tape(setup: Setup<A>, tape: Tape) -> Self {
-        Self::mutated(setup, tape, None)
-    }
-
-    /// As [`World::with_tape`], where Byzantine nodes know how to change a field of a message.
-    #[must_use]
-    pub fn mutated(setup: Setup<A>, tape: Tape, mutate: Option<Mutate<A::Message>>) -> Self {
         let Setup { seed, plan, mask, config, patience, trace } = setup;
         let ids = (1..=plan.hosts() as u64).map(NodeId);
         let members = Members::of(ids.clone().take(plan.nodes));
@@ -357,7 +341,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let mut hosts: Vec<Host<A>> = ids
             .map(|id| Host::new(id, &plan.disk, rates.between(MILLION - drift_ppm, MILLION + drift_ppm)))
             .collect();
-        let byzantine = Intrigues::new(plan.byzantine.as_ref(), plan.hosts(), mutate);
+        let byzantine = Intrigues::new(plan.byzantine.as_ref(), plan.hosts());
         for id in byzantine.extra_hosts(plan.hosts()) {
             let rate_ppm = byzantine::index_of(id).and_then(|node| hosts.get(node)).map(|host| host.rate_ppm);
             hosts.push(Host::new(id, &plan.disk, rate_ppm.unwrap_or(MILLION)));
@@ -423,6 +407,11 @@ impl<A: ConsensusAlgorithm> World<A> {
         &mut self.links
     }
 
+    /// Something failed that whoever drives the world has seen: a panic, say.
+    pub fn fail(&mut self, property: Property, detail: String) {
+        self.oracle.fail(property, self.now, detail);
+    }
+
     /// Judges the clients' history and reports.
     #[must_use]
     pub fn finish(mut self) -> Report {
@@ -455,9 +444,9 @@ impl<A: ConsensusAlgorithm> World<A> {
             steps: self.steps,
             simulated: self.now.since(Time::ZERO),
             counts: self.counts,
-            faults: *self.injector.counts(),
             marks: self.lookout.marks,
             costs: self.costs,
+            faults: *self.injector.counts(),
             undecided,
             lines: self.trace.lines().to_vec(),
         }

@@ -15,7 +15,7 @@ const CALM_OPERATIONS: u64 = 2;
 
 impl<A: ConsensusAlgorithm> World<A> {
     /// Storm, calm, and on request a last power loss and calm again.
-    pub(super) fn run_plan(&mut self) {
+    pub fn run_plan(&mut self) {
         self.start_faults();
         self.start_clients();
         self.run_until(self.now + self.plan.faults_for);
