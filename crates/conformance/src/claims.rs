@@ -1,7 +1,7 @@
 //! From declared guarantees to what is checked.
 
 use consensus_core::{Faults, Guarantees, Membership, Problem, Reads, Termination, Timing};
-use consensus_sim::{Plan, Property};
+use consensus_sim::{ByzantinePlan, MILLION, Plan, Property, Stream};
 
 /// What the suite makes of an algorithm's guarantees.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,8 +41,8 @@ pub fn claims_of(guarantees: Guarantees) -> Result<Claims, Unsupported> {
     }
     let restarts = match faults {
         Faults::Crash => false,
-        Faults::CrashRecovery => true,
-        Faults::Byzantine => return Err(Unsupported("Byzantine nodes")),
+        // A correct node of a Byzantine protocol may lose power too, and comes back with what it had made durable.
+        Faults::CrashRecovery | Faults::Byzantine => true,
     };
     let synchronous = match timing {
         Timing::Asynchronous | Timing::PartialSynchrony => false,
@@ -85,6 +85,18 @@ pub fn claims_of(guarantees: Guarantees) -> Result<Claims, Unsupported> {
 }
 
 impl Claims {
+    /// Puts into a plan what only these claims allow: Byzantine nodes, and groups large enough to have them.
+    pub fn invite(&self, seed: u64, plan: &mut Plan) {
+        if self.guarantees.faults != Faults::Byzantine {
+            return;
+        }
+        // From a stream of its own: what a seed means for other claims stays what it means.
+        let draw = &mut Stream::derive(seed, "byzantine nodes");
+        plan.nodes = *draw.pick(&[4, 4, 4, 4, 7, 7, 7, 5, 6, 1]).unwrap_or(&4);
+        let tolerated = self.guarantees.tolerated(plan.nodes);
+        plan.byzantine = Some(ByzantinePlan::draw(seed, plan.nodes, tolerated));
+    }
+
     /// Takes out of a plan what goes beyond the claims.
     pub fn restrain(&self, plan: &mut Plan) {
         if self.synchronous {
@@ -106,6 +118,14 @@ impl Claims {
             plan.deaths = None;
             plan.left_out.clear();
             plan.hardships.rot = None;
+            // One faulty node may block the others; it never makes them disagree.
+            if let Some(byzantine) = &mut plan.byzantine {
+                byzantine.may_halt |= !byzantine.traitors.is_empty();
+            }
+        }
+        if self.guarantees.faults == Faults::Byzantine {
+            // A command that is asked of every node is proposed more than once: only a session makes it one.
+            plan.workload.session_ppm = MILLION;
         }
         let tolerated = self.guarantees.tolerated(plan.hosts());
         plan.lost_for_good = plan.lost_for_good.min(tolerated);

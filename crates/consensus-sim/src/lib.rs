@@ -7,6 +7,7 @@
 //!
 //! This crate knows no protocol, no thread and no clock.
 
+mod byzantine;
 mod changes;
 mod client;
 mod clock;
@@ -36,6 +37,10 @@ mod trace;
 mod watch;
 mod world;
 
+pub use byzantine::{
+    Act, Amnesia, ByzantineCounts, ByzantinePlan, EffectFilter, FrameAttacks, Mutate, Mutator, Round,
+    Scenario, Scenarios, Scope, Severs, Traitor, Transport,
+};
 pub use changes::Changes;
 pub use clock::Clock;
 pub use costs::Costs;
@@ -62,4 +67,6 @@ pub use timing::TimingPlan;
 pub use topology::{Link, Route, Shape, Topology, routes};
 pub use trace::{Trace, hash_bytes, mix};
 pub use watch::{Decided, Tap, Watched, WatchedConfig};
-pub use world::{Counts, Observation, PartialCase, Report, Setup, World, observe, run, run_taped};
+pub use world::{
+    Counts, Halt, Observation, PartialCase, Report, Setup, World, beyond, observe, run, run_taped,
+};

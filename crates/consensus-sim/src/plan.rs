@@ -7,6 +7,7 @@ mod check;
 mod file;
 pub(crate) mod text;
 
+use crate::byzantine::ByzantinePlan;
 use crate::changes::Changes;
 use crate::hardship::{Bandwidth, Bursts, ClockPlan, Hardships, Misery};
 use crate::paths::LinkModel;
@@ -88,6 +89,9 @@ pub struct Plan {
     pub compact_after_bytes: u64,
     /// The clients.
     pub workload: Workload,
+    /// The Byzantine nodes; `None`: all nodes are correct.
+    #[serde(default)]
+    pub byzantine: Option<ByzantinePlan>,
 }
 
 /// Something that starts now and then, and lasts a while.
@@ -250,6 +254,7 @@ impl Plan {
             burst: Duration::from_micros(if draw.chance(MILLION / 2) { draw.between(20, 2_000) } else { 0 }),
             compact_after_bytes: *draw.pick(&[256, 1 << 10, 4 << 10, 16 << 10, 1 << 20]).unwrap_or(&1024),
             workload: Workload::draw(draw),
+            byzantine: None,
         };
         plan.add_hardships(seed);
         if seed % 8 == 7 {
@@ -305,6 +310,7 @@ impl Default for Plan {
             burst: Duration::ZERO,
             compact_after_bytes: 1 << 20,
             workload: Workload::default(),
+            byzantine: None,
         }
     }
 }

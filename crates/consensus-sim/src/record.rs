@@ -157,6 +157,13 @@ pub enum Happened {
         /// The client.
         client: u32,
     },
+    /// A round of a scenario for twins begins.
+    TwinRound {
+        /// The side of each instance: those of one side hear each other.
+        sides: Vec<u8>,
+        /// The instance that leads, if the round names one.
+        leader: Option<u64>,
+    },
     /// A node stops, as it must, because its disk refused something.
     Stop {
         /// Which.

@@ -1,5 +1,6 @@
 //! The clients: they ask, wait, follow hints, retry if they have a session, and give up if they have none.
 
+use super::byzantine::index_of;
 use super::{Happening, World};
 use crate::client::{Client, Errand, Request, Response, Ticket};
 use crate::machine::{Answer, Call, Command, Key, answer_of};
@@ -7,9 +8,7 @@ use crate::marks::Mark;
 use crate::mask::FaultClass;
 use crate::record::{self, Happened};
 use bytes::Bytes;
-use consensus_core::{
-    ConsensusAlgorithm, NodeId, Outcome, Problem, ProposalId, ReadId, Reads, Refusal, Slot, wire,
-};
+use consensus_core::{ConsensusAlgorithm, Outcome, Problem, ProposalId, ReadId, Reads, Refusal, Slot, wire};
 use core::time::Duration;
 
 /// How long a client waits before it tries again, if it has no hint.
@@ -26,7 +25,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             let choices = &mut self.streams.clients;
             let wants_session = choices.chance(self.plan.workload.session_ppm);
             let uses_session = wants_session && A::GUARANTEES.problem == Problem::Log;
-            let target = choices.index(self.hosts.len());
+            let target = choices.index(self.plan.hosts());
             self.clients.push(Client::new(number, uses_session, target));
         }
     }
@@ -126,10 +125,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let ticket = client.ticket();
         self.trace
             .say(self.now, || format!("client {number} asks n{} {call:?} {key:?} {request:?}", target + 1));
-        self.tape.note(self.now, || Happened::Ask { client: number, node: record::node(target) });
-        if let Some(delay) = self.client_link() {
-            self.plan_in(delay, Happening::Arrive { node: target, ticket, request });
-        }
+        self.ask(target, ticket, &request);
         // Without a back-off, clients that are impatient and many keep a slow group busy with retries for ever. A refusal is an
         // answer: who was refused often, while nobody led, has no reason to wait longer.
         let patience = u32::try_from((1 + timeouts).min(MAX_BACK_OFF)).unwrap_or(1);
@@ -172,7 +168,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     /// The client never learns what came of its operation.
-    fn give_up(&mut self, number: u32) {
+    pub(super) fn give_up(&mut self, number: u32) {
         self.trace.say(self.now, || format!("client {number} gives up"));
         self.tape.note(self.now, || Happened::GiveUp { client: number });
         let think = self.streams.clients.around(self.plan.workload.think);
@@ -192,6 +188,8 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
         self.trace.event(self.now, 8, u64::from(ticket.client));
         self.trace.say(self.now, || format!("client {} hears {response:?}", ticket.client));
+        let Some(response) = self.believe(node, ticket, response) else { return };
+        let node = self.identity(node);
         match response {
             Response::Decided { slot, outcome } => self.on_outcome(ticket.client, node, slot, outcome),
             Response::Read { slot, value } => {
@@ -294,8 +292,4 @@ impl<A: ConsensusAlgorithm> World<A> {
     fn attempts(&mut self, number: u32) -> u64 {
         self.client(number).and_then(|client| client.errand.as_ref()).map_or(0, |errand| errand.attempts)
     }
-}
-
-fn index_of(node: NodeId) -> Option<usize> {
-    usize::try_from(node.0).ok()?.checked_sub(1)
 }

@@ -1,5 +1,7 @@
 //! The world: one queue of events, ordered by time and then by the order in which they were planned.
 
+mod beyond;
+mod byzantine;
 mod clients;
 mod diagnosis;
 mod fairness;
@@ -8,12 +10,14 @@ mod hardships;
 mod host;
 mod left_out;
 mod lookout;
+mod matching;
 mod members;
 mod partial;
 mod phases;
 mod queue;
 mod workload;
 
+use crate::byzantine::ByzantineCounts;
 use crate::changes::MemberHistory;
 use crate::client::{Client, Request, Response, Ticket};
 use crate::costs::Costs;
@@ -28,13 +32,17 @@ use crate::plan::Plan;
 use crate::random::{MILLION, Stream};
 use crate::record::{Happened, Tape};
 use crate::trace::Trace;
+pub use beyond::{Halt, beyond};
+use byzantine::{Intrigues, Plot};
 use consensus_core::{ConsensusAlgorithm, Members, NodeId, Problem, Reads, Time};
 use core::time::Duration;
 use fairness::Fairness;
 use hardships::Hardship;
 use host::Host;
+use matching::Poll;
 pub use partial::{Observation, PartialCase, observe};
 use queue::Queue;
+use std::collections::BTreeMap;
 use workload::Proposer;
 
 /// The most events that may wait. An algorithm that answers each message by more than one brings this about.
@@ -123,6 +131,8 @@ pub struct Counts {
     pub operations: u64,
     pub unknown: u64,
     pub syncs: u64,
+    /// What Byzantine nodes did.
+    pub byzantine: ByzantineCounts,
 }
 
 impl Counts {
@@ -167,6 +177,7 @@ impl Counts {
         self.operations += other.operations;
         self.unknown += other.unknown;
         self.syncs += other.syncs;
+        self.byzantine.add(&other.byzantine);
     }
 
     /// How many faults were injected.
@@ -248,6 +259,7 @@ enum Happening {
     Turn {
         node: usize,
     },
+    Byzantine(Plot),
     Partition,
     Mend {
         phase: u64,
@@ -327,6 +339,9 @@ pub struct World<A: ConsensusAlgorithm> {
     most_events: u64,
     /// Counts partitions, so that an old mending does not end a new partition.
     partition: u64,
+    byzantine: Intrigues,
+    /// What clients heard who believe no single node.
+    polls: BTreeMap<u32, Poll>,
 }
 
 /// Runs a whole plan and judges it.
@@ -367,13 +382,18 @@ impl<A: ConsensusAlgorithm> World<A> {
         };
         let drift_ppm = plan.clocks.map_or(0, |clocks| clocks.drift_ppm.min(MILLION / 2));
         let rates = &mut Stream::derive(seed, "clock rates");
-        let hosts = ids
+        let mut hosts: Vec<Host<A>> = ids
             .map(|id| Host::new(id, &plan.disk, rates.between(MILLION - drift_ppm, MILLION + drift_ppm)))
             .collect();
+        let byzantine = Intrigues::new(plan.byzantine.as_ref(), plan.hosts());
+        for id in byzantine.extra_hosts(plan.hosts()) {
+            let rate_ppm = byzantine::index_of(id).and_then(|node| hosts.get(node)).map(|host| host.rate_ppm);
+            hosts.push(Host::new(id, &plan.disk, rate_ppm.unwrap_or(MILLION)));
+        }
         let mut world = Self {
             links: Links::new(plan.hosts(), plan.network.clone(), seed).timed(plan.timing),
-            fairness: Fairness::new(plan.hosts()),
-            lookout: Lookout::new(plan.hosts(), plan.workload.clients),
+            fairness: Fairness::new(hosts.len()),
+            lookout: Lookout::new(hosts.len(), plan.workload.clients),
             costs: Costs::default(),
             member_history: MemberHistory::new(members.clone()),
             members,
@@ -399,6 +419,8 @@ impl<A: ConsensusAlgorithm> World<A> {
             faultless: false,
             most_events: u64::MAX,
             partition: 0,
+            byzantine,
+            polls: BTreeMap::new(),
         };
         let plan = format!("{:?}, mask {:?}", world.plan, mask.to_string());
         world.trace.say(Time::ZERO, || plan);
@@ -409,6 +431,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         if world.plan.workload.clients_only {
             world.oracle.ignore_order();
         }
+        world.start_intrigues();
         world.await_stabilisation();
         world
     }
@@ -555,6 +578,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             Happening::Hardship(hardship) => self.on_hardship(hardship),
             Happening::Stabilise => self.on_stabilise(),
             Happening::Turn { node } => self.on_turn(node),
+            Happening::Byzantine(plot) => self.on_plot(plot),
             Happening::Partition => self.on_partition(),
             Happening::Mend { phase } => self.on_mend(phase),
             Happening::Crash => self.on_crash(),

@@ -22,6 +22,10 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.start_workload();
         self.run_until(self.now + self.plan.faults_for);
         self.calm();
+        if self.byzantine.may_halt {
+            self.run_until(self.now + self.patience);
+            return;
+        }
         // Nobody claims progress before the network has stabilised.
         self.run_until(self.plan.timing.stabilisation().unwrap_or_default());
         if self.plan.workload.operations.is_some() {
@@ -193,8 +197,10 @@ impl<A: ConsensusAlgorithm> World<A> {
         let complete = |world: &Self| {
             let last = world.oracle.last();
             let is_done = |host: &Host<A>| host.applied().is_none_or(|applied| applied == last);
-            let is_owed = |host: &Host<A>| host.misery.is_none() && world.is_member(host);
-            world.hosts.iter().all(|host| is_done(host) || !is_owed(host))
+            let is_owed = |index: usize, host: &Host<A>| {
+                host.misery.is_none() && world.is_member(host) && !world.is_byzantine(index)
+            };
+            world.hosts.iter().enumerate().all(|(index, host)| is_done(host) || !is_owed(index, host))
         };
         if !self.run_while(bound, |world| !complete(world)) {
             let last = self.oracle.last();

@@ -39,7 +39,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.trace.event(self.now, 6, u64::from(number));
         let must_commit = self.faultless;
         let transaction = self.draw_transaction(number, must_commit);
-        let target = self.streams.clients.index(self.hosts.len());
+        let target = self.streams.clients.index(self.plan.hosts());
         let payload = Bytes::from(wire::encode(&transaction));
         let Some(proposer) = self.proposer(number) else { return };
         proposer.errands += 1;
@@ -64,7 +64,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let errands = self.proposer(number).map_or(0, |proposer| proposer.errands);
         let own = u64::from(plan.keys) + errands * self.proposers.len() as u64 + u64::from(number);
         let choices = &mut self.streams.clients;
-        let mut nodes: Vec<usize> = (0..self.hosts.len()).collect();
+        let mut nodes: Vec<usize> = (0..self.plan.hosts()).collect();
         choices.shuffle(&mut nodes);
         nodes.truncate(usize::try_from(choices.between(1, plan.participants.max(1) as u64)).unwrap_or(1));
         let mut transaction = Transaction::default();
@@ -216,13 +216,13 @@ impl<A: ConsensusAlgorithm> World<A> {
         let may_block = matches!(A::GUARANTEES.termination, Termination::Blocking);
         let lost = self.hosts.iter().filter(|host| host.lost).count();
         if self.oracle.failure().is_some()
-            || (!may_block && lost >= A::GUARANTEES.tolerated(self.hosts.len()))
+            || (!may_block && lost >= A::GUARANTEES.tolerated(self.plan.hosts()))
         {
             return;
         }
         let awaited = |world: &Self| world.oracle.atomic().and_then(|judge| judge.blocking().awaited());
         self.run_while(HUNT, |world| awaited(world).is_none());
-        let at_random = self.streams.clients.index(self.hosts.len());
+        let at_random = self.streams.clients.index(self.plan.hosts());
         let named = awaited(self).and_then(|id| self.hosts.iter().position(|host| host.id == id));
         let dead = named.unwrap_or(at_random);
         if !self.is_up(dead) {

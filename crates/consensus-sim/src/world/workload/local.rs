@@ -45,7 +45,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             Roaming::Reads => is_local,
             Roaming::Writes => is_local != Self::STICKY,
         };
-        if roams { self.streams.clients.index(self.hosts.len()) } else { client.target }
+        if roams { self.streams.clients.index(self.plan.hosts()) } else { client.target }
     }
 
     /// What a replica makes of a client's write before it proposes it: of convergence, it adds what the write replaces.
@@ -65,7 +65,7 @@ impl<A: ConsensusAlgorithm> World<A> {
 
     /// Clients whose replica is lost for good end with it; others come in their place.
     pub(in super::super) fn replace_clients(&mut self) {
-        let live: Vec<usize> = (0..self.hosts.len())
+        let live: Vec<usize> = (0..self.plan.hosts())
             .filter(|&index| self.hosts.get(index).is_some_and(|host| !host.lost))
             .collect();
         for index in 0..self.clients.len() {

@@ -41,7 +41,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     pub(super) fn add_workload(&mut self) {
         match A::GUARANTEES.problem {
             Problem::Log | Problem::Convergence => self.add_clients(),
-            Problem::OneShot => self.proposers = (0..self.hosts.len()).map(Proposer::new).collect(),
+            Problem::OneShot => self.proposers = (0..self.plan.hosts()).map(Proposer::new).collect(),
             Problem::AtomicCommit => {
                 self.proposers = (0..self.plan.workload.clients.max(1)).map(|_| Proposer::new(0)).collect();
             }
