@@ -1,7 +1,7 @@
 //! Honest tables: the workspace beside its peers, measured in the same run, as ratios.
 //!
-//! `bench core` compares the protocol cores in memory, `bench kv` whole servers with fsync on one disk. See the README for
-//! what is measured and how to read it.
+//! `bench core` compares the protocol cores in memory, `bench kv` whole servers with fsync on one disk, and `bench sim` measures
+//! the simulator. See the README for what is measured and how to read it.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -11,6 +11,9 @@
 mod alloc;
 mod core;
 mod kv;
+mod process;
+mod programs;
+mod sim;
 mod stats;
 mod table;
 
@@ -33,6 +36,8 @@ struct Cli {
     core: core::Options,
     #[command(flatten)]
     kv: kv::Options,
+    #[command(flatten)]
+    sim: sim::Options,
     /// Also write everything that was measured into this file.
     #[arg(long, global = true, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -44,7 +49,9 @@ enum What {
     Core,
     /// Three server processes with fsync: kvstore and etcd.
     Kv,
-    /// Both.
+    /// The simulator: a bare heap of events, the default swarm, an idle and a busy cluster, worker processes.
+    Sim,
+    /// All of these.
     All,
 }
 
@@ -56,7 +63,7 @@ struct Rounds {
     /// Seconds of each single measurement.
     #[arg(long, global = true, default_value_t = 2.0)]
     seconds: f64,
-    /// A rough look: one round of 0.3 s (core) or 1 s (kv).
+    /// A rough look: one round of 0.3 s (core, sim) or 1 s (kv).
     #[arg(long, global = true)]
     quick: bool,
 }
@@ -80,6 +87,9 @@ fn main() -> Result<()> {
     }
     if matches!(what, What::Kv | What::All) {
         measured.insert("kv".into(), kv::run(&cli.rounds.or_quick(1.0), &cli.kv)?);
+    }
+    if matches!(what, What::Sim | What::All) {
+        measured.insert("sim".into(), sim::run(&cli.rounds.or_quick(0.3), &cli.sim)?);
     }
     if let Some(path) = cli.json {
         std::fs::write(&path, serde_json::to_string_pretty(&measured)?)

@@ -63,7 +63,6 @@ fn main() -> Result<()> {
 }
 
 fn bench(words: &[&str]) -> Result<()> {
-    run::succeed(run::cargo()?.args(["build", "--release", "--package", "kvstore"]))?;
     let build = ["run", "--release", "--quiet", "--manifest-path", "bench/Cargo.toml", "--"];
     run::succeed(run::cargo()?.args(build).args(words))
 }

@@ -9,14 +9,15 @@ mod gated;
 mod omni;
 mod ours;
 mod raft_rs;
+mod shared;
 
 use crate::Rounds;
 use crate::alloc;
+use crate::process::thread_cpu_time;
 use crate::stats::{Spread, number, ratio};
 use crate::table;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,7 @@ const CONTESTANTS: &[Named] = &[
         build: |shape| Ok(Box::new(ours::Ours::<gated::Gated>::build(shape)?)),
     },
     Named { name: "bare append", build: |_| Ok(Box::new(bare::Bare::default())) },
+    Named { name: "shared append", build: |_| Ok(Box::new(shared::Shared::default())) },
 ];
 const OURS: &str = "ours (raft)";
 
@@ -49,6 +51,19 @@ pub(crate) struct Options {
     /// Bytes per proposal, at least 8.
     #[arg(long, global = true, value_delimiter = ',', default_value = "16,256", value_name = "BYTES,…")]
     payload: Vec<usize>,
+    /// Carry out exactly so many bursts per measurement instead of measuring for a time: the same work each time, for
+    /// instruction counters (callgrind, perf stat).
+    #[arg(long, global = true, value_name = "N")]
+    bursts: Option<u64>,
+}
+
+/// How long one measurement goes on.
+#[derive(Clone, Copy)]
+enum Length {
+    /// For a time, after a warm-up of a fifth of it.
+    Time(Duration),
+    /// For so many bursts.
+    Bursts(u64),
 }
 
 #[derive(Clone, Copy)]
@@ -145,7 +160,8 @@ pub(crate) fn run(rounds: &Rounds, options: &Options) -> Result<serde_json::Valu
         contestants.push(Measured { named, samples: Vec::new() });
     }
     ensure!(!contestants.is_empty(), "no contestant has such a name");
-    let length = Duration::from_secs_f64(rounds.seconds);
+    let time = Length::Time(Duration::from_secs_f64(rounds.seconds));
+    let length = options.bursts.map_or(time, Length::Bursts);
     let mut lines = Vec::new();
     for &in_flight in &options.in_flight {
         for &payload in &options.payload {
@@ -164,7 +180,7 @@ struct Measured {
     samples: Vec<Sample>,
 }
 
-fn all_rounds(contestants: &mut [Measured], shape: Shape, length: Duration, rounds: u32) -> Result<()> {
+fn all_rounds(contestants: &mut [Measured], shape: Shape, length: Length, rounds: u32) -> Result<()> {
     for contestant in contestants.iter_mut() {
         contestant.samples.clear();
     }
@@ -185,21 +201,32 @@ fn all_rounds(contestants: &mut [Measured], shape: Shape, length: Duration, roun
     Ok(())
 }
 
-fn measure(build: Build, shape: Shape, length: Duration) -> Result<Sample> {
+fn measure(build: Build, shape: Shape, length: Length) -> Result<Sample> {
     let mut contestant = build(shape)?;
     let mut payloads = Payloads::new(shape.payload);
-    let warm_up = Instant::now();
-    while warm_up.elapsed() < length / 5 {
-        contestant.burst(&mut payloads, shape.in_flight)?;
-    }
-    let (before, allocated) = (payloads.expected.count, alloc::so_far());
-    let (start, cpu) = (Instant::now(), cpu_time());
-    let elapsed = loop {
-        for _ in 0..16 {
+    if let Length::Time(time) = length {
+        let warm_up = Instant::now();
+        while warm_up.elapsed() < time / 5 {
             contestant.burst(&mut payloads, shape.in_flight)?;
         }
-        if start.elapsed() >= length {
-            break cpu_time().saturating_sub(cpu);
+    }
+    let (before, allocated, start) = (payloads.expected.count, alloc::so_far(), Instant::now());
+    let elapsed = match length {
+        Length::Time(time) => {
+            let cpu = thread_cpu_time();
+            while start.elapsed() < time {
+                for _ in 0..16 {
+                    contestant.burst(&mut payloads, shape.in_flight)?;
+                }
+            }
+            thread_cpu_time().saturating_sub(cpu)
+        }
+        Length::Bursts(bursts) => {
+            for _ in 0..bursts {
+                contestant.burst(&mut payloads, shape.in_flight)?;
+            }
+            // Simulated processors do not know the clock of a thread.
+            start.elapsed()
         }
     };
     let after = alloc::so_far();
@@ -216,12 +243,6 @@ fn measure(build: Build, shape: Shape, length: Duration) -> Result<Sample> {
         allocations_per_commit: (after.count - allocated.count) as f64 / commits,
         allocated_bytes_per_commit: (after.bytes - allocated.bytes) as f64 / commits,
     })
-}
-
-/// CPU time of this thread: what other programs do meanwhile is not counted.
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 fn summarise(shape: Shape, contestants: &[Measured]) -> Result<Vec<Line>> {

@@ -1,7 +1,8 @@
 //! Three server processes on free loopback ports, in a directory on a real disk; killed and removed in any case.
 
 use super::grpc::{self, AskStatus, Connection, Put, PutAnswer, Status};
-use super::{load, process};
+use super::load;
+use crate::process;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};

@@ -2,7 +2,7 @@
 
 use super::cluster::Cluster;
 use super::grpc::{self, Connection, Get, GetAnswer, Put, PutAnswer};
-use super::process;
+use crate::process;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use hdrhistogram::Histogram;

@@ -5,7 +5,6 @@ mod disk;
 mod gap;
 mod grpc;
 mod load;
-mod process;
 mod servers;
 
 use crate::Rounds;

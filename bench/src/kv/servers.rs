@@ -1,7 +1,8 @@
 //! Which servers there are, and their command lines.
 
 use super::cluster::{Member, Server};
-use anyhow::{Context, Result, bail, ensure};
+use crate::programs;
+use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -27,7 +28,8 @@ pub(super) fn find(only: &[Name], kvstore: Option<&Path>) -> Result<Vec<Server>>
     if wanted(Name::Kvstore) {
         let program = match kvstore {
             Some(program) => program.to_owned(),
-            None => build_kvstore()?,
+            None => programs::build(OURS, programs::RELEASE)
+                .context("give a built server with --kvstore, or leave it out with --only etcd")?,
         };
         ensure!(program.is_file(), "{} is not a program; build it or leave --kvstore out", program.display());
         servers.push(Server { name: OURS, program, arguments: kvstore_arguments });
@@ -48,21 +50,6 @@ pub(super) fn find(only: &[Name], kvstore: Option<&Path>) -> Result<Vec<Server>>
 pub(super) fn target_directory() -> Result<PathBuf> {
     let program = std::env::current_exe()?;
     Ok(program.ancestors().nth(2).context("this program has no target directory")?.to_owned())
-}
-
-fn build_kvstore() -> Result<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the workspace is gone")?;
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args(["build", "--release", "--quiet", "--package", "kvstore", "--bin", "kvstore"])
-        .current_dir(root)
-        .env_remove("CARGO_TARGET_DIR")
-        .status()
-        .context("could not run cargo")?;
-    if !status.success() {
-        bail!("kvstore does not build; give a built one with --kvstore, or leave it out with --only etcd");
-    }
-    Ok(root.join("target/release/kvstore"))
 }
 
 fn etcd_arguments(member: &Member<'_>) -> Vec<String> {

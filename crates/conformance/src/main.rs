@@ -4,13 +4,17 @@
 mod cli;
 mod output;
 
-use anyhow::{Result, bail};
+#[cfg(not(feature = "mutants"))]
+use anyhow::bail;
+use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use cli::hash::Hash;
 use cli::sim::Sim;
-use conformance::{Options, check, subjects};
-use output::print;
+use conformance::Summary;
+use conformance::subjects::{self, Subject};
+use output::{print, with_progress};
 use std::io::{self, ErrorKind};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -25,7 +29,7 @@ struct Arguments {
 enum Command {
     /// Run many seeds, and check every claim in each.
     ///
-    /// Try: conformance run --algorithm raft --seeds 2000
+    /// Try: conformance run --algorithm raft --seeds 2000; or --json, for a program
     Run(Run),
     /// Replay one seed, and write it down if wanted: as lines, as JSON, as a page with a space-time diagram.
     ///
@@ -41,8 +45,8 @@ enum Command {
 
 #[derive(Args)]
 struct Run {
-    /// Which algorithm: raft.
-    #[arg(long, default_value = "raft")]
+    /// Which algorithm; all of them by default.
+    #[arg(long, default_value = "all")]
     algorithm: String,
     /// How many seeds.
     #[arg(long, default_value_t = 200)]
@@ -53,10 +57,19 @@ struct Run {
     /// How many threads.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
+    /// A plan, in TOML or JSON, that all runs follow in place of what their seeds draw.
+    #[arg(long)]
+    plan: Option<PathBuf>,
+    /// Print the report as one JSON document.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args)]
 struct Mutants {
+    /// Only bugs with this in their name.
+    #[arg(long, default_value = "")]
+    only: String,
     /// The first seed.
     #[arg(long, default_value_t = 0)]
     start: u64,
@@ -89,48 +102,58 @@ fn carry_out(command: &Command) -> Result<bool> {
     }
 }
 
-fn known(algorithm: &str) -> Result<()> {
-    if algorithm == "raft" {
-        return Ok(());
-    }
-    bail!("there is no algorithm {algorithm:?}; there is: raft")
+/// The algorithm of this name.
+fn known(algorithm: &str) -> Result<&'static dyn Subject> {
+    let found = subjects::ALL.iter().find(|subject| subject.name() == algorithm);
+    let names = || subjects::ALL.iter().map(|subject| subject.name()).collect::<Vec<_>>().join(", ");
+    found.copied().with_context(|| format!("there is no algorithm {algorithm:?}; there is: {}", names()))
 }
 
 fn run_many(run: &Run) -> Result<bool> {
-    known(&run.algorithm)?;
-    let began = Instant::now();
-    let report = check(&Options::<raft::Raft> {
-        seeds: run.start..run.start.saturating_add(run.seeds),
-        jobs: run.jobs,
-        replay: "cargo xtask sim --algorithm raft --seed".into(),
-        tune: &subjects::raft,
-    })?;
-    eprintln!("{} seeds in {:.1} s", report.runs, began.elapsed().as_secs_f64());
-    print(&report.to_string())?;
-    Ok(report.failed() == 0)
+    let chosen = if run.algorithm == "all" { subjects::ALL.to_vec() } else { vec![known(&run.algorithm)?] };
+    let seeds = run.start..run.start.saturating_add(run.seeds);
+    let mut reports = Vec::new();
+    for drawn in chosen {
+        let planned = cli::plan::under(drawn, run.plan.as_deref())?;
+        let subject = planned.as_deref().unwrap_or(drawn);
+        let began = Instant::now();
+        let report = with_progress(subject.name(), run.seeds, |watch| {
+            subject.check(seeds.clone(), run.jobs, watch).with_context(|| subject.name())
+        })?;
+        eprintln!("{}: {} seeds in {:.1} s", subject.name(), report.runs, began.elapsed().as_secs_f64());
+        reports.push(report);
+    }
+    let summary = Summary::of(&reports);
+    let text = if run.json { summary.to_json()? } else { summary.to_string() };
+    match print(&text) {
+        // The verdict is known, whether or not anybody reads on.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        Ok(()) | Err(_) => Ok(summary.failed == 0),
+    }
 }
 
 #[cfg(feature = "mutants")]
 fn hunt(mutants: &Mutants) -> Result<bool> {
-    use conformance::mutants::{RAFT_BY_SCHEDULE, head, hunt};
+    use conformance::mutants::{HuntReport, RAFT_BY_SCHEDULE, head, hunts};
+    let began = Instant::now();
+    let mut report = HuntReport::default();
     print(&head())?;
-    let mut heard = Ok(());
-    let report = hunt(mutants.start, mutants.jobs, |caught| {
-        if heard.is_ok() {
-            heard = print(&caught.to_string());
-        }
-    })?;
-    heard?;
+    for caught in hunts(&mutants.only, mutants.start, mutants.jobs) {
+        let caught = caught?;
+        print(&caught.to_string())?;
+        report.catches.push(caught);
+    }
     for mutant in RAFT_BY_SCHEDULE {
         print(&format!("{:<26} by schedule: crates/raft/tests/mutants.rs", format!("{mutant:?}")))?;
     }
     let survivors = report.survivors();
     print(&format!("\n{} passed, {survivors} failed", report.catches.len() - survivors))?;
+    eprintln!("{:.1} s", began.elapsed().as_secs_f64());
     Ok(survivors == 0)
 }
 
 #[cfg(not(feature = "mutants"))]
 fn hunt(mutants: &Mutants) -> Result<bool> {
-    let _ = (mutants.start, mutants.jobs);
+    let _ = (&mutants.only, mutants.start, mutants.jobs);
     bail!("this build cannot plant bugs; use: cargo run -p conformance --features mutants -- mutants")
 }

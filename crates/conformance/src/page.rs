@@ -71,6 +71,14 @@ const fn is_state(what: &Happened) -> bool {
             | Happened::Heal
             | Happened::Calm
             | Happened::Role { .. }
+            | Happened::Stop { .. }
+            | Happened::NoStart { .. }
+            | Happened::SlowDisk { .. }
+            | Happened::Rot { .. }
+            | Happened::Pause { .. }
+            | Happened::Resume { .. }
+            | Happened::Clock { .. }
+            | Happened::Act { .. }
             | Happened::Failure { .. }
     )
 }

@@ -113,7 +113,7 @@ impl Recorded {
             seed,
             replay: replay.into(),
             plan: format!("{plan:#?}"),
-            nodes: plan.nodes,
+            nodes: plan.hosts(),
             clients: plan.workload.clients,
             hash: format!("{:016x}", report.hash),
             steps: report.events,

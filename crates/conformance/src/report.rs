@@ -1,9 +1,9 @@
-//! The verdict, for people.
+//! What came of many runs of one algorithm. [`Summary`] tells it.
 
 use crate::claims::Claims;
-use crate::recipe::Recipe;
 use crate::shrink::Shrunk;
-use consensus_sim::{Counts, Failure, Property, Report};
+use crate::summary::Summary;
+use consensus_sim::{Costs, Counts, Failure, Marks, Property, Report};
 use core::time::Duration;
 use std::fmt;
 
@@ -16,23 +16,6 @@ pub struct FailedSeed {
     pub failure: Failure,
     /// The same failure in a smaller run, for the first seeds that fail.
     pub shrunk: Option<Shrunk>,
-}
-
-impl FailedSeed {
-    /// The lines that tell how to do it again. `replay` is the command up to the seed's number, or with `{}` in place of a
-    /// [`Recipe`].
-    #[must_use]
-    pub fn replays(&self, replay: &str) -> Vec<String> {
-        let mut lines = vec![format!("replay: {}", Recipe::from(self.seed).command(replay))];
-        if let Some(shrunk) = &self.shrunk {
-            let Shrunk { recipe, property, detail, faults_before, faults, runs } = shrunk;
-            lines.push(format!(
-                "shrunk from {faults_before} faults to {faults}, in {runs} runs: {property}: {detail}"
-            ));
-            lines.push(format!("replay: {}", recipe.command(replay)));
-        }
-        lines
-    }
 }
 
 /// What came of all runs of one algorithm.
@@ -50,13 +33,22 @@ pub struct SuiteReport {
     pub unchecked: Vec<&'static str>,
     /// What happened in all runs together.
     pub counts: Counts,
+    /// Which moments worth meeting were met.
+    pub marks: Marks,
+    /// What all runs cost together.
+    pub costs: Costs,
     /// How many events there were.
     pub events: u64,
     /// How much virtual time passed.
     pub simulated: Duration,
     /// Runs whose history was too hard to judge: neither passed nor failed for linearizability.
     pub undecided: u64,
-    replay: String,
+    /// Runs that were run twice, to compare.
+    pub repeated: u64,
+    /// The longest time that it took until every client was served again after the faults, and its seed.
+    pub slowest: Option<(Duration, u64)>,
+    /// The command that replays a seed, up to the seed's number.
+    pub replay: String,
 }
 
 impl SuiteReport {
@@ -68,22 +60,57 @@ impl SuiteReport {
             properties: claims.properties.clone(),
             unchecked: claims.unchecked.clone(),
             counts: Counts::default(),
+            marks: Marks::default(),
+            costs: Costs::default(),
             events: 0,
             simulated: Duration::ZERO,
             undecided: 0,
+            repeated: 0,
+            slowest: None,
             replay: replay.into(),
         }
     }
 
-    pub(crate) fn add(&mut self, seed: u64, report: Report) {
+    pub(crate) fn add(&mut self, seed: u64, report: Report, repeated: bool) {
         self.runs += 1;
+        self.repeated += u64::from(repeated);
+        for &recovery in &report.costs.recoveries {
+            // Of equally slow ones the lowest seed, whichever thread came first.
+            if self
+                .slowest
+                .is_none_or(|(slowest, of)| recovery > slowest || (recovery == slowest && seed < of))
+            {
+                self.slowest = Some((recovery, seed));
+            }
+        }
         self.counts.add(&report.counts);
+        self.marks.add(&report.marks);
+        self.costs.add(&report.costs);
         self.events += report.events;
         self.simulated += report.simulated;
         self.undecided += report.undecided;
         if let Some(failure) = report.failure {
             self.failures.push(FailedSeed { seed, failure, shrunk: None });
         }
+    }
+
+    /// Makes the report independent of which thread was first.
+    pub(crate) fn put_in_order(&mut self) {
+        self.failures.sort_by_key(|failed| failed.seed);
+        self.costs.recoveries.sort_unstable();
+    }
+
+    /// How many runs said something about `property`, and how many of those it failed. A run ends with the first property that
+    /// fails, and says nothing about the others.
+    #[must_use]
+    pub fn verdict(&self, property: Property) -> (u64, u64) {
+        let of = |failed: &&FailedSeed| failed.failure.property == property;
+        let failed = self.failures.iter().filter(of).count() as u64;
+        if property == Property::Determinism {
+            return (self.repeated, failed);
+        }
+        let undecided = if property == Property::Linearizable { self.undecided } else { 0 };
+        (self.runs - (self.failed() - failed) - undecided, failed)
     }
 
     /// How many seeds failed.
@@ -101,7 +128,7 @@ impl SuiteReport {
 
 /// The counts by name, in the order of reports. Each must be met in a run of many seeds: a fault that never came proves nothing.
 #[must_use]
-pub const fn marks(counts: &Counts) -> [(&'static str, u64); 29] {
+pub const fn marks(counts: &Counts) -> [(&'static str, u64); 39] {
     [
         ("messages delivered", counts.delivered),
         ("messages lost", counts.lost),
@@ -111,6 +138,9 @@ pub const fn marks(counts: &Counts) -> [(&'static str, u64); 29] {
         ("power losses", counts.power_losses),
         ("restarts", counts.restarts),
         ("transfers asked for", counts.transfers),
+        ("changes of members asked for", counts.changes),
+        ("changes of members decided", counts.changed),
+        ("wishes to lead", counts.wishes),
         ("suspicions", counts.suspicions),
         ("stops for a failed sync", counts.failed_syncs),
         ("stops for a full disk", counts.full_disks),
@@ -121,6 +151,13 @@ pub const fn marks(counts: &Counts) -> [(&'static str, u64); 29] {
         ("pauses of a node", counts.pauses),
         ("links flapping", counts.flaps),
         ("messages lost to flaps", counts.lost_to_flaps),
+        ("stabilisations", counts.stabilisations),
+        ("nodes left out of the core", counts.left_out),
+        ("spans of starvation", counts.starvations),
+        ("links starved", counts.starved_links),
+        ("nodes starved", counts.starved_nodes),
+        ("us that a message waited", counts.longest_wait_us),
+        ("us that one waited in calm", counts.longest_calm_wait_us),
         ("messages lost in bursts", counts.lost_in_bursts),
         ("messages lost in queues", counts.lost_in_queues),
         ("messages over many links", counts.forwarded),
@@ -137,36 +174,6 @@ pub const fn marks(counts: &Counts) -> [(&'static str, u64); 29] {
 
 impl fmt::Display for SuiteReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for failed in &self.failures {
-            writeln!(f, "FAILED {} seed {}: {}", self.algorithm, failed.seed, failed.failure)?;
-            for line in failed.replays(&self.replay) {
-                writeln!(f, "  {line}")?;
-            }
-        }
-        if !self.failures.is_empty() {
-            writeln!(f)?;
-        }
-        let (runs, faults) = (self.runs, self.counts.faults());
-        writeln!(
-            f,
-            "{:<10} {:<24} {:>8} {:>16} {:>8}",
-            "algorithm", "property", "runs", "faults injected", "failed"
-        )?;
-        for &property in &self.properties {
-            let failed = self.failures.iter().filter(|failed| failed.failure.property == property).count();
-            writeln!(f, "{:<10} {:<24} {runs:>8} {faults:>16} {failed:>8}", self.algorithm, property.name())?;
-        }
-        writeln!(f)?;
-        for (name, count) in marks(&self.counts) {
-            writeln!(f, "{count:>12} {name}{}", if count == 0 { "  (never happened)" } else { "" })?;
-        }
-        writeln!(f, "{:>12} events in {:.1} simulated seconds", self.events, self.simulated.as_secs_f64())?;
-        if self.undecided > 0 {
-            writeln!(f, "{:>12} histories were too hard to judge", self.undecided)?;
-        }
-        for claim in &self.unchecked {
-            writeln!(f, "not checked: {claim}")?;
-        }
-        write!(f, "\n{} passed, {} failed", self.passed(), self.failed())
+        Summary::of(core::slice::from_ref(self)).fmt(f)
     }
 }

@@ -6,7 +6,7 @@ use crate::recipe::Recipe;
 use crate::report::{FailedSeed, SuiteReport};
 use crate::shrink::{self, Shrunk};
 use consensus_core::{ConsensusAlgorithm, Time};
-use consensus_sim::{Counts, Failure, FaultCounts, Plan, Property, Report, Setup, Stream, Tape, World};
+use consensus_sim::{Failure, Plan, Property, Report, Setup, Stream, Tape, World};
 use core::ops::Range;
 use core::time::Duration;
 use std::sync::Mutex;
@@ -30,6 +30,9 @@ pub struct Tuning<C> {
 /// Draws the configuration for a run; it may also bend the plan.
 pub type Tune<'a, C> = &'a (dyn Fn(&mut Stream, &mut Plan) -> Tuning<C> + Sync);
 
+/// Sees the verdict on a seed as soon as it is known: for somebody who waits.
+pub type Watch<'a> = &'a (dyn Fn(&Report) + Sync);
+
 /// What to run.
 pub struct Options<'a, A: ConsensusAlgorithm> {
     /// Which seeds.
@@ -47,6 +50,17 @@ pub struct Options<'a, A: ConsensusAlgorithm> {
 /// # Errors
 /// The suite cannot check what the algorithm claims.
 pub fn check<A: ConsensusAlgorithm>(options: &Options<'_, A>) -> Result<SuiteReport, Unsupported> {
+    check_watched(options, &|_| {})
+}
+
+/// As [`check`], under the eyes of `watch`.
+///
+/// # Errors
+/// The suite cannot check what the algorithm claims.
+pub fn check_watched<A: ConsensusAlgorithm>(
+    options: &Options<'_, A>,
+    watch: Watch<'_>,
+) -> Result<SuiteReport, Unsupported> {
     let claims = claims_of(A::GUARANTEES)?;
     let next = AtomicU64::new(options.seeds.start);
     let total = Mutex::new(SuiteReport::new(A::NAME, &claims, &options.replay));
@@ -58,16 +72,17 @@ pub fn check<A: ConsensusAlgorithm>(options: &Options<'_, A>) -> Result<SuiteRep
                     if seed >= options.seeds.end {
                         break;
                     }
-                    let report = judge::<A>(seed, &claims, options.tune);
+                    let (report, repeated) = judge::<A>(seed, &claims, options.tune);
+                    watch(&report);
                     if let Ok(mut total) = total.lock() {
-                        total.add(seed, report);
+                        total.add(seed, report, repeated);
                     }
                 }
             });
         }
     });
     let mut total = total.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    total.failures.sort_by_key(|failed| failed.seed);
+    total.put_in_order();
     for failed in total.failures.iter_mut().take(SHRINK_FIRST) {
         failed.shrunk = shrink_run::<A>(&failed.seed.into(), options.tune, shrink::MAX_RUNS)?;
     }
@@ -109,18 +124,19 @@ pub fn check_until_failure<A: ConsensusAlgorithm>(
     Ok(first.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
 }
 
-/// One seed, run twice now and then.
-fn judge<A: ConsensusAlgorithm>(seed: u64, claims: &Claims, tune: Tune<'_, A::Config>) -> Report {
+/// One seed, run twice now and then; whether it was.
+fn judge<A: ConsensusAlgorithm>(seed: u64, claims: &Claims, tune: Tune<'_, A::Config>) -> (Report, bool) {
     let recipe = Recipe::from(seed);
     let mut report = one::<A>(&recipe, claims, tune, false);
-    if seed.is_multiple_of(REPEAT_EVERY) && report.failure.is_none() {
+    let repeats = seed.is_multiple_of(REPEAT_EVERY) && report.failure.is_none();
+    if repeats {
         let again = one::<A>(&recipe, claims, tune, false);
         if again.hash != report.hash {
             let detail = format!("two runs differ: {:x} and {:x}", report.hash, again.hash);
             report.failure = Some(Failure { property: Property::Determinism, at: Time::ZERO, detail });
         }
     }
-    report
+    (report, repeats)
 }
 
 /// Runs one seed, with the readable trace if `trace`.
@@ -182,6 +198,8 @@ pub(crate) fn draw<A: ConsensusAlgorithm>(
     tune: Tune<'_, A::Config>,
 ) -> (Plan, Tuning<A::Config>) {
     let mut plan = Plan::draw(recipe.seed);
+    // Whoever may know the bound of a synchronous run must find it in the plan.
+    claims.restrain(&mut plan);
     let tuning = tune(&mut Stream::derive(recipe.seed, "tuning"), &mut plan);
     recipe.overrides.apply(&mut plan);
     claims.restrain(&mut plan);
@@ -220,12 +238,6 @@ fn one_bounded<A: ConsensusAlgorithm>(
     });
     report.unwrap_or_else(|said| Report {
         failure: Some(Failure { property: Property::Invariant, at: Time::ZERO, detail: said }),
-        hash: 0,
-        events: 0,
-        simulated: Duration::ZERO,
-        counts: Counts::default(),
-        faults: FaultCounts::default(),
-        undecided: 0,
-        lines: Vec::new(),
+        ..Report::default()
     })
 }

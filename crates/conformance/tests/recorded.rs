@@ -9,7 +9,7 @@
 
 use conformance::{Recorded, page, record_seed, run_seed, subjects};
 use consensus_core::{NodeId, Time};
-use consensus_sim::{Event, Happened, Plan, Property, Report, Stream};
+use consensus_sim::{DiskTrouble, Event, Happened, Plan, Property, Report, Stream};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -128,6 +128,57 @@ fn the_page_holds_the_run_and_refers_to_nothing() {
     assert_eq!(Recorded::from_json(data).unwrap(), run, "the page must carry the run as it was");
 }
 
+/// Each hardship that was counted is in the recording, and none else.
+#[test]
+fn every_hardship_is_recorded() {
+    let mut seen = [0; 6];
+    for seed in 0..60 {
+        let (Report { counts, .. }, run) = recorded(seed);
+        let count =
+            |is: fn(&Happened) -> bool| run.events.iter().filter(|event| is(&event.what)).count() as u64;
+        let met = [
+            count(|what| matches!(what, Happened::Stop { .. })),
+            count(|what| matches!(what, Happened::SlowDisk { .. })),
+            count(|what| matches!(what, Happened::Rot { refused: true, .. })),
+            count(|what| matches!(what, Happened::Pause { .. })),
+            count(|what| matches!(what, Happened::Clock { .. })),
+            count(|what| matches!(what, Happened::Flap { .. })),
+        ];
+        let stops = counts.failed_syncs + counts.full_disks;
+        let exact = [stops, counts.slow_disks, counts.refused_disks, counts.pauses, counts.skewed_boots];
+        assert_eq!(met[..5], exact, "seed {seed}");
+        assert!((counts.flaps..=2 * counts.flaps).contains(&met[5]), "a flap has one direction or two");
+        for (seen, met) in seen.iter_mut().zip(met) {
+            *seen += met;
+        }
+    }
+    assert!(seen.iter().all(|&count| count > 0), "these seeds show too little: {seen:?}");
+}
+
+/// A short run, and one event of each kind that a recording can hold in the midst of it.
+fn with_every_kind() -> Recorded {
+    let (_, mut run) = record_seed::<raft::Raft>(5, &short, false, REPLAY).unwrap();
+    let middle = run.events.len() / 2;
+    let at = run.events[middle].at;
+    let (node, until) = (NodeId(1), at + core::time::Duration::from_millis(30));
+    let detail = || "in words".to_owned();
+    let kinds = [
+        Happened::SlowDisk { node, times: 7, until },
+        Happened::Flap { from: node, to: NodeId(2), until },
+        Happened::Clock { node, shows: until, rate_ppm: 1_010_000 },
+        Happened::Act { node, class: "twin".into(), text: detail() },
+        Happened::Pause { node, clock_stops: true },
+        Happened::Resume { node, waited: 3 },
+        Happened::Transfer { node, to: None },
+        Happened::Suspicion { node, peer: NodeId(2), suspected: true },
+        Happened::Stop { node, fault: DiskTrouble::Full, detail: detail() },
+        Happened::NoStart { node, detail: detail() },
+        Happened::Rot { node, detail: detail(), refused: true },
+    ];
+    run.events.splice(middle..middle, kinds.map(|what| Event { at, what }));
+    run
+}
+
 /// A message may say anything, even the end of the element that holds the data.
 #[test]
 fn a_hostile_text_stays_a_text() {
@@ -196,7 +247,7 @@ fn a_browser_shows_the_page() {
         );
         return;
     };
-    for run in [recorded(11).1, failing().2] {
+    for run in [recorded(11).1, failing().2, with_every_kind()] {
         looked_at(&browser, &run);
     }
 }

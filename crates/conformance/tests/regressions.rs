@@ -17,6 +17,17 @@ const RAFT: &[(u64, &str)] = &[
     ),
     (218, "As 469, with a follower that had crashed."),
     (6, "As 469, with one node lost for good, so that no client was served any more."),
+    (
+        292,
+        "A leader removed itself and lost the only voter of the new members before that was committed. It had the longer \
+         log, and did not campaign since it had no vote any more: nobody could be elected.",
+    ),
+    (166, "As 292, with a voter that was being removed."),
+    (
+        6,
+        "Reads waited for a quorum of two when one of them was removed. The other was a quorum alone then, and nobody \
+         looked: with a queue full of reads none was taken any more.",
+    ),
 ];
 
 #[test]

@@ -5,7 +5,7 @@ use crate::machine::{Answer, Call, Key, Value};
 use crate::plan::Workload;
 use crate::random::Stream;
 use bytes::Bytes;
-use consensus_core::{ClientId, Outcome, ProposalId, ReadId, Refusal, Slot};
+use consensus_core::{ClientId, Outcome, ProposalId, ReadId, Refusal, Slot, Time};
 use std::collections::BTreeMap;
 
 /// What a client sends.
@@ -66,10 +66,14 @@ pub(crate) struct Client {
     /// The node it talks to.
     pub(crate) target: usize,
     pub(crate) errand: Option<Errand>,
+    /// Why it was last turned down, since an operation of it was last complete.
+    pub(crate) refused: Option<Refusal>,
     /// What it last saw in each register.
     pub(crate) seen: BTreeMap<Key, Value>,
     /// How many operations it completed since the count was last reset.
     pub(crate) completed: u64,
+    /// When it completed the first of them.
+    pub(crate) served: Option<Time>,
 }
 
 impl Client {
@@ -82,8 +86,10 @@ impl Client {
             errands: 0,
             target,
             errand: None,
+            refused: None,
             seen: BTreeMap::new(),
             completed: 0,
+            served: None,
         }
     }
 

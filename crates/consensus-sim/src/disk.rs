@@ -12,6 +12,7 @@ mod faults;
 
 pub use faults::DiskFault;
 
+use crate::marks::Forgotten;
 use crate::random::{MILLION, Stream};
 use consensus_wal::{Disk, DiskFile};
 use std::cell::RefCell;
@@ -38,6 +39,8 @@ pub struct SimFile {
 #[derive(Clone, Debug, Default)]
 struct State {
     files: BTreeMap<FileNumber, Content>,
+    /// Emptied files: a journal makes and removes many, and their buffers are used again.
+    spare: Vec<Content>,
     next: FileNumber,
     /// As of the last directory sync.
     durable_names: BTreeMap<String, FileNumber>,
@@ -58,7 +61,7 @@ struct State {
 enum NameChange {
     Create(String, FileNumber),
     Rename(String, String),
-    Remove(String),
+    Remove(String, FileNumber),
 }
 
 #[derive(Clone, Debug, Default)]
@@ -116,6 +119,22 @@ impl Content {
         self.note_sectors(from, end);
     }
 
+    /// Whether all of it is durable.
+    const fn is_clean(&self) -> bool {
+        self.dirty.is_empty() && self.lengths.is_empty()
+    }
+
+    /// Its buffers, for another file.
+    fn emptied(mut self) -> Self {
+        let Self { current, durable, dirty, copies, lengths } = &mut self;
+        dirty.clear();
+        for bytes in [current, durable, copies] {
+            bytes.clear();
+        }
+        lengths.clear();
+        self
+    }
+
     fn sync(&mut self) {
         if self.durable.len() != self.current.len() {
             self.durable.resize(self.current.len(), 0);
@@ -127,8 +146,9 @@ impl Content {
         self.lengths.clear();
     }
 
-    fn crash(&mut self, keep_ppm: u64, choices: &mut Stream) {
-        let mut survived = core::mem::take(&mut self.durable);
+    fn crash(&mut self, keep_ppm: u64, choices: &mut Stream) -> Forgotten {
+        let synced = core::mem::take(&mut self.durable);
+        let mut survived = synced.clone();
         let mut lengths = core::mem::take(&mut self.lengths);
         lengths.push(survived.len());
         let length = choices.pick(&lengths).copied().unwrap_or_default();
@@ -151,18 +171,41 @@ impl Content {
                 target.copy_from_slice(source);
             }
         }
+        survived.truncate(length);
+        let forgotten = Forgotten::of(&self.dirty, &synced, &survived, &self.current);
         self.dirty.clear();
         self.copies.clear();
-        survived.truncate(length);
         self.current.clone_from(&survived);
         self.durable = survived;
+        forgotten
     }
 
     fn forget_unsynced(&mut self) {
         self.dirty.clear();
+        self.copies.clear();
         self.lengths.clear();
         self.current.clone_from(&self.durable);
     }
+}
+
+impl Forgotten {
+    /// What became of `unsynced`, from what it was when it was `synced` to what it should have become.
+    fn of(unsynced: &[Version], synced: &[u8], survived: &[u8], current: &[u8]) -> Self {
+        let (mut some, mut more) = (false, false);
+        for &Version { sector, at: _ } in unsynced {
+            let [old, found, new] = [synced, survived, current].map(|bytes| said(bytes, sector));
+            some |= found != new;
+            more |= found != old;
+        }
+        Self { some, torn: some && more }
+    }
+}
+
+/// A sector without its last zeros: they were written ahead, and say nothing.
+fn said(bytes: &[u8], sector: usize) -> &[u8] {
+    let bytes = sectors(bytes, sector, sector);
+    let length = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+    bytes.get(..length).unwrap_or_default()
 }
 
 /// What there is of these sectors: the last may be cut short by the end of the file.
@@ -193,14 +236,15 @@ impl State {
         }
     }
 
-    fn crash(&mut self, choices: &mut Stream) {
+    fn crash(&mut self, choices: &mut Stream) -> Forgotten {
+        let mut forgotten = Forgotten::default();
         let keep_ppm = match choices.below(4) {
             0 => 0,
             1 => MILLION,
             _ => choices.below(MILLION),
         };
         for content in self.files.values_mut() {
-            content.crash(keep_ppm, choices);
+            forgotten.add(content.crash(keep_ppm, choices));
         }
         let pending = core::mem::take(&mut self.pending_names);
         let prefix = choices.index(pending.len() + 1);
@@ -212,6 +256,7 @@ impl State {
             }
         }
         self.start_again();
+        forgotten
     }
 
     fn forget_unsynced(&mut self) {
@@ -226,8 +271,17 @@ impl State {
     fn start_again(&mut self) {
         self.names.clone_from(&self.durable_names);
         let alive: Vec<FileNumber> = self.names.values().copied().collect();
-        self.files.retain(|number, _| alive.contains(number));
+        let lost = self.files.extract_if(.., |number, _| !alive.contains(number));
+        self.spare.extend(lost.map(|(_, content)| content.emptied()));
         self.budget = None;
+    }
+
+    /// Nothing can bring a removed file back. It still takes its turn in a crash, as one that is empty.
+    fn forget(&mut self, number: FileNumber) {
+        if let Some(content) = self.files.get_mut(&number).filter(|content| content.is_clean()) {
+            let removed = core::mem::take(content);
+            self.spare.push(removed.emptied());
+        }
     }
 }
 
@@ -241,7 +295,7 @@ fn apply(names: &mut BTreeMap<String, FileNumber>, change: NameChange) {
                 names.insert(to, number);
             }
         }
-        NameChange::Remove(name) => {
+        NameChange::Remove(name, _) => {
             names.remove(&name);
         }
     }
@@ -274,7 +328,12 @@ impl SimDisk {
 
     /// The power fails now, if it has not, and comes back: some of what was not synced is lost.
     pub fn crash(&self, choices: &mut Stream) {
-        self.0.borrow_mut().crash(choices);
+        self.crash_and_tell(choices);
+    }
+
+    /// As [`SimDisk::crash`], and tells what that took.
+    pub(crate) fn crash_and_tell(&self, choices: &mut Stream) -> Forgotten {
+        self.0.borrow_mut().crash(choices)
     }
 
     /// As [`SimDisk::crash`], but exactly what was synced survives.
@@ -322,7 +381,8 @@ impl Disk for SimDisk {
         }
         let number = state.next;
         state.next += 1;
-        state.files.insert(number, Content::default());
+        let content = state.spare.pop().unwrap_or_default();
+        state.files.insert(number, content);
         let change = NameChange::Create(name.into(), number);
         apply(&mut state.names, change.clone());
         state.pending_names.push(change);
@@ -344,10 +404,8 @@ impl Disk for SimDisk {
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut state = self.0.borrow_mut();
         state.operate()?;
-        if !state.names.contains_key(name) {
-            return Err(missing(name));
-        }
-        let change = NameChange::Remove(name.into());
+        let Some(&number) = state.names.get(name) else { return Err(missing(name)) };
+        let change = NameChange::Remove(name.into(), number);
         apply(&mut state.names, change.clone());
         state.pending_names.push(change);
         Ok(())
@@ -363,9 +421,11 @@ impl Disk for SimDisk {
         if state.failing_sync().is_some() {
             return Err(faults::failed_sync());
         }
-        if !core::mem::take(&mut state.pending_names).is_empty() {
-            let names = state.names.clone();
-            state.durable_names = names;
+        for change in core::mem::take(&mut state.pending_names) {
+            if let NameChange::Remove(_, number) = change {
+                state.forget(number);
+            }
+            apply(&mut state.durable_names, change);
         }
         Ok(())
     }

@@ -7,41 +7,53 @@
 //!
 //! This crate knows no protocol, no thread and no clock.
 
+mod changes;
 mod client;
 mod clock;
 pub mod consistency;
+mod costs;
 mod disk;
 mod hardship;
 mod history;
 mod injector;
+mod latency;
 pub mod linearizability;
 mod machine;
+mod marks;
 mod mask;
 mod network;
 mod oracle;
 mod overrides;
+mod paths;
 mod plan;
 mod random;
 mod record;
 mod storage;
+mod timing;
 mod topology;
 mod trace;
 mod watch;
 mod world;
 
+pub use changes::Changes;
 pub use clock::Clock;
+pub use costs::Costs;
 pub use disk::{DiskFault, SECTOR_BYTES, SimDisk, SimFile};
-pub use hardship::{Bandwidth, Bursts, ClockPlan, Hardships};
+pub use hardship::{Bandwidth, Bursts, ClockPlan, Hardships, Misery};
 pub use history::{History, Moment, Operation, OperationNumber};
 pub use injector::{FaultCounts, Injector, Tally};
+pub use latency::Latency;
 pub use machine::{Answer, Applied, Call, Command, Journal, Key, Registers, Value, answer_of};
+pub use marks::{Mark, Marks};
 pub use mask::{FaultClass, Mask, MaskError};
 pub use network::{Cut, Fate, Links, Loss, Outbox};
 pub use oracle::{Failure, Oracle, Property};
 pub use overrides::{Overrides, OverridesError, Setting};
-pub use plan::{DiskPlan, NetworkPlan, Plan, Rhythm, Workload};
+pub use paths::{LinkModel, ways};
+pub use plan::{DiskPlan, Format, MAX_NODES, NetworkPlan, Plan, PlanError, Rhythm, Workload};
 pub use random::{MILLION, Stream};
-pub use record::{Delivery, Event, Happened, MAX_EVENTS, Recording, Tape};
+pub use record::{Delivery, DiskTrouble, Event, Happened, MAX_EVENTS, Recording, Tape};
+pub use timing::TimingPlan;
 pub use topology::{Link, Route, Shape, Topology, routes};
 pub use trace::{Trace, hash_bytes, mix};
 pub use watch::{Decided, Tap, Watched, WatchedConfig};

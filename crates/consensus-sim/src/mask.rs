@@ -28,6 +28,10 @@ pub enum FaultClass {
     InterruptedRecovery,
     /// An operator asks for a transfer of leadership.
     Transfer,
+    /// An operator asks for other members.
+    Change,
+    /// A node begins to wish to lead, or not to.
+    Wish,
     /// A failure detector changes its mind.
     Suspicion,
     /// Syncs of a disk fail.
@@ -48,6 +52,10 @@ pub enum FaultClass {
     Skew,
     /// A node does not come back after the faults.
     LostNode,
+    /// A node is left out of the core that is mended after the faults.
+    LeftOut,
+    /// A link or a node is held back by the scheduler for a while.
+    Starvation,
     /// A message is lost by chance.
     Loss,
     /// A message arrives twice.
@@ -66,13 +74,15 @@ pub enum FaultClass {
 
 impl FaultClass {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 27] = [
         Self::Partition,
         Self::Crash,
         Self::PowerLoss,
         Self::TornCrash,
         Self::InterruptedRecovery,
         Self::Transfer,
+        Self::Change,
+        Self::Wish,
         Self::Suspicion,
         Self::FailedSync,
         Self::FullDisk,
@@ -83,6 +93,8 @@ impl FaultClass {
         Self::Flap,
         Self::Skew,
         Self::LostNode,
+        Self::LeftOut,
+        Self::Starvation,
         Self::Loss,
         Self::Duplicate,
         Self::Spike,
@@ -102,6 +114,8 @@ impl FaultClass {
             Self::TornCrash => "torn-crash",
             Self::InterruptedRecovery => "interrupted-recovery",
             Self::Transfer => "transfer",
+            Self::Change => "change",
+            Self::Wish => "wish",
             Self::Suspicion => "suspicion",
             Self::FailedSync => "failed-sync",
             Self::FullDisk => "full-disk",
@@ -112,6 +126,8 @@ impl FaultClass {
             Self::Flap => "flap",
             Self::Skew => "skew",
             Self::LostNode => "lost-node",
+            Self::LeftOut => "left-out",
+            Self::Starvation => "starvation",
             Self::Loss => "loss",
             Self::Duplicate => "duplicate",
             Self::Spike => "spike",

@@ -26,6 +26,8 @@ pub enum Property {
     ExactlyOnce,
     /// The state machines of all nodes are equal after equal slots.
     StateEqual,
+    /// Members that are decided one after the other have quorums that meet.
+    Members,
     /// An epoch has at most one leader.
     OneLeader,
     /// What a node knows to be decided, what it has applied and its epoch never go back while it runs.
@@ -44,18 +46,21 @@ pub enum Property {
     Durability,
     /// There is an order of all operations that explains every reply to a client.
     Linearizable,
+    /// The scheduler keeps nobody waiting beyond the bound, once there is one: without that, nothing can be said of progress.
+    Fairness,
     /// The same seed gives the same run.
     Determinism,
 }
 
 impl Property {
     /// All properties, in the order of reports.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Agreement,
         Self::PrefixOrder,
         Self::Integrity,
         Self::ExactlyOnce,
         Self::StateEqual,
+        Self::Members,
         Self::OneLeader,
         Self::Monotonic,
         Self::Recovery,
@@ -65,6 +70,7 @@ impl Property {
         Self::Progress,
         Self::Durability,
         Self::Linearizable,
+        Self::Fairness,
         Self::Determinism,
     ];
 
@@ -77,6 +83,7 @@ impl Property {
             Self::Integrity => "integrity",
             Self::ExactlyOnce => "exactly once",
             Self::StateEqual => "equal states",
+            Self::Members => "safe changes of members",
             Self::OneLeader => "one leader per epoch",
             Self::Monotonic => "monotonic within a boot",
             Self::Recovery => "recovery after a crash",
@@ -86,6 +93,7 @@ impl Property {
             Self::Progress => "progress after healing",
             Self::Durability => "durability",
             Self::Linearizable => "linearizability",
+            Self::Fairness => "fair scheduling",
             Self::Determinism => "determinism",
         }
     }

@@ -4,8 +4,9 @@
 //! A [`Tape`] is handed in from outside, so that it outlives a run that panics. It only listens: it draws no random number and
 //! touches no fingerprint, so that a run is the same with it and without.
 
+use crate::disk::DiskFault;
 use crate::machine::{Answer, Applied, Call, Command, Key, Value};
-use crate::network::{Cut, Links, Loss};
+use crate::network::{Links, Loss};
 use crate::watch::Decided;
 use consensus_core::{NodeId, Slot, Status, Time, Verdict, wire};
 use core::fmt::{self, Debug, Write};
@@ -156,6 +157,81 @@ pub enum Happened {
         /// The client.
         client: u32,
     },
+    /// A node stops, as it must, because its disk refused something.
+    Stop {
+        /// Which.
+        node: NodeId,
+        /// What its disk refused.
+        fault: DiskTrouble,
+        /// What the node says.
+        detail: String,
+    },
+    /// A node does not start, because its disk refuses something; it will be tried again.
+    NoStart {
+        /// Which.
+        node: NodeId,
+        /// What the node says.
+        detail: String,
+    },
+    /// A disk is slow for a while; the end of the faults ends it too.
+    SlowDisk {
+        /// Whose.
+        node: NodeId,
+        /// How many times slower.
+        times: u32,
+        /// Until when.
+        until: Time,
+    },
+    /// A bit flips on the disk of a node that is down.
+    Rot {
+        /// Whose.
+        node: NodeId,
+        /// Where, and what the node makes of it.
+        detail: String,
+        /// Whether the node refuses to start for that, and is lost for good.
+        refused: bool,
+    },
+    /// A node stands still.
+    Pause {
+        /// Which.
+        node: NodeId,
+        /// Whether its clock stands still too.
+        clock_stops: bool,
+    },
+    /// A node that stood still goes on.
+    Resume {
+        /// Which.
+        node: NodeId,
+        /// How many events waited for it.
+        waited: usize,
+    },
+    /// A node that boots has a clock that is not right.
+    Clock {
+        /// Which.
+        node: NodeId,
+        /// What it shows, in nanoseconds.
+        shows: Time,
+        /// How many millionths of a second it counts in a second.
+        rate_ppm: u64,
+    },
+    /// A link is down for a while; the end of the faults ends it too.
+    Flap {
+        /// The sender.
+        from: NodeId,
+        /// The receiver.
+        to: NodeId,
+        /// Until when.
+        until: Time,
+    },
+    /// A node does what the protocol does not ask of it: what an adversary is, and whatever else has no event of its own.
+    Act {
+        /// Which.
+        node: NodeId,
+        /// The class of the act, in a word or two.
+        class: String,
+        /// What it does.
+        text: String,
+    },
     /// A property did not hold.
     Failure {
         /// Its name.
@@ -163,6 +239,16 @@ pub enum Happened {
         /// What happened.
         detail: String,
     },
+}
+
+/// What a disk refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DiskTrouble {
+    /// A sync.
+    Sync,
+    /// Room for more.
+    Full,
 }
 
 /// A message comes to its receiver.
@@ -282,11 +368,19 @@ impl Tape {
 }
 
 impl Happened {
-    pub(crate) fn cut(manner: Cut, links: &Links, nodes: usize) -> Self {
+    pub(crate) fn cut(manner: String, links: &Links, nodes: usize) -> Self {
         let pairs = (0..nodes).flat_map(|from| (0..nodes).map(move |to| (from, to)));
         let cut = pairs.filter(|&(from, to)| links.is_cut(from, to));
         let links = cut.map(|(from, to)| (node(from), node(to))).collect();
-        Self::Cut { manner: format!("{manner:?}"), links }
+        Self::Cut { manner, links }
+    }
+
+    pub(crate) fn stop(node: NodeId, fault: DiskFault, error: &impl fmt::Display) -> Self {
+        let fault = match fault {
+            DiskFault::Sync { salt: _ } => DiskTrouble::Sync,
+            DiskFault::Full { left: _ } => DiskTrouble::Full,
+        };
+        Self::Stop { node, fault, detail: error.to_string() }
     }
 
     pub(crate) fn role(node: NodeId, status: &Status) -> Self {

@@ -1,6 +1,7 @@
 //! The storage of a simulated node: the real journal on a disk that takes its time, and that a crash finds at any step.
 
 use crate::disk::{DiskFault, SimDisk};
+use crate::marks::Forgotten;
 use crate::plan::DiskPlan;
 use crate::random::{MILLION, Stream};
 use bytes::Bytes;
@@ -52,8 +53,8 @@ impl Platter {
         })
     }
 
-    pub(crate) fn crash(&self, choices: &mut Stream) {
-        self.disk.crash(choices);
+    pub(crate) fn crash(&self, choices: &mut Stream) -> Forgotten {
+        self.disk.crash_and_tell(choices)
     }
 
     /// As [`Platter::crash`], but exactly what was synced survives.
@@ -146,13 +147,14 @@ impl<R: Clone + Serialize + DeserializeOwned> SimStorage<R> {
         self.in_flight > 0
     }
 
-    /// The disk is done with what was sent to it. Sometimes it then prepares space.
-    pub(crate) fn complete(&mut self, choices: &mut Stream) {
-        for write in self.queued.drain(..core::mem::take(&mut self.in_flight)) {
+    /// The disk is done with what was sent to it: so many writes. Sometimes it then prepares space.
+    pub(crate) fn complete(&mut self, choices: &mut Stream) -> usize {
+        let writes = core::mem::take(&mut self.in_flight);
+        for write in self.queued.drain(..writes) {
             match write {
-                Write::Append(seq, record) => self.solo.append(seq, &record),
+                Write::Append(seq, record) => self.solo.append(seq, record),
                 Write::Checkpoint(seq, through, snapshot, tail) => {
-                    self.solo.checkpoint(seq, through, &snapshot, &tail);
+                    self.solo.checkpoint(seq, through, snapshot, tail);
                 }
             }
         }
@@ -165,6 +167,7 @@ impl<R: Clone + Serialize + DeserializeOwned> SimStorage<R> {
         {
             self.failed = Some(error);
         }
+        writes
     }
 
     /// The power fails, perhaps while the disk is at work: after any of its operations.
@@ -185,12 +188,12 @@ impl<R: Clone + Serialize + DeserializeOwned> Storage<R> for SimStorage<R> {
         self.solo.recover()
     }
 
-    fn append(&mut self, seq: WriteSeq, record: &R) {
-        self.queued.push(Write::Append(seq, record.clone()));
+    fn append(&mut self, seq: WriteSeq, record: R) {
+        self.queued.push(Write::Append(seq, record));
     }
 
-    fn checkpoint(&mut self, seq: WriteSeq, through: Slot, snapshot: &Bytes, tail: &[R]) {
-        self.queued.push(Write::Checkpoint(seq, through, snapshot.clone(), tail.to_vec()));
+    fn checkpoint(&mut self, seq: WriteSeq, through: Slot, snapshot: Bytes, tail: Vec<R>) {
+        self.queued.push(Write::Checkpoint(seq, through, snapshot, tail));
     }
 
     fn durable(&mut self) -> Result<WriteSeq, StorageError> {

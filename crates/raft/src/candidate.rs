@@ -11,12 +11,14 @@ use crate::state::{Core, Raft, Role};
 use crate::step::{Out, Timer};
 use crate::votes;
 use consensus_core::quorum::Tally;
-use consensus_core::{NodeId, Time};
+use consensus_core::{NodeId, Slot, Time};
 
 /// Somebody who seeks election.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Candidate {
     granted: Tally,
+    /// Whether the leader called it to succeed it.
+    is_called: bool,
 }
 
 impl Raft {
@@ -29,13 +31,16 @@ impl Raft {
             // A leader was heard since the timer was set.
             return out.set_timer(Timer::Election, self.core.election_due);
         }
-        if !self.core.members.is_voter(self.core.id) {
+        if !self.core.may_campaign() {
+            // Nobody leads it any more, as far as it knows. [R21]
+            let (term, vote) = (self.core.term, self.core.vote);
+            self.become_follower(now, term, vote, None, out);
             return self.core.arm_election(now, out);
         }
         if self.core.config.stable_leadership {
             self.become_pre_candidate(now, out);
         } else {
-            self.become_candidate(now, out);
+            self.become_candidate(now, false, out);
         }
     }
 
@@ -63,10 +68,15 @@ impl Raft {
         self.count_pre_votes(now, out);
     }
 
-    fn become_candidate(&mut self, now: Time, out: &mut Out) {
+    /// [R32] Without a pre-vote: the others still hear the leader that called us.
+    pub(crate) fn become_called_candidate(&mut self, now: Time, out: &mut Out) {
+        self.become_candidate(now, true, out);
+    }
+
+    fn become_candidate(&mut self, now: Time, is_called: bool, out: &mut Out) {
         let (term, own) = (self.core.term.next(), self.core.id);
         self.become_follower(now, term, Some(own), None, out); // [R1]
-        self.role = Role::Candidate(Candidate::default());
+        self.role = Role::Candidate(Candidate { is_called, ..Candidate::default() });
         self.core.arm_retry(now, out);
         self.ask_for_votes(now, out);
         self.count_own_vote(now, out);
@@ -87,7 +97,10 @@ impl Raft {
                 candidate.ask(core, Message::PreVote(ballot), out);
             }
             Role::Candidate(candidate) => {
-                candidate.ask(core, Message::Vote(Ballot { term: core.term, last }), out);
+                let ballot = Ballot { term: core.term, last };
+                let vote =
+                    if candidate.is_called { Message::CalledVote(ballot) } else { Message::Vote(ballot) };
+                candidate.ask(core, vote, out);
             }
             Role::Follower(_) | Role::Leader(_) => return,
         }
@@ -120,17 +133,30 @@ impl Raft {
     }
 
     /// [R1] [R2] One vote per term, for a log that is at least as up-to-date, durable before the answer leaves.
-    pub(crate) fn on_vote(&mut self, now: Time, from: NodeId, ballot: Ballot, out: &mut Out) {
+    pub(crate) fn on_vote(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        ballot: Ballot,
+        is_called: bool,
+        out: &mut Out,
+    ) {
         // [R6] Not even the term is taken over while a leader is heard: a node that returns does not disturb.
-        if ballot.term > self.core.term && self.follows_or_leads(now) {
+        if ballot.term > self.core.term && !is_called && self.follows_or_leads(now) {
             return;
+        }
+        if ballot.term > self.core.term && is_called {
+            // [R32] The leader that we hear has called its successor: it no longer stands in the way of anybody.
+            self.core.heard = None;
         }
         let is_free = match self.core.vote {
             _ if ballot.term > self.core.term => true,
             Some(vote) => vote == from || self.core.votes_again(vote),
             None => true,
         };
-        let granted = ballot.term >= self.core.term && is_free && self.core.is_up_to_date(ballot.last);
+        let is_trusted = is_called && self.core.config.plants(Mutant::CalledVoteUnchecked);
+        let granted =
+            ballot.term >= self.core.term && is_free && (self.core.is_up_to_date(ballot.last) || is_trusted);
         let is_news = ballot.term > self.core.term || (granted && self.core.vote.is_none());
         if is_news {
             self.become_follower(now, ballot.term, granted.then_some(from), None, out);
@@ -171,7 +197,7 @@ impl Raft {
         if let Role::PreCandidate(candidate) = &self.role
             && votes::has_quorum(&self.core.members, &candidate.granted)
         {
-            self.become_candidate(now, out);
+            self.become_candidate(now, false, out);
         }
     }
 
@@ -191,6 +217,14 @@ impl Raft {
 }
 
 impl Core {
+    /// [R40] Whether we may seek election: a voter may; and so may who just lost its vote, since until that is committed
+    /// nobody else's log may be up-to-date enough.
+    pub(crate) fn may_campaign(&self) -> bool {
+        let newest = self.configurations.newest().slot;
+        let had_vote = || self.configurations.at(Slot(newest.0 - 1)).members.is_voter(self.id);
+        self.members.is_voter(self.id) || (newest > self.commit && had_vote())
+    }
+
     /// [R2] Whether a log that ends at `last` holds everything that may be committed, as far as our own log tells.
     fn is_up_to_date(&self, last: Position) -> bool {
         let own = self.log.last();

@@ -37,6 +37,8 @@ pub struct Config {
     pub max_uncommitted_entries: usize,
     /// The same in bytes.
     pub max_uncommitted_bytes: usize,
+    /// A learner that lacks at most this many entries of the log, and answers, has caught up and may be given a vote.
+    pub promotion_lag_entries: usize,
     /// The most reads that wait at one node; more are refused with `Busy`.
     pub max_pending_reads: usize,
     /// The size of a piece of a snapshot on its way to a follower, in bytes.
@@ -66,6 +68,7 @@ impl Default for Config {
             max_in_flight_bytes: 16 << 20,
             max_uncommitted_entries: 1 << 16,
             max_uncommitted_bytes: 64 << 20,
+            promotion_lag_entries: 4_096,
             max_pending_reads: 1 << 16,
             snapshot_chunk_bytes: 256 << 10,
             max_snapshot_bytes: 1 << 30,

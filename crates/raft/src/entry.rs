@@ -4,9 +4,10 @@
 //! references.
 
 use crate::config::MAX_BATCH_ENTRIES;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use consensus_core::{Bytes, Epoch, ProposalId, Slot};
+use consensus_core::{Bytes, Decision, Epoch, Members, ProposalId, Slot, Verdict};
 use core::fmt;
 use core::ops::Deref;
 use serde::de::{Error as _, SeqAccess, Visitor};
@@ -14,6 +15,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What one entry costs beyond its payload, when bytes are bounded.
 const ENTRY_OVERHEAD_BYTES: usize = 32;
+/// What one member costs.
+const MEMBER_BYTES: usize = 16;
 
 /// A place in a log: a slot, and the term of the entry there. Its order is the paper's "at least as up-to-date" (§5.4.1): the
 /// later term wins, and in one term the longer log.
@@ -51,9 +54,53 @@ pub enum Content {
         /// Opaque to us.
         payload: Bytes,
     },
+    /// The members, from this entry on.
+    Members {
+        /// The change that led to them.
+        id: ProposalId,
+        /// All of them.
+        members: Box<Members>,
+    },
 }
 
+impl Content {
+    /// The request that is done when it is committed. [R38] A change of members is done with its last configuration.
+    pub(crate) fn settles(&self) -> Option<ProposalId> {
+        match self {
+            Self::Noop => None,
+            Self::Proposal { id, .. } => Some(*id),
+            Self::Members { id, members } => members.outgoing().is_empty().then_some(*id),
+        }
+    }
+
+    /// The request that it came from.
+    pub(crate) const fn id(&self) -> Option<ProposalId> {
+        match self {
+            Self::Noop => None,
+            Self::Proposal { id, .. } | Self::Members { id, .. } => Some(*id),
+        }
+    }
+}
+
+/// What entries without a payload show.
+static NOTHING: Bytes = Bytes::new();
+
 impl Entry {
+    /// What the gate is told when it is committed at `slot`. Members are not shown: a batch that names some is decided one by
+    /// one, with their encoded form.
+    #[must_use]
+    pub fn decision(&self, slot: Slot) -> Decision<'_> {
+        match &self.content {
+            Content::Noop => Decision { slot, id: None, verdict: Verdict::Noop, payload: &NOTHING },
+            Content::Proposal { id, payload } => {
+                Decision { slot, id: Some(*id), verdict: Verdict::Commit, payload }
+            }
+            Content::Members { .. } => {
+                Decision { slot, id: self.content.settles(), verdict: Verdict::Noop, payload: &NOTHING }
+            }
+        }
+    }
+
     /// What it counts for when bytes are bounded.
     #[must_use]
     pub fn size(&self) -> usize {
@@ -61,6 +108,7 @@ impl Entry {
             + match &self.content {
                 Content::Noop => 0,
                 Content::Proposal { payload, .. } => payload.len(),
+                Content::Members { members, .. } => MEMBER_BYTES * members.iter().count(),
             }
     }
 }
@@ -72,9 +120,26 @@ pub struct Entries {
     from: u32,
     to: u32,
     size: usize,
+    /// Whether an entry of the batch (of the shared one, if this is a part of it) names members.
+    names_members: bool,
 }
 
 impl Entries {
+    /// A batch of entries of which it is known what they count for.
+    pub(crate) fn of_size(entries: impl Iterator<Item = Entry>, size: usize) -> Self {
+        let entries = Self::whole(entries.collect(), size);
+        debug_assert_eq!(size, entries.iter().map(Entry::size).sum::<usize>());
+        entries
+    }
+
+    fn whole(shared: Arc<[Entry]>, size: usize) -> Self {
+        if shared.is_empty() {
+            return Self::default();
+        }
+        let names_members = shared.iter().any(|entry| matches!(entry.content, Content::Members { .. }));
+        Self { from: 0, to: index(shared.len()), size, names_members, shared: Some(shared) }
+    }
+
     /// The first `count` of these, or all.
     #[must_use]
     pub fn take(&self, count: usize) -> Self {
@@ -98,15 +163,33 @@ impl Entries {
             return Self::default();
         }
         let (from, to) = (self.from + index(start), self.from + index(end));
-        let mut cut = Self { shared: self.shared.clone(), from, to, size: 0 };
+        let mut cut =
+            Self { shared: self.shared.clone(), from, to, size: 0, names_members: self.names_members };
         cut.size = cut.iter().map(Entry::size).sum();
         cut
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        (self.to - self.from) as usize
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.from == self.to
     }
 
     /// What they count for when bytes are bounded.
     #[must_use]
     pub const fn size(&self) -> usize {
         self.size
+    }
+
+    /// False if none of them names members, which is nearly always.
+    pub(crate) const fn name_members(&self) -> bool {
+        self.names_members
     }
 }
 
@@ -124,11 +207,8 @@ impl Deref for Entries {
 impl FromIterator<Entry> for Entries {
     fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Self {
         let shared: Arc<[Entry]> = entries.into_iter().collect();
-        if shared.is_empty() {
-            return Self::default();
-        }
         let size = shared.iter().map(Entry::size).sum();
-        Self { from: 0, to: index(shared.len()), size, shared: Some(shared) }
+        Self::whole(shared, size)
     }
 }
 
@@ -175,7 +255,7 @@ impl<'de> Deserialize<'de> for Entries {
                     }
                     taken.push(entry);
                 }
-                Ok(taken.into_iter().collect())
+                Ok(if taken.is_empty() { Entries::default() } else { taken.into_iter().collect() })
             }
         }
         deserializer.deserialize_seq(Bounded)

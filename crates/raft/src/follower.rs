@@ -104,7 +104,8 @@ impl Raft {
         let wants_answer = !entries.is_empty();
         match core.fit(prev, entries, out) {
             Fit::Matches(through) => {
-                follower.verified = follower.verified.max(through);
+                follower.verified = core.or_what_is_left(follower.verified).max(through);
+                follower.acknowledged = core.or_what_is_left(follower.acknowledged);
                 follower.owes_acknowledgement |= wants_answer;
                 // [R13] Only what is known to equal the leader's log.
                 let verified = core.or_whole_log(Mutant::CommitUnverified, follower.verified);
@@ -207,10 +208,10 @@ impl Core {
             if first <= self.commit {
                 return Fit::Contradicts;
             }
-            self.log.truncate_after(Slot(first.0 - 1));
+            self.truncate_after(Slot(first.0 - 1), out);
             self.append(entries.skip(known), out);
         } else if !entries.is_empty() && self.config.plants(Mutant::TruncateWithoutConflict) {
-            self.log.truncate_after(prev.max(self.commit));
+            self.truncate_after(prev.max(self.commit), out);
             let kept = usize::try_from(self.log.last().slot.0 - prev.0).unwrap_or(usize::MAX);
             self.append(entries.skip(kept), out);
         }

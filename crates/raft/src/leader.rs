@@ -3,13 +3,14 @@
 //! A burst of proposals becomes one batch, one record and one append per follower, all sharing one allocation: proposals are
 //! collected in `step` and closed in `flush`. The leader's own disk write runs beside replication.
 
-use crate::entry::{Content, Entry, Position};
+use crate::entry::{Content, Entries, Entry, Position};
 use crate::message::{Append, AppendReply, Message, Outcome};
 use crate::mutant::Mutant;
 use crate::progress::{self, Progress};
 use crate::read::ReadQueue;
 use crate::state::{Core, Raft, Role};
 use crate::step::{Out, Timer};
+use crate::transfer::HandOver;
 use crate::votes;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -56,7 +57,14 @@ pub(crate) struct Leader {
     uncommitted_size: usize,
     /// Somebody holds more than before: the commit index may advance.
     has_progress: bool,
+    /// Something happened since the followers were fed last, beyond a write of our own that became durable.
+    has_news: bool,
     pub(crate) reads: ReadQueue,
+    pub(crate) hand_over: Option<HandOver>,
+    /// The change of members that is to be committed before the next may begin.
+    pub(crate) change: Option<Slot>,
+    /// A configuration is committed in which we have no vote.
+    pub(crate) is_dismissed: bool,
 }
 
 impl Leader {
@@ -72,7 +80,11 @@ impl Leader {
             pending_size: 0,
             uncommitted_size: uncommitted.sum(),
             has_progress: false,
+            has_news: true,
             reads: ReadQueue::new(),
+            hand_over: None,
+            change: Self::open_change(core),
+            is_dismissed: false,
         };
         if !core.config.plants(Mutant::NoNoop) {
             leader.push(noop);
@@ -80,7 +92,7 @@ impl Leader {
         leader
     }
 
-    fn push(&mut self, entry: Entry) {
+    pub(crate) fn push(&mut self, entry: Entry) {
         self.pending_size += entry.size();
         self.uncommitted_size += entry.size();
         self.pending.push(entry);
@@ -90,9 +102,20 @@ impl Leader {
         self.peers.iter_mut().find(|peer| peer.id == id)
     }
 
-    /// Our own disk is further.
-    pub(crate) const fn on_own_progress(&mut self) {
-        self.has_progress = true;
+    /// Our own disk is further. It commits something only together with a follower's, or if there is no other voter.
+    pub(crate) fn on_own_progress(&mut self, core: &Core) {
+        let is_alone = core.members.voter_count() < 2;
+        self.has_progress |= is_alone || self.peers.iter().any(|peer| peer.matched > core.commit);
+    }
+
+    /// Who counts has changed.
+    pub(crate) const fn recount(&mut self) {
+        (self.has_progress, self.has_news) = (true, true);
+    }
+
+    /// Anything else happened.
+    pub(crate) const fn on_news(&mut self) {
+        self.has_news = true;
     }
 
     /// The end of a burst: close the batch, commit, probe for reads, feed the followers.
@@ -101,21 +124,33 @@ impl Leader {
         if core::mem::take(&mut self.has_progress) {
             self.advance_commit(core, out);
         }
+        if self.change.is_some_and(|slot| slot.max(self.term_start) <= core.commit) {
+            self.finish_change(core, out);
+        }
+        if !core::mem::take(&mut self.has_news) {
+            return;
+        }
         let has_own_commit =
             core.commit >= self.term_start || core.config.plants(Mutant::ReadBeforeOwnCommit);
         self.reads.start_round(core.commit, has_own_commit);
         for peer in &mut self.peers {
             feed(peer, core, self.reads.probe(), out);
         }
+        self.call_successor(core, out);
         self.confirm_reads(core, out);
     }
 
-    fn close_batch(&mut self, core: &mut Core, out: &mut Out) {
+    pub(crate) fn close_batch(&mut self, core: &mut Core, out: &mut Out) {
         if self.pending.is_empty() {
             return;
         }
-        self.pending_size = 0;
-        core.append(self.pending.drain(..).collect(), out);
+        let size = core::mem::take(&mut self.pending_size);
+        let entries = Entries::of_size(self.pending.drain(..), size);
+        let names_members = entries.name_members();
+        core.append(entries, out);
+        if names_members {
+            self.follow_members(core);
+        }
     }
 
     /// [R11] What a quorum holds durably is committed, if it is of our own term; what is older is committed with it.
@@ -123,7 +158,11 @@ impl Leader {
         let reached = self.reached(core);
         let is_own_term = reached >= self.term_start || core.config.plants(Mutant::CommitOldTermByCounting);
         if reached > core.commit && is_own_term {
+            self.has_news = true;
             self.uncommitted_size -= core.commit_through(reached, out);
+            if core.config.plants(Mutant::MembersWhenCommitted) {
+                self.follow_members(core);
+            }
         }
     }
 
@@ -132,7 +171,7 @@ impl Leader {
         // [R12] We count ourselves only for what is on our disk.
         let own = core.or_whole_log(Mutant::LeaderCountsUnwritten, core.durable_slot());
         let matched = |node| if node == core.id { own.0 } else { self.matched(node).0 };
-        Slot(votes::reached_by_quorum(&core.members, matched))
+        Slot(core.or_unfit_voters(votes::reached_by_quorum(&core.members, matched), matched))
     }
 
     fn matched(&self, node: NodeId) -> Slot {
@@ -146,12 +185,12 @@ impl Leader {
         let is_denied = core.config.plants(Mutant::InterruptedAsRefused);
         let reason = if is_denied { Refusal::NotLeader { hint } } else { Refusal::Interrupted };
         for (_, entry) in core.log.iter(first, core.log.last().slot) {
-            if let Content::Proposal { id, .. } = entry.content {
+            if let Some(id) = entry.content.id() {
                 out.refuse(id, reason.clone());
             }
         }
         for entry in self.pending.drain(..) {
-            if let Content::Proposal { id, .. } = entry.content {
+            if let Some(id) = entry.content.id() {
                 out.refuse(id, Refusal::NotLeader { hint });
             }
         }
@@ -164,7 +203,13 @@ impl Leader {
         for peer in &self.peers {
             peer.assert_invariants(last);
         }
-        let is_held = core.commit < self.term_start || core.commit <= self.reached(core);
+        // What was committed by other members need not be held by a quorum of these yet.
+        let since = self.term_start.max(core.configurations.newest().slot);
+        let is_held = core.commit < since || core.commit <= self.reached(core);
+        assert!(
+            self.peers.iter().map(|peer| peer.id).eq(core.members.others(core.id)),
+            "others are fed than members"
+        );
         assert!(is_held, "what was committed in this term is no longer held by a quorum");
         let in_log: usize = core.log.iter(core.commit.next(), last).map(|(_, entry)| entry.size()).sum();
         let pending: usize = self.pending.iter().map(Entry::size).sum();
@@ -208,7 +253,7 @@ impl Raft {
         let size = leader.uncommitted_size.saturating_add(entry.size());
         // One proposal is always taken, however small the bound: a payload within its own limit must be able to pass.
         let is_full = size > core.config.max_uncommitted_bytes && uncommitted > 0;
-        if uncommitted >= core.config.max_uncommitted_entries || is_full {
+        if uncommitted >= core.config.max_uncommitted_entries || is_full || leader.hand_over.is_some() {
             return out.refuse(id, Refusal::Busy);
         }
         let overflows = leader.pending_size + entry.size() > core.config.max_append_bytes
@@ -234,6 +279,10 @@ impl Raft {
         let (base, last) = (core.log.base().slot, core.log.last().slot);
         if reply.probe > newest {
             return out.accuse(from, Offence::Impossible("it echoes a probe that was never sent"));
+        }
+        if reply.probe < peer.stay {
+            // [R39] It was said in an earlier stay.
+            return;
         }
         peer.is_active = true;
         if reply.probe > peer.probe_echoed {
@@ -277,6 +326,7 @@ impl Raft {
                 for peer in &mut leader.peers {
                     send_heartbeat(peer, &self.core, probe, out);
                 }
+                leader.review_hand_over(now, &self.core, out);
                 out.set_timer(Timer::Heartbeat, now + self.core.config.heartbeat_interval());
             }
         }
@@ -292,8 +342,9 @@ impl Raft {
         };
         let has_quorum = votes::reached_by_quorum(&core.members, active) > 0;
         if has_quorum || !core.config.stable_leadership || core.config.plants(Mutant::NoCheckQuorum) {
+            leader.offer_again(now, core, out);
             for peer in &mut leader.peers {
-                peer.is_active = false;
+                peer.was_active = core::mem::take(&mut peer.is_active);
             }
             return out.set_timer(Timer::Election, now + core.config.election_timeout());
         }

@@ -1,5 +1,5 @@
 //! Raft (Ongaro and Ousterhout 2014; Ongaro's dissertation 2014) as a deterministic state machine under the trait of
-//! `consensus-core`. The clauses it keeps (R1 to R31) are in `spec.md` beside this crate's manifest.
+//! `consensus-core`. The clauses it keeps (R1 to R40) are in `spec.md` beside this crate's manifest.
 //!
 //! It knows no clock, socket, disk, thread or random source, and it does not know how its effects are carried out: a
 //! `consensus_core::Node` drives it. The handlers are grouped by role; what every role needs is in `state`.
@@ -12,12 +12,15 @@ extern crate std;
 
 mod candidate;
 mod config;
+mod configuration;
 mod entry;
 mod follower;
 mod leader;
 mod log;
+mod membership;
 mod message;
 mod mutant;
+mod priority;
 mod progress;
 mod read;
 mod record;
@@ -25,6 +28,7 @@ mod replay;
 mod snapshot;
 mod state;
 mod step;
+mod transfer;
 mod votes;
 
 pub use config::{Config, MAX_BATCH_ENTRIES};

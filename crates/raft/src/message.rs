@@ -1,6 +1,6 @@
 //! What nodes say to each other.
 
-use crate::entry::{Entries, Position};
+use crate::entry::{Content, Entries, Position};
 use alloc::boxed::Box;
 use consensus_core::{Bytes, Epoch, Members, Offence, Slot};
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,18 @@ pub enum Message {
         /// The answer.
         answer: ReadAnswer,
     },
+    /// The leader calls its successor, which holds the whole log, to seek election at once (dissertation §3.10).
+    TimeoutNow {
+        /// The leader's term.
+        term: Epoch,
+    },
+    /// Whoever was called does not want to lead.
+    TransferDeclined {
+        /// The term in which it was called.
+        term: Epoch,
+    },
+    /// "Vote for me: the leader called me." Hearing that leader is no reason to refuse.
+    CalledVote(Ballot),
 }
 
 /// A candidate's wish.
@@ -153,11 +165,12 @@ impl Message {
     ///
     /// # Errors
     /// What no correct node would say.
+    #[inline]
     pub fn check(&self) -> Result<(), Offence> {
         let fits = |counters: &[u64]| counters.iter().all(|&counter| counter <= MAX_COUNTER);
         let position = |p: &Position| fits(&[p.term.0, p.slot.0]);
         let sound = match self {
-            Self::PreVote(m) | Self::Vote(m) => {
+            Self::PreVote(m) | Self::Vote(m) | Self::CalledVote(m) => {
                 fits(&[m.term.0]) && position(&m.last) && m.last.term < m.term
             }
             Self::PreVoteReply(m) | Self::VoteReply(m) => fits(&[m.term.0]),
@@ -178,13 +191,63 @@ impl Message {
                     && m.offset + m.data.len() as u64 <= m.total
             }
             Self::SnapshotReply(m) => fits(&[m.term.0, m.through.0, m.received]),
+            Self::TimeoutNow { term } | Self::TransferDeclined { term } => fits(&[term.0]),
             Self::ReadIndex(_) => true,
             Self::ReadIndexReply { answer, .. } => match answer {
                 ReadAnswer::At(slot) => fits(&[slot.0]),
                 ReadAnswer::NotLeader | ReadAnswer::Busy => true,
             },
         };
+        if !self.members_can_elect() {
+            return Err(Offence::Malformed("it names members of whom nobody can lead"));
+        }
         if sound { Ok(()) } else { Err(Offence::Malformed("a term, slot or length is out of range")) }
+    }
+
+    /// [R26] Members of whom nobody can lead end a group for good.
+    fn members_can_elect(&self) -> bool {
+        let can_elect = |members: &Members| members.voter_count() > members.witnesses().len();
+        match self {
+            Self::Append(m) if m.entries.name_members() => {
+                m.entries.iter().all(|entry| match &entry.content {
+                    Content::Members { members, .. } => can_elect(members),
+                    Content::Noop | Content::Proposal { .. } => true,
+                })
+            }
+            Self::Snapshot(m) => can_elect(&m.members),
+            Self::Append(_)
+            | Self::PreVote(_)
+            | Self::PreVoteReply(_)
+            | Self::Vote(_)
+            | Self::VoteReply(_)
+            | Self::AppendReply(_)
+            | Self::SnapshotReply(_)
+            | Self::ReadIndex(_)
+            | Self::ReadIndexReply { .. }
+            | Self::TimeoutNow { .. }
+            | Self::TransferDeclined { .. }
+            | Self::CalledVote(_) => true,
+        }
+    }
+
+    /// Whether it only answers what was asked of a member.
+    pub(crate) const fn is_answer(&self) -> bool {
+        match self {
+            Self::PreVoteReply(_)
+            | Self::VoteReply(_)
+            | Self::AppendReply(_)
+            | Self::SnapshotReply(_)
+            | Self::TransferDeclined { .. } => true,
+            // It is compared with the leader that was asked.
+            Self::ReadIndexReply { .. } => false,
+            Self::PreVote(_)
+            | Self::Vote(_)
+            | Self::CalledVote(_)
+            | Self::Append(_)
+            | Self::Snapshot(_)
+            | Self::ReadIndex(_)
+            | Self::TimeoutNow { .. } => false,
+        }
     }
 
     /// Along a log terms never fall, and none exceeds its leader's.

@@ -5,8 +5,10 @@
 
 use crate::config::Config;
 use crate::state::Core;
-use consensus_core::quorum::Tally;
-use consensus_core::{NodeId, Slot};
+use alloc::borrow::Cow;
+use alloc::vec::Vec;
+use consensus_core::quorum::{self, Tally};
+use consensus_core::{Members, NodeId, Slot};
 
 #[cfg(all(feature = "mutants", not(debug_assertions)))]
 compile_error!("the feature `mutants` plants bugs: it is for builds with debug assertions only");
@@ -111,6 +113,26 @@ mutants! {
     SnapshotLowersTerm,
     /// A snapshot replaces a log that holds all of it, and more.
     SnapshotCutsMatchingLog,
+    /// A hand-over of leadership to a node that is gone never ends.
+    TransferNeverGivenUp,
+    /// A vote goes to whoever the leader called, whatever its log.
+    CalledVoteUnchecked,
+    /// A change of members begins before an entry of the leader's own term is committed (Ongaro's correction of 2015).
+    ChangeBeforeOwnCommit,
+    /// In a joint configuration the new voters decide alone.
+    JointNeedsNewOnly,
+    /// What a member said before it was removed counts when it is a member again.
+    EarlierStayCounted,
+    /// New members hold only when they are committed.
+    MembersWhenCommitted,
+    /// Members whose entry is cut off hold on.
+    CutMembersKept,
+    /// A leader that is being removed counts itself.
+    RemovedLeaderCounts,
+    /// A learner counts where a voter is missing.
+    LearnerCounts,
+    /// A snapshot keeps the members of the one before it.
+    SnapshotKeepsOldMembers,
 }
 
 impl Config {
@@ -128,9 +150,51 @@ impl Config {
 }
 
 impl Core {
+    /// The members that hold.
+    pub(crate) fn effective_members(&self) -> Cow<'_, Members> {
+        let newest = &self.configurations.newest().members;
+        if self.config.plants(Mutant::JointNeedsNewOnly) && !newest.outgoing().is_empty() {
+            let voters = Members::of(newest.voters().iter().copied());
+            return Cow::Owned(voters.with_learners(newest.learners().iter().copied()));
+        }
+        if self.config.plants(Mutant::MembersWhenCommitted) {
+            return Cow::Borrowed(&self.configurations.at(self.commit).members);
+        }
+        Cow::Borrowed(newest)
+    }
+
+    /// The members at the end of a snapshot.
+    pub(crate) fn members_at(&self, slot: Slot) -> &Members {
+        let is_old = self.config.plants(Mutant::SnapshotKeepsOldMembers);
+        &self.configurations.at(if is_old { Slot::ZERO } else { slot }).members
+    }
+
+    /// `reached`, or with the bugs more: what those hold who should not be counted, or count for others.
+    pub(crate) fn or_unfit_voters(&self, reached: u64, matched: impl Fn(NodeId) -> u64) -> u64 {
+        let members = &self.members;
+        let counts_self = self.config.plants(Mutant::RemovedLeaderCounts) && !members.is_voter(self.id);
+        if !counts_self && !self.config.plants(Mutant::LearnerCounts) {
+            return reached;
+        }
+        let extra = if counts_self { core::slice::from_ref(&self.id) } else { members.learners() };
+        let mut held: Vec<u64> = members.voters().iter().chain(extra).map(|&node| matched(node)).collect();
+        let quorum = quorum::majority(members.voter_count());
+        quorum::reached_by(&mut held, quorum).unwrap_or(0).max(reached)
+    }
+
     /// `slot`, or with the bug the end of the log.
     pub(crate) fn or_whole_log(&self, mutant: Mutant, slot: Slot) -> Slot {
         if self.config.plants(mutant) { self.log.last().slot } else { slot }
+    }
+
+    /// `slot`, or with the bug no more than the log, which was cut without need. The bug must not be found by its traces in our
+    /// own books: other systems keep none.
+    pub(crate) fn or_what_is_left(&self, slot: Slot) -> Slot {
+        if self.config.plants(Mutant::TruncateWithoutConflict) {
+            slot.min(self.log.last().slot)
+        } else {
+            slot
+        }
     }
 
     /// Whether somebody whose vote `vote` has gets a second one.

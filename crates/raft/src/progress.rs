@@ -7,6 +7,7 @@
 
 use crate::config::Config;
 use crate::entry::Position;
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use consensus_core::{Bytes, Members, NodeId, Slot};
 
@@ -28,6 +29,12 @@ pub(crate) struct Progress {
     pub(crate) probe_echoed: u64,
     /// Whether it was heard since the last check of the quorum.
     pub(crate) is_active: bool,
+    /// Whether it declined to lead since then.
+    pub(crate) has_declined: bool,
+    /// Whether it was heard between the last two checks.
+    pub(crate) was_active: bool,
+    /// The probe with which its stay began: what it said without having seen that is of an earlier one.
+    pub(crate) stay: u64,
 }
 
 /// How a follower is fed.
@@ -41,7 +48,8 @@ pub(crate) enum Mode {
     /// The place is known; appends are pipelined.
     Replicate,
     /// It needs a snapshot.
-    Snapshot(Transfer),
+    /// (Boxed: it is large and rare, and every follower's state is as large as the largest.)
+    Snapshot(Box<Transfer>),
 }
 
 /// A snapshot on its way.
@@ -71,7 +79,15 @@ impl Progress {
             probe_sent: 1,
             probe_echoed: 0,
             is_active: true,
+            has_declined: false,
+            was_active: false,
+            stay: 0,
         }
+    }
+
+    /// Whether it was heard within an election timeout or two.
+    pub(crate) const fn answers(&self) -> bool {
+        self.is_active || self.was_active
     }
 
     pub(crate) fn become_probe(&mut self, next: Slot) {
@@ -89,8 +105,8 @@ impl Progress {
     pub(crate) fn become_snapshot(&mut self, through: Position, members: Members, bytes: Bytes) {
         self.window.clear();
         self.next = self.matched.next();
-        self.mode =
-            Mode::Snapshot(Transfer { through, members, bytes, received: 0, is_due: true, has_moved: true });
+        let transfer = Transfer { through, members, bytes, received: 0, is_due: true, has_moved: true };
+        self.mode = Mode::Snapshot(Box::new(transfer));
     }
 
     /// The follower holds everything up to `matched`; `base` is where our log begins. [R14]

@@ -69,6 +69,12 @@ impl ReadQueue {
         self.probe
     }
 
+    /// A probe that nobody has seen yet: whoever becomes a member now has answered to none before.
+    pub(crate) const fn begin_stay(&mut self) -> u64 {
+        self.probe += 1;
+        self.probe
+    }
+
     pub(crate) const fn on_echo(&mut self) {
         self.has_echo = true;
     }
@@ -213,8 +219,10 @@ impl Raft {
     pub(crate) fn on_read_index(&mut self, from: NodeId, token: ReadToken, out: &mut Out) {
         let asker = Asker::Remote { from, token };
         match &mut self.role {
-            Role::Leader(leader) => leader.reads.push(&self.core, asker, out),
-            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
+            Role::Leader(leader) if self.core.members.contains(from) => {
+                leader.reads.push(&self.core, asker, out);
+            }
+            Role::Leader(_) | Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
                 asker.answer(&self.core, ReadAnswer::NotLeader, None, out);
             }
         }

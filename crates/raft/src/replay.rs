@@ -1,5 +1,6 @@
 //! From records to state, and back.
 
+use crate::configuration::Configurations;
 use crate::entry::Position;
 use crate::log::Log;
 use crate::record::Record;
@@ -15,12 +16,13 @@ pub(crate) struct Replayed {
     pub(crate) vote: Option<NodeId>,
     pub(crate) log: Log,
     pub(crate) snapshot: Option<Snapshot>,
-    pub(crate) members: Members,
+    pub(crate) configurations: Configurations,
 }
 
 impl Replayed {
-    pub(crate) const fn empty(members: Members) -> Self {
-        Self { term: Epoch::ZERO, vote: None, log: Log::new(Position::ZERO), snapshot: None, members }
+    pub(crate) fn empty(members: Members) -> Self {
+        let configurations = Configurations::new(Slot::ZERO, members);
+        Self { term: Epoch::ZERO, vote: None, log: Log::new(Position::ZERO), snapshot: None, configurations }
     }
 }
 
@@ -50,6 +52,8 @@ pub(crate) fn replay(
                 if entries.first().is_none_or(|entry| entry.term < state.log.last().term) {
                     return Err("the records hold entries whose terms fall");
                 }
+                state.configurations.truncate_after(Slot(first.0 - 1));
+                state.configurations.learn(first, &entries);
                 state.log.append(entries, WriteSeq::ZERO);
             }
             Record::Snapshot { through, members, base } => {
@@ -59,7 +63,7 @@ pub(crate) fn replay(
                     return Err("the records speak of another snapshot");
                 }
                 state.log = Log::new(base);
-                state.members = (*members).clone();
+                state.configurations = Configurations::new(through.slot, (*members).clone());
                 state.snapshot = Some(Snapshot { through, members: *members, bytes });
             }
         }

@@ -3,6 +3,7 @@
 //! A snapshot travels in pieces, one at a time; each answer tells how much has arrived, so a transfer resumes where it was
 //! interrupted. A follower assembles at most one, of bounded size, from the leader of its term.
 
+use crate::configuration::Configurations;
 use crate::entry::Position;
 use crate::message::{Chunk, ChunkReply, Message};
 use crate::mutant::Mutant;
@@ -47,8 +48,10 @@ impl Raft {
             return;
         }
         core.log.forget_through(core.retained_from(through));
-        core.snapshot =
-            Some(Snapshot { through: place, members: core.members.clone(), bytes: snapshot.clone() });
+        // [R34] Those at its end, not those that hold now.
+        let members = core.members_at(through).clone();
+        core.configurations.forget_before(through);
+        core.snapshot = Some(Snapshot { through: place, members, bytes: snapshot.clone() });
         let tail = core.records();
         out.checkpoint(through, snapshot, tail);
     }
@@ -138,18 +141,13 @@ impl Incoming {
 impl Core {
     /// The last slot that may be forgotten when a snapshot reaches `through`. [R22]
     fn retained_from(&self, through: Slot) -> Slot {
-        let base = self.log.base().slot;
-        let most = through.0.saturating_sub(self.config.retained_entries as u64);
-        let mut from = through;
         let mut size = 0;
-        while from > base && from.0 > most {
-            size += self.log.iter(from, from).map(|(_, entry)| entry.size()).sum::<usize>();
-            if size > self.config.retained_bytes {
-                break;
-            }
-            from = Slot(from.0 - 1);
-        }
-        from
+        let entries = self.log.newest_first(through).take(self.config.retained_entries);
+        let retained = entries.take_while(|(_, entry)| {
+            size += entry.size();
+            size <= self.config.retained_bytes
+        });
+        Slot(through.0 - retained.count() as u64)
     }
 
     /// [R24] Nothing in our log agrees with the snapshot: it takes the place of the whole log.
@@ -166,9 +164,7 @@ impl Core {
         let tail = self.records();
         out.checkpoint(through.slot, bytes.clone(), tail);
         out.install(through.slot, bytes);
-        if self.members != members {
-            self.members = members.clone();
-            out.members(members);
-        }
+        self.configurations = Configurations::new(through.slot, members);
+        self.adopt_members(out);
     }
 }

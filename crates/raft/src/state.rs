@@ -5,6 +5,7 @@
 
 use crate::candidate::Candidate;
 use crate::config::Config;
+use crate::configuration::Configurations;
 use crate::entry::{Content, Entries, Position};
 use crate::follower::Follower;
 use crate::leader::Leader;
@@ -15,8 +16,8 @@ use crate::replay::{Replayed, replay};
 use crate::step::{Out, Timer};
 use alloc::vec::Vec;
 use consensus_core::{
-    Boot, Bytes, Epoch, Members, NodeId, Refusal, RestoreError, Role as Part, Slot, Status, Time, Verdict,
-    WriteSeq,
+    Boot, Bytes, Decision, Epoch, Members, NodeId, Priority, Refusal, RestoreError, Role as Part, Slot,
+    Status, Time, WriteSeq, wire,
 };
 use core::time::Duration;
 use rand::rngs::ChaCha8Rng;
@@ -34,7 +35,9 @@ pub struct Raft {
 pub(crate) struct Core {
     pub(crate) id: NodeId,
     pub(crate) config: Config,
+    /// The members that hold now: those that the newest configuration names.
     pub(crate) members: Members,
+    pub(crate) configurations: Configurations,
     pub(crate) term: Epoch,
     pub(crate) vote: Option<NodeId>,
     /// The write that made `term` and `vote` durable.
@@ -51,6 +54,8 @@ pub(crate) struct Core {
     pub(crate) election_due: Time,
     /// The timeout that was drawn last.
     election_span: Duration,
+    /// How much we wish to lead.
+    pub(crate) priority: Priority,
     /// Names this boot in forwarded reads.
     pub(crate) boot: u64,
     /// Rounds of reads that were forwarded since this boot.
@@ -92,8 +97,9 @@ impl Raft {
     /// Rebuilds the state from what the disk holds; an empty disk is a first boot. [R25]
     pub(crate) fn recover(boot: Boot<Self>, out: &mut Out) -> Result<Self, RestoreError> {
         let Boot { id, members, config, seed, now, snapshot, records } = boot;
+        let birth = members.clone();
         let replayed = replay(members, snapshot, records).map_err(RestoreError)?;
-        let Replayed { term, vote, log, snapshot, members } = replayed;
+        let Replayed { term, vote, log, snapshot, configurations } = replayed;
         // Nodes that are given the same seed must not time out together.
         let mut rng = ChaCha8Rng::seed_from_u64(seed ^ id.0.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let boot = rng.next_u64();
@@ -101,7 +107,8 @@ impl Raft {
         let mut core = Core {
             id,
             config,
-            members,
+            members: birth,
+            configurations,
             term,
             vote,
             vote_written: WriteSeq::ZERO,
@@ -112,10 +119,12 @@ impl Raft {
             heard: None,
             election_due: Time::ZERO,
             election_span: Duration::ZERO,
+            priority: Priority::Normal,
             boot,
             read_round: 0,
             rng,
         };
+        core.adopt_members(out);
         core.arm_first_election(now, out);
         let follower = Follower::new(None, core.commit);
         Ok(Self { core, role: Role::Follower(follower) })
@@ -188,6 +197,7 @@ impl Raft {
     pub(crate) fn check_invariants(&self) {
         let core = &self.core;
         core.log.assert_invariants();
+        core.configurations.assert_invariants(core.commit, core.log.last().slot);
         assert!(core.commit <= core.log.last().slot, "more is committed than there is");
         assert!(core.log.base().slot <= core.commit, "the log forgot what is not committed");
         assert!(core.log.last().term <= core.term, "the log is of a later term than ours");
@@ -233,6 +243,7 @@ impl Core {
         }
         let first = self.log.last().slot.next();
         let seq = out.persist(Record::Entries { first, entries: entries.clone() });
+        self.learn_members(first, &entries, out);
         self.log.append(entries, seq);
     }
 
@@ -248,17 +259,26 @@ impl Core {
             return 0;
         }
         let mut size = 0;
-        for (slot, entry) in self.log.iter(self.commit.next(), slot) {
-            size += entry.size();
-            // EARLY: what is committed is durable at a quorum, and stands without our own disk.
-            match &entry.content {
-                Content::Noop => out.decide_early(slot, None, Verdict::Noop, Bytes::new()),
-                Content::Proposal { id, payload } => {
-                    out.decide_early(slot, Some(*id), Verdict::Commit, payload.clone());
-                }
+        let mut first = self.commit.next();
+        while first <= slot {
+            let entries = self.log.part(first, slot);
+            if entries.is_empty() {
+                break;
             }
+            let next = Slot(first.0 + entries.len() as u64);
+            size += entries.size();
+            // EARLY: what is committed is durable at a quorum, and stands without our own disk.
+            if entries.name_members() {
+                decide_each(first, &entries, out);
+            } else {
+                out.decide_record_early(Record::Entries { first, entries });
+            }
+            first = next;
         }
         self.commit = slot;
+        if self.config.plants(Mutant::MembersWhenCommitted) {
+            self.adopt_members(out);
+        }
         size
     }
 
@@ -277,7 +297,7 @@ impl Core {
     /// [T, 1.5 T) from now. The draw is one per election, not one per heartbeat: the span is kept.
     pub(crate) fn arm_election(&mut self, now: Time, out: &mut Out) {
         let timeout = self.config.election_timeout();
-        self.election_span = self.draw(timeout, timeout + timeout / 2);
+        self.election_span = self.draw_wait(timeout, timeout + timeout / 2);
         self.postpone_election(now);
         out.set_timer(Timer::Election, self.election_due);
     }
@@ -285,7 +305,7 @@ impl Core {
     /// Nobody led us before, so nobody is disturbed: the first election comes soon. [R5]
     fn arm_first_election(&mut self, now: Time, out: &mut Out) {
         self.arm_election(now, out);
-        let soon = self.draw(self.config.heartbeat_interval(), self.config.election_timeout() / 2);
+        let soon = self.draw_wait(self.config.heartbeat_interval(), self.config.election_timeout() / 2);
         self.election_due = now + soon;
         out.set_timer(Timer::Election, self.election_due);
     }
@@ -293,13 +313,13 @@ impl Core {
     /// [T/4, T/2) from now: an election that failed is repeated while service can still resume within 2 T. [R5]
     pub(crate) fn arm_retry(&mut self, now: Time, out: &mut Out) {
         let timeout = self.config.election_timeout();
-        self.election_due = now + self.draw(timeout / 4, timeout / 2);
+        self.election_due = now + self.draw_wait(timeout / 4, timeout / 2);
         out.set_timer(Timer::Election, self.election_due);
     }
 
     /// [0, T/10) from now. [R31]
     pub(crate) fn hasten_election(&mut self, now: Time, out: &mut Out) {
-        let soon = self.draw(Duration::ZERO, self.config.election_timeout() / 10);
+        let soon = self.draw_wait(Duration::ZERO, self.config.election_timeout() / 10);
         self.election_due = self.election_due.min(now + soon);
         out.set_timer(Timer::Election, self.election_due);
     }
@@ -308,11 +328,26 @@ impl Core {
         self.election_due = now + self.election_span;
     }
 
-    fn draw(&mut self, from: Duration, to: Duration) -> Duration {
+    /// How long to wait before an election: from `from..to`, but for our priority. [R5] [R33]
+    fn draw_wait(&mut self, from: Duration, to: Duration) -> Duration {
+        let (from, to) = self.stretched(from, to);
         if self.config.plants(Mutant::FixedTimeouts) {
             return from;
         }
         let width = u64::try_from(to.saturating_sub(from).as_nanos()).unwrap_or(u64::MAX);
         from + Duration::from_nanos(self.rng.next_u64() % width.max(1))
+    }
+}
+
+/// Decides entries among which some name members, which are shown in their encoded form.
+fn decide_each(first: Slot, entries: &Entries, out: &mut Out) {
+    for (slot, entry) in (first.0..).map(Slot).zip(entries.iter()) {
+        let Decision { slot, id, verdict, payload } = entry.decision(slot);
+        let payload = match &entry.content {
+            Content::Members { members, .. } => wire::encode(&**members).into(),
+            Content::Noop | Content::Proposal { .. } => payload.clone(),
+        };
+        // EARLY: what is committed is durable at a quorum, and stands without our own disk.
+        out.decide_early(slot, id, verdict, payload);
     }
 }

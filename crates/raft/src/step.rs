@@ -5,8 +5,8 @@ use crate::message::Message;
 use crate::record::Record;
 use crate::state::{Raft, Role};
 use consensus_core::{
-    Boot, ConfigError, ConsensusAlgorithm, Effects, Faults, Guarantees, Input, Members, Membership, NodeId,
-    Offence, Problem, Reads, Refusal, Resilience, RestoreError, Status, Termination, Time, Timing, WriteSeq,
+    Boot, ConfigError, ConsensusAlgorithm, Decision, Effects, Faults, Guarantees, Input, Members, Membership,
+    NodeId, Offence, Problem, Reads, Resilience, RestoreError, Status, Termination, Time, Timing, WriteSeq,
 };
 
 /// The effect buffer.
@@ -30,7 +30,7 @@ impl ConsensusAlgorithm for Raft {
         timing: Timing::PartialSynchrony,
         termination: Termination::AfterStabilisation,
         reads: Reads::Barrier,
-        membership: Membership::Static,
+        membership: Membership::Joint,
     };
     type Config = Config;
     type Message = Message;
@@ -45,7 +45,10 @@ impl ConsensusAlgorithm for Raft {
         Self::recover(boot, out)
     }
 
+    // Where the kind of input is known, only its handler remains of this.
+    #[inline(always)]
     fn step(&mut self, now: Time, input: Input<Message, Timer>, out: &mut Out) {
+        let is_own_write = matches!(input, Input::Durable(_));
         match input {
             Input::Message { from, message } => self.on_message(now, from, message, out),
             Input::Timer(Timer::Election) => self.on_election_timeout(now, out),
@@ -54,30 +57,43 @@ impl ConsensusAlgorithm for Raft {
             Input::Propose { id, payload } => self.on_propose(id, payload, out),
             Input::Read(id) => self.on_read(id, out),
             Input::Compact { through, snapshot } => self.on_compact(through, snapshot, out),
-            // [R28] Not offered (yet).
-            Input::Reconfigure { id, .. } => out.refuse(id, Refusal::Unsupported),
+            Input::Reconfigure { id, change } => self.on_reconfigure(id, &change, out),
             Input::Suspect { peer, suspected: true } => self.on_suspicion(now, peer, out),
             // The leader shows by itself that it is back.
             Input::Suspect { suspected: false, .. } => {}
-            // [R28] Advice without an answer: leadership is not handed over.
-            Input::Transfer { .. } | Input::Priority(_) => {}
+            Input::Transfer { to } => self.on_transfer(now, to, out),
+            Input::Priority(priority) => self.on_priority(now, priority, out),
             // Nothing was ever given to be judged.
             Input::Judged { .. } => {}
         }
+        if !is_own_write && let Role::Leader(leader) = &mut self.role {
+            leader.on_news();
+        }
     }
 
+    #[inline]
     fn flush(&mut self, now: Time, out: &mut Out) {
         match &mut self.role {
             Role::Follower(follower) => follower.flush(now, &mut self.core, out),
             Role::PreCandidate(_) | Role::Candidate(_) => {}
-            Role::Leader(leader) => leader.flush(&mut self.core, out),
+            Role::Leader(leader) => {
+                leader.flush(&mut self.core, out);
+                if leader.is_dismissed {
+                    self.retire(now, out);
+                }
+            }
         }
+    }
+
+    fn decisions(record: &Record) -> impl Iterator<Item = Decision<'_>> {
+        record.decisions()
     }
 
     fn status(&self) -> Status {
         self.observe()
     }
 
+    #[inline]
     fn screen(_config: &Config, _from: NodeId, message: &Message) -> Result<(), Offence> {
         message.check() // [R26]
     }
@@ -88,14 +104,20 @@ impl ConsensusAlgorithm for Raft {
 }
 
 impl Raft {
+    #[inline(always)]
     fn on_message(&mut self, now: Time, from: NodeId, message: Message, out: &mut Out) {
-        if from == self.core.id || !self.core.members.contains(from) {
+        if from == self.core.id || from == NodeId::ZERO {
             return out.accuse(from, Offence::Stranger); // [R26]
+        }
+        // [R40] By an entry that we lack, the sender of anything else may be a member.
+        if message.is_answer() && !self.core.members.contains(from) {
+            return;
         }
         match message {
             Message::PreVote(ballot) => self.on_pre_vote(now, from, ballot, out),
             Message::PreVoteReply(reply) => self.on_pre_vote_reply(now, from, reply, out),
-            Message::Vote(ballot) => self.on_vote(now, from, ballot, out),
+            Message::Vote(ballot) => self.on_vote(now, from, ballot, false, out),
+            Message::CalledVote(ballot) => self.on_vote(now, from, ballot, true, out),
             Message::VoteReply(reply) => self.on_vote_reply(now, from, reply, out),
             Message::Append(append) => self.on_append(now, from, append, out),
             Message::AppendReply(reply) => self.on_append_reply(now, from, reply, out),
@@ -103,9 +125,12 @@ impl Raft {
             Message::SnapshotReply(reply) => self.on_chunk_reply(now, from, reply, out),
             Message::ReadIndex(token) => self.on_read_index(from, token, out),
             Message::ReadIndexReply { token, answer } => self.on_read_index_reply(from, token, answer, out),
+            Message::TimeoutNow { term } => self.on_timeout_now(now, from, term, out),
+            Message::TransferDeclined { term } => self.on_transfer_declined(now, from, term, out),
         }
     }
 
+    #[inline]
     fn on_durable(&mut self, now: Time, seq: WriteSeq, out: &mut Out) {
         self.core.durable = self.core.durable.max(seq);
         self.core.log.on_durable(seq);
@@ -113,7 +138,7 @@ impl Raft {
             // The acknowledgement leaves in `flush`.
             Role::Follower(_) | Role::PreCandidate(_) => {}
             Role::Candidate(_) => self.count_own_vote(now, out),
-            Role::Leader(leader) => leader.on_own_progress(),
+            Role::Leader(leader) => leader.on_own_progress(&self.core),
         }
     }
 }

@@ -4,9 +4,9 @@
 
 mod common;
 
-use common::{Cluster, n};
-use consensus_core::{Event, NodeId};
-use raft::{Config, Mutant};
+use common::{Cluster, Disk, Envelope, n};
+use consensus_core::{Change, Event, NodeId, Slot};
+use raft::{AppendReply, Config, Message, Mutant, Outcome};
 use std::time::Duration;
 
 fn cluster(size: u64, mutant: Option<Mutant>) -> Cluster {
@@ -59,4 +59,34 @@ fn serves_despite_a_deaf_leader(mutant: Option<Mutant>) -> bool {
 fn a_missing_quorum_check_is_found() {
     assert!(serves_despite_a_deaf_leader(None));
     assert!(!serves_despite_a_deaf_leader(Some(Mutant::NoCheckQuorum)));
+}
+
+/// Whether a leader takes a member that came back with an empty disk for one that holds what it once acknowledged.
+fn believes_an_earlier_stay(mutant: Option<Mutant>) -> bool {
+    let mut cluster = cluster(3, mutant);
+    let leader = cluster.elect();
+    let away = cluster.others(leader)[0];
+    cluster.propose(leader, 1, b"x");
+    cluster.settle();
+    cluster.reconfigure(leader, 2, Change::Remove(away));
+    cluster.settle();
+    // Only a node outside of the group may lose its disk; what it once said is still under way.
+    let (term, matched) =
+        (cluster.nodes[&leader].status().epoch, cluster.nodes[&leader].algorithm().last().slot);
+    let outcome = Outcome::Accepted { matched };
+    let late = Message::AppendReply(AppendReply { term, probe: 1, outcome });
+    cluster.crash(away);
+    cluster.disks.insert(away, Disk::default());
+    cluster.reconfigure(leader, 3, Change::AddLearner(away));
+    cluster.settle();
+    cluster.deliver(Envelope { from: away, to: leader, message: late });
+    let believed = cluster.nodes[&leader].algorithm().peers().find(|peer| peer.id == away).unwrap().matched;
+    believed > Slot(0)
+}
+
+/// A member that comes back begins anew (raft-rs#571).
+#[test]
+fn an_earlier_stay_that_counts_is_found() {
+    assert!(!believes_an_earlier_stay(None));
+    assert!(believes_an_earlier_stay(Some(Mutant::EarlierStayCounted)));
 }

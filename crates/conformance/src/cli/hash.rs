@@ -3,11 +3,11 @@
 use crate::output::print;
 use anyhow::Result;
 use clap::Args;
-use conformance::{run_seed, subjects};
+use conformance::Recipe;
 
 #[derive(Args)]
 pub(crate) struct Hash {
-    /// Which algorithm: raft.
+    /// Which algorithm.
     #[arg(long, default_value = "raft")]
     algorithm: String,
     /// How many seeds.
@@ -20,9 +20,9 @@ pub(crate) struct Hash {
 
 /// One line for each seed: the number of its events, and its hash.
 pub(crate) fn hashes(hash: &Hash) -> Result<()> {
-    crate::known(&hash.algorithm)?;
+    let subject = crate::known(&hash.algorithm)?;
     for seed in hash.start..hash.start.saturating_add(hash.seeds) {
-        let report = run_seed::<raft::Raft>(seed, &subjects::raft, false)?;
+        let report = subject.run(&Recipe::from(seed), false)?;
         print(&format!("{seed} {} {:016x}", report.events, report.hash))?;
     }
     Ok(())

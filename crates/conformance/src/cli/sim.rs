@@ -1,16 +1,19 @@
 //! `conformance sim`: one run, to look at.
 
 use crate::output::print;
-use anyhow::{Context, Result, bail};
+#[cfg(not(feature = "mutants"))]
+use anyhow::bail;
+use anyhow::{Context, Result};
 use clap::Args;
-use conformance::{MAX_RUNS, Recipe, Shrunk, Tuning, page, record_recipe, run_recipe, shrink_run, subjects};
-use consensus_sim::{Mask, Overrides, Plan, Report, Stream};
+use conformance::subjects::Subject;
+use conformance::{MAX_RUNS, Recipe, Shrunk, page};
+use consensus_sim::{Format, Mask, Overrides, Report};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub(crate) struct Sim {
-    /// Which algorithm: raft.
+    /// Which algorithm.
     #[arg(long, default_value = "raft")]
     algorithm: String,
     /// The seed.
@@ -38,18 +41,31 @@ pub(crate) struct Sim {
     /// Where to write the run as one page that a browser shows without a network.
     #[arg(long)]
     html: Option<PathBuf>,
+    /// A plan, in TOML or JSON, that the run follows in place of what its seed draws.
+    #[arg(long)]
+    plan: Option<PathBuf>,
+    /// Print the plan that the run would follow, as toml or json, and do not run.
+    #[arg(long, value_name = "FORMAT")]
+    print_plan: Option<String>,
 }
-
-type Tune = Box<dyn Fn(&mut Stream, &mut Plan) -> Tuning<raft::Config> + Sync>;
 
 /// Does the run; whether it passed.
 pub(crate) fn replay(sim: &Sim) -> Result<bool> {
-    crate::known(&sim.algorithm)?;
-    let tune = tune(sim.mutant.as_deref())?;
+    let sound = crate::known(&sim.algorithm)?;
+    let sick = sim.mutant.as_deref().map(planted).transpose()?;
+    let drawn = sick.as_deref().unwrap_or(sound);
+    let planned = super::plan::under(drawn, sim.plan.as_deref())?;
+    let subject = planned.as_deref().unwrap_or(drawn);
     let command = command(sim);
     let mut recipe = Recipe { seed: sim.seed, mask: sim.only.clone(), overrides: sim.set.clone() };
+    if let Some(format) = &sim.print_plan {
+        let format = Format::named(format)
+            .with_context(|| format!("a plan is printed as toml or as json, not as {format:?}"))?;
+        print(subject.plan_of(&recipe)?.print(format)?.trim_end())?;
+        return Ok(true);
+    }
     if sim.shrink {
-        match shrink_run::<raft::Raft>(&recipe, &*tune, sim.shrink_runs)? {
+        match subject.shrink(&recipe, sim.shrink_runs)? {
             Some(shrunk) => {
                 print(&told(&shrunk, &command))?;
                 recipe = shrunk.recipe;
@@ -57,7 +73,7 @@ pub(crate) fn replay(sim: &Sim) -> Result<bool> {
             None => print("nothing to shrink: the run passes")?,
         }
     }
-    let report = run(sim, &recipe, &tune, &recipe.command(&command))?;
+    let report = run(sim, &recipe, subject, &recipe.command(&command))?;
     print(&format!("seed {}: {} events, hash {:016x}", sim.seed, report.events, report.hash))?;
     print(&format!("{:?}", report.counts))?;
     print(&faults(&report))?;
@@ -71,7 +87,8 @@ pub(crate) fn replay(sim: &Sim) -> Result<bool> {
 /// The command that does such a run again, up to the seed's number.
 fn command(sim: &Sim) -> String {
     let mutant = sim.mutant.as_ref().map(|name| format!(" --mutant {name}")).unwrap_or_default();
-    format!("cargo xtask sim --algorithm {}{mutant} --seed", sim.algorithm)
+    let plan = sim.plan.as_ref().map(|path| format!(" --plan '{}'", path.display())).unwrap_or_default();
+    format!("cargo xtask sim --algorithm {}{mutant}{plan} --seed", sim.algorithm)
 }
 
 fn told(shrunk: &Shrunk, command: &str) -> String {
@@ -81,12 +98,12 @@ fn told(shrunk: &Shrunk, command: &str) -> String {
 }
 
 /// The run, written down where that is wanted.
-fn run(sim: &Sim, recipe: &Recipe, tune: &Tune, command: &str) -> Result<Report> {
+fn run(sim: &Sim, recipe: &Recipe, subject: &dyn Subject, command: &str) -> Result<Report> {
     let is_json = |path: &PathBuf| path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json"));
     let json = sim.trace.as_ref().filter(|path| is_json(path));
     let lines = sim.trace.as_ref().filter(|path| !is_json(path));
     let report = if json.is_some() || sim.html.is_some() {
-        let (report, run) = record_recipe::<raft::Raft>(recipe, &**tune, lines.is_some(), command)?;
+        let (report, run) = subject.record(recipe, lines.is_some(), command)?;
         if let Some(path) = json {
             write(path, &run.to_json()?)?;
             print(&format!("{} events in {}", run.events.len(), path.display()))?;
@@ -97,7 +114,7 @@ fn run(sim: &Sim, recipe: &Recipe, tune: &Tune, command: &str) -> Result<Report>
         }
         report
     } else {
-        run_recipe::<raft::Raft>(recipe, &**tune, lines.is_some())?
+        subject.run(recipe, lines.is_some())?
     };
     if let Some(path) = lines {
         let mut text = report.lines.join("\n");
@@ -121,21 +138,16 @@ fn faults(report: &Report) -> String {
 }
 
 #[cfg(feature = "mutants")]
-fn tune(mutant: Option<&str>) -> Result<Tune> {
+fn planted(name: &str) -> Result<Box<dyn Subject>> {
     use conformance::mutants::{named, names};
-    let Some(name) = mutant else { return Ok(Box::new(subjects::raft)) };
-    match named(name) {
-        Some(hunt) => Ok(Box::new(hunt.planted())),
-        None => bail!("there is no bug {name:?} to plant; there are: {}", names().join(", ")),
-    }
+    let hunt = named(name)
+        .with_context(|| format!("there is no bug {name:?} to plant; there are: {}", names().join(", ")))?;
+    Ok(Box::new(conformance::subjects::Entry::<raft::Raft, _>::new(hunt.planted())))
 }
 
 #[cfg(not(feature = "mutants"))]
-fn tune(mutant: Option<&str>) -> Result<Tune> {
-    match mutant {
-        None => Ok(Box::new(subjects::raft)),
-        Some(name) => bail!(
-            "this build cannot plant bugs such as {name:?}; use: cargo run -p conformance --features mutants -- sim"
-        ),
-    }
+fn planted(name: &str) -> Result<Box<dyn Subject>> {
+    bail!(
+        "this build cannot plant bugs such as {name:?}; use: cargo run -p conformance --features mutants -- sim"
+    )
 }

@@ -7,6 +7,9 @@ const ROW = 17;
 const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif';
 const ROLE_WIDTH = { Leader: 9, Candidate: 6 };
 
+/** How far a message comes that is lost: not into a full queue, hardly into a cut link, and damaged almost to its receiver. */
+const LOST_AT = { queue: 0.14, cut: 0.28, flap: 0.28, chance: 0.56, burst: 0.56, corrupted: 0.86 };
+
 let palette = {};
 
 function readPalette() {
@@ -79,7 +82,7 @@ class Diagram {
     if (layer !== "failure" && !LAYERS[layer].on) return false;
     if (event.type === "message" && !this.model.kindOf.get(event.kind).on) return false;
     if (this.focus === null) return true;
-    if (event.type === "message") return event.from === this.focus || event.to === this.focus;
+    if (event.type === "message" || event.type === "flap") return event.from === this.focus || event.to === this.focus;
     return event.node === undefined || event.node === this.focus;
   }
 
@@ -100,7 +103,8 @@ class Diagram {
     context.clip();
     if (LAYERS.cuts.on) this.drawCuts();
     this.drawLanes();
-    if (LAYERS.disk.on) this.drawSyncs();
+    this.drawSpans();
+    if (LAYERS.syncs.on) this.drawSyncs();
     this.drawMessages();
     if (LAYERS.decisions.on) this.drawDecisions();
     this.drawMarks();
@@ -143,7 +147,9 @@ class Diagram {
       c.moveTo(x, TOP - 8);
       c.lineTo(x, this.height);
       c.stroke();
-      this.text(ms(time, digits), x, 12, palette["--muted"], 11, 400, "center");
+      const words = ms(time, digits);
+      this.c.font = `400 11px ${FONT}`;
+      if (x + this.c.measureText(words).width / 2 < this.width) this.text(words, x, 12, palette["--muted"], 11, 400, "center");
     }
   }
 
@@ -235,9 +241,82 @@ class Diagram {
       c.fill();
     }
     this.hits.push({ event: down.event, box: [x - 5, y - half, x + room, y + half], ground: true });
-    const words = down.forGood ? "lost for good" : "down";
-    const from = Math.max(x + 8, LEFT + 4);
-    if (x + room - from > 70) this.label(words, from + 4, y + half - 9, palette["--muted"], 10.5, 500);
+    const words = [down.forGood ? "lost for good" : "down", down.why].filter(Boolean).join(": ");
+    this.labelWithin(words, x + 8, x + room, y + half - 9, palette["--muted"]);
+  }
+
+  /** A label inside of a span, cut short or left out if there is no room. */
+  labelWithin(words, left, right, y, color) {
+    const from = Math.max(left, LEFT + 4);
+    const room = Math.min(right, this.width) - from - 12;
+    this.c.font = `500 10.5px ${FONT}`;
+    if (room < 26) return;
+    const fitting = this.fit(words, room);
+    if (fitting.length > 4 || fitting === words) this.label(fitting, from + 4, y, color, 10.5, 500);
+  }
+
+  /** Machines that stand still, disks that are slow, links that are down for a moment. */
+  drawSpans() {
+    const { c, model } = this;
+    const seen = (layer, spans) => LAYERS[layer].on ? spans.filter((span) => this.sees(span.at, span.end) && this.shows(span.event)) : [];
+    const edges = (span) => [this.x(span.at), Math.max(this.x(span.end), this.x(span.at) + 2)];
+    for (const pause of seen("machines", model.pauses)) {
+      const [left, right] = edges(pause);
+      const [y, half] = [this.laneY(pause.node), Math.min(this.gap * 0.26, 24)];
+      c.globalAlpha = 0.16;
+      c.fillStyle = palette["--pause"];
+      c.fillRect(left, y - half, right - left, half * 2);
+      c.globalAlpha = 1;
+      c.fillRect(left, y - half, 2, half * 2);
+      c.fillRect(right - 2, y - half, 2, half * 2);
+      this.hits.push({ event: pause.event, box: [left - 2, y - half, right, y + half], ground: true });
+      this.labelWithin(pause.event.clock_stops ? "stands still, its clock too" : "stands still", left, right, y + half + 8, palette["--pause"]);
+    }
+    for (const slow of seen("disks", model.slows)) {
+      const [left, right] = edges(slow);
+      const y = this.laneY(slow.node) + Math.min(this.gap * 0.36, 42);
+      this.wave(left, right, y, palette["--disk"]);
+      this.hits.push({ event: slow.event, box: [left - 1, y - 6, right + 1, y + 6], ground: true });
+      this.labelWithin(`disk ${slow.event.times}× slower`, left + 2, right, y + 1, palette["--disk"]);
+    }
+    for (const flap of seen("flaps", model.flaps)) this.drawFlap(flap, ...edges(flap));
+  }
+
+  /** A broken line on the sender's side of the link, with a tick towards the receiver. */
+  drawFlap(flap, left, right) {
+    const { c } = this;
+    const { from, to } = flap.event;
+    const side = to > from ? 1 : -1;
+    // Each receiver has a height of its own, so that several links of one node lie side by side.
+    const y = this.laneY(from) + side * Math.min(this.gap * 0.47, 52 + 4 * Math.abs(to - from));
+    c.strokeStyle = palette["--flap"];
+    c.lineWidth = 1.8;
+    c.setLineDash([3, 2.5]);
+    c.beginPath();
+    c.moveTo(left, y);
+    c.lineTo(right, y);
+    c.stroke();
+    c.setLineDash([]);
+    c.lineWidth = 1.4;
+    c.beginPath();
+    c.moveTo(left, y);
+    c.lineTo(left, y + side * 7);
+    c.stroke();
+    this.hits.push({ event: flap.event, box: [left - 2, y - 3, right + 2, y + 4] });
+    if (right - left > 60 && !this.crowded) this.labelWithin(`↛ n${to}`, left + 3, right, y, palette["--flap"]);
+  }
+
+  wave(left, right, y, color) {
+    const { c } = this;
+    c.strokeStyle = color;
+    c.lineWidth = 1.6;
+    c.beginPath();
+    const [from, to] = [Math.max(left, LEFT - 8), Math.min(right, this.width + 8)];
+    for (let x = from; x <= to; x += 2) {
+      const at = [x, y + 2.2 * Math.sin((x - left) / 2.6)];
+      if (x === from) c.moveTo(...at); else c.lineTo(...at);
+    }
+    c.stroke();
   }
 
   cross(x, y, size, color, thick) {
@@ -330,8 +409,7 @@ class Diagram {
   drawLoss(message, strength) {
     const { c } = this;
     const [x0, y0, x1, y1] = this.flight(message, message.end);
-    // A cut link swallows a message at once, chance on the way.
-    const part = message.lost === "cut" ? 0.28 : 0.5;
+    const part = LOST_AT[message.lost] ?? 0.56;
     const line = [x0, y0, x0 + (x1 - x0) * part, y0 + (y1 - y0) * part];
     const color = message.lost === "cut" ? palette["--cut"] : palette["--lost"];
     c.globalAlpha = this.matches(message) ? Math.max(strength, 0.35) : 0.08;
@@ -388,14 +466,35 @@ class Diagram {
   drawMarks() {
     if (this.labels) for (const label of this.labels) this.label(...label);
     this.labels = null;
+    const ends = [];
     for (const mark of this.model.marks) {
       if (!this.sees(mark.at, mark.at) || !this.shows(mark.event)) continue;
-      const [x, y] = [this.x(mark.at), this.laneY(mark.node) - 29];
-      const install = mark.event.type === "install";
-      const color = install ? palette["--decision"] : palette["--muted"];
-      this.text(SYMBOLS[mark.event.type], x, y, color, 13, 700, "center");
+      const x = this.x(mark.at);
+      // Two rows above the lane; where both are taken, a tick is left.
+      const row = [0, 1].find((row) => x - (ends[mark.node * 2 + row] ?? -Infinity) > 17);
+      const y = this.laneY(mark.node) - Math.min(this.gap * 0.26, 31) - 16 * (row ?? 0);
       this.hits.push({ event: mark.event, point: [x, y] });
+      if (row === undefined) {
+        this.c.fillStyle = palette[colorOf(mark.event)];
+        this.c.fillRect(x - 0.5, y - 3, 1, 6);
+        continue;
+      }
+      ends[mark.node * 2 + row] = x;
+      this.badge(SYMBOLS[mark.event.type], x, y, palette[colorOf(mark.event)]);
     }
+  }
+
+  /** A glyph in a disc, so that it can be told from what lies behind. */
+  badge(glyph, x, y, color) {
+    const { c } = this;
+    c.fillStyle = palette["--panel"];
+    c.strokeStyle = color;
+    c.lineWidth = 1.3;
+    c.beginPath();
+    c.arc(x, y, 7, 0, 7);
+    c.fill();
+    c.stroke();
+    this.text(glyph, x, y + 0.5, color, 10.5, 700, "center");
   }
 
   drawClients() {

@@ -99,7 +99,7 @@ function step(by) {
   choose(events[Math.max(0, Math.min(events.length - 1, place))]);
 }
 
-const FAULTS = new Set(["crash", "lost", "power_loss", "cut", "failure"]);
+const FAULTS = new Set(["crash", "lost", "power_loss", "cut", "failure", "stop", "rot", "pause", "act"]);
 
 function nextFault(direction) {
   const from = diagram.selected?.index ?? model.events.findIndex((event) => event.at >= view.begin);
@@ -119,7 +119,8 @@ function element(tag, attributes = {}, ...children) {
 function colorOf(event) {
   if (event.type === "message") return event.lost ? "--lost" : model.kindOf.get(event.kind).color;
   if (event.type === "role") return `--${event.role.toLowerCase()}`;
-  if (FAULTS.has(event.type)) return event.type === "cut" ? "--cut" : "--failure";
+  if (event.type === "install") return "--decision";
+  if (["crash", "lost", "power_loss", "failure"].includes(event.type)) return "--failure";
   return LAYERS[layerOf(event)]?.color ?? "--muted";
 }
 
@@ -187,7 +188,11 @@ function fillHeader() {
     $("failure").hidden = false;
     $("failure").textContent = `at ${ms(run.failure.at)}: ${run.failure.detail}`;
   }
-  for (const layer of Object.values(LAYERS)) $("layers").append(chip(layer.name, null, layer.color, layer, () => { layer.on = !layer.on; }));
+  const counts = countLayers(model);
+  for (const [key, layer] of Object.entries(LAYERS)) {
+    // What never happens needs no switch.
+    if (counts.has(key)) $("layers").append(chip(layer.name, counts.get(key), layer.color, layer, () => { layer.on = !layer.on; }));
+  }
   for (const kind of model.kinds) {
     $("kinds").append(chip(kind.name, kind.count, kind.color, kind, (event) => {
       if (!event.shiftKey && !event.altKey) { kind.on = !kind.on; return; }
@@ -197,19 +202,25 @@ function fillHeader() {
   }
 }
 
-const HELP = `wheel, + and -     zoom                 drag, [ and ]   move
-← and →            one event back, on   Shift: ten
-N, Shift N         next, last fault     F               the failure
-0                  the whole run        1               first look
-/                  find                 Esc             nothing chosen
-T                  light or dark        P               plan and counts
-click a node's name: only its messages  double click: zoom in
-Shift and click on a kind: only this kind
+const HELP = `wheel, + -    zoom                      drag, [ ]     move
+← →           one event back, on        with Shift    ten
+N, Shift N    next, last fault          F             the failure
+0             the whole run             1             first look
+/             find in texts             Esc           nothing chosen
+T             light or dark             P             plan and counts
+node's name   only its messages         double click  zoom in
+kind + Shift  only this kind
 
-─────  arrow       a message            ┄┄✕  lost by chance, or cut off
-┈┈┈►  dotted       it came again        ──○  the receiver was down
-◆ 12  diamond      slot 12 is decided   hatched box: the node is down
-thick lane         leader or candidate  hatched band: links are cut`;
+──►   a message                 ┄┄✕   it is lost; early, if its link is cut
+┈┈►   it came again             ──○   its receiver was down
+◆ 12  slot 12 is decided        ▣     a node takes over a snapshot
+thick lane    leads, or would like to   thin lane     follows
+hatched band  links are cut             dotted line   one link is down for a moment
+hatched box   the node is down          tinted box    it stands still
+wave          its disk is slow          ◷     its clock is not right
+◌     a bit flips on its disk   □     it cannot start, for its disk
+⇄     lead is to change         ?     it suspects or trusts another
+☠     it does what the protocol does not ask of it`;
 
 function sheet(text) {
   const same = $("sheet").textContent === text && !$("sheet").hidden;
@@ -345,6 +356,8 @@ function begin() {
   if (from < to) look(from * MS, to * MS);
   else firstLook();
   diagram.selected = model.events[Number(wish.get("event") ?? -1)] ?? model.failure;
+  if (wish.get("show") === "keys") sheet(HELP);
+  if (wish.get("show") === "plan") sheet(planText());
   showSide();
   paint();
   Object.assign(document.documentElement.dataset, { rendered: "ok", events: model.events.length, drawn: diagram.drawn });

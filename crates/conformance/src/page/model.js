@@ -13,20 +13,26 @@ const LAYERS = {
   decisions: { name: "decisions", on: true, color: "--decision" },
   states: { name: "roles & crashes", on: true, color: "--leader" },
   cuts: { name: "partitions", on: true, color: "--cut" },
+  flaps: { name: "flapping links", on: true, color: "--flap" },
+  machines: { name: "pauses & clocks", on: true, color: "--pause" },
+  disks: { name: "disk faults", on: true, color: "--disk" },
+  acts: { name: "adversary", on: true, color: "--act" },
+  notes: { name: "transfers & suspicions", on: true, color: "--note" },
   clients: { name: "clients", on: true, color: "--unknown" },
-  notes: { name: "transfers, suspicions", on: true, color: "--muted" },
-  disk: { name: "disk", on: false, color: "--sync" },
+  syncs: { name: "disk syncs", on: false, color: "--sync" },
 };
 
 const SYMBOLS = {
   message: "→", boot: "▲", crash: "✕", lost: "✕", power_loss: "⚡", cut: "╫", heal: "═", calm: "☼", transfer: "⇄",
   suspicion: "?", role: "●", decision: "◆", install: "▣", sync: "▬", invoke: "[", ask: "›", return: "]", give_up: "…",
-  failure: "✖",
+  failure: "✖", stop: "■", no_start: "□", slow_disk: "≋", rot: "◌", pause: "‖", resume: "▷", clock: "◷", flap: "╌", act: "☠",
 };
 
 const LAYER_OF = {
   boot: "states", crash: "states", lost: "states", power_loss: "states", role: "states", cut: "cuts", heal: "cuts",
-  calm: "cuts", transfer: "notes", suspicion: "notes", decision: "decisions", install: "decisions", sync: "disk",
+  calm: "cuts", transfer: "notes", suspicion: "notes", decision: "decisions", install: "decisions", sync: "syncs",
+  stop: "disks", no_start: "disks", slow_disk: "disks", rot: "disks", pause: "machines", resume: "machines",
+  clock: "machines", flap: "flaps", act: "acts",
   invoke: "clients", ask: "clients", return: "clients", give_up: "clients", failure: "failure",
 };
 
@@ -77,26 +83,52 @@ function median(numbers) {
   return numbers.length === 0 ? 1 : numbers.sort((a, b) => a - b)[numbers.length >> 1];
 }
 
+const STOPS = { sync: "a sync failed", full: "its disk is full" };
+
 function readNodeEvent(model, event, open) {
   const node = event.node;
   const { at } = event;
   const end = (spans) => { if (open[spans][node]) { open[spans][node].end = at; open[spans][node] = null; } };
   const begin = (spans, span) => { end(spans); open[spans][node] = span; model[spans].push(span); };
   switch (event.type) {
-    case "boot": end("downs"); break;
-    case "crash":
+    case "boot": end("downs"); end("pauses"); break;
+    case "crash": case "stop":
       end("roles");
-      if (!open.downs[node]) begin("downs", { event, node, at, end: model.end, forGood: false });
-      for (const sync of model.syncs.filter((sync) => sync.node === node && sync.end > at)) sync.end = at;
+      end("pauses");
+      if (!open.downs[node]) begin("downs", { event, node, at, end: model.end, forGood: false, why: STOPS[event.fault] ?? "" });
+      for (const sync of open.syncs[node] ?? []) sync.end = Math.min(sync.end, at);
+      open.syncs[node] = [];
       break;
     case "lost":
-      if (!open.downs[node]) begin("downs", { event, node, at, end: model.end });
+      if (!open.downs[node]) begin("downs", { event, node, at, end: model.end, why: "" });
       open.downs[node].forGood = true;
       break;
+    case "rot":
+      model.marks.push({ event, node, at });
+      if (event.refused && open.downs[node]) Object.assign(open.downs[node], { forGood: true, why: "its disk is damaged" });
+      break;
+    case "pause": begin("pauses", { event, node, at, end: model.end }); break;
+    case "resume": end("pauses"); break;
+    case "slow_disk": {
+      // A disk that is slow already is now slow by another measure, and for as long as either says.
+      const before = open.slows[node];
+      const end = Math.min(Math.max(event.until, before?.end ?? 0), model.end);
+      if (before) before.end = Math.min(before.end, at);
+      open.slows[node] = { event, node, at, end };
+      model.slows.push(open.slows[node]);
+      break;
+    }
     case "role": begin("roles", { event, node, at, end: model.end, role: event.role, epoch: event.epoch }); break;
     case "decision": model.decisions.push({ event, node, at, slot: event.slot }); break;
-    case "install": case "transfer": case "suspicion": model.marks.push({ event, node, at }); break;
-    case "sync": model.syncs.push({ event, node, at, end: event.until }); break;
+    case "install": case "transfer": case "suspicion": case "no_start": case "clock": case "act":
+      model.marks.push({ event, node, at });
+      break;
+    case "sync": {
+      const sync = { event, node, at, end: event.until };
+      model.syncs.push(sync);
+      open.syncs[node] = [...(open.syncs[node] ?? []).filter((other) => other.end > at), sync];
+      break;
+    }
   }
 }
 
@@ -120,9 +152,9 @@ function readClientEvent(model, event, open) {
 function buildModel(run) {
   const model = {
     run, events: run.events, end: Math.max(run.simulated, 1), messages: [], roles: [], downs: [], cuts: [], decisions: [],
-    marks: [], syncs: [], operations: [], lines: [], failure: null,
+    marks: [], syncs: [], operations: [], lines: [], failure: null, pauses: [], slows: [], flaps: [],
   };
-  const open = { roles: [], downs: [], operations: [], cut: null };
+  const open = { roles: [], downs: [], operations: [], cut: null, pauses: [], syncs: [], slows: [] };
   run.events.forEach((event, index) => {
     event.index = index;
     switch (event.type) {
@@ -137,8 +169,12 @@ function buildModel(run) {
         if (event.type === "cut") {
           open.cut = { event, at: event.at, end: model.end, label: describeCut(event, run.nodes) };
           model.cuts.push(open.cut);
-        } else if (event.type === "calm") model.lines.push({ event, at: event.at, label: "faults end" });
+        } else if (event.type === "calm") {
+          model.lines.push({ event, at: event.at, label: "faults end" });
+          for (const span of [...model.flaps, ...model.slows]) span.end = Math.min(span.end, event.at);
+        }
         break;
+      case "flap": model.flaps.push({ event, at: event.at, end: Math.min(event.until, model.end) }); break;
       case "power_loss": model.lines.push({ event, at: event.at, label: "⚡ power loss" }); break;
       case "failure": model.failure = event; break;
       case "invoke": case "ask": case "return": case "give_up": readClientEvent(model, event, open); break;
@@ -159,6 +195,13 @@ function buildModel(run) {
     model.slots.get(decision.slot).push(decision);
   }
   return model;
+}
+
+/** How many events each layer has. */
+function countLayers(model) {
+  const counts = new Map();
+  for (const event of model.events) counts.set(layerOf(event), (counts.get(layerOf(event)) ?? 0) + 1);
+  return counts;
 }
 
 function layerOf(event) {
@@ -191,9 +234,25 @@ function headline(event) {
     case "ask": return `client ${event.client} asks n${event.node}`;
     case "return": return `client ${event.client} learns ${event.text}`;
     case "give_up": return `client ${event.client} gives up`;
+    case "stop": return `n${event.node} stops: ${STOPS[event.fault] ?? event.fault}`;
+    case "no_start": return `n${event.node} does not start: its disk refuses`;
+    case "slow_disk": return `the disk of n${event.node} is ${event.times} times slower for ${ms(event.until - event.at, 1)}`;
+    case "rot": return event.refused ? `a bit flips on the disk of n${event.node}, which refuses to start` : `the disk of n${event.node} rots, to no harm`;
+    case "pause": return `n${event.node} stands still${event.clock_stops ? ", and so does its clock" : ""}`;
+    case "resume": return `n${event.node} goes on; ${event.waited} events waited for it`;
+    case "clock": return `the clock of n${event.node} shows ${clockText(event)}`;
+    case "flap": return `the link n${event.from} → n${event.to} is down for ${ms(event.until - event.at, 1)}`;
+    case "act": return `n${event.node} ${event.class}: ${event.text}`;
     case "failure": return `${event.property} failed`;
     default: return event.type;
   }
+}
+
+/** By how much a clock is wrong. */
+function clockText(event) {
+  const drift = (event.rate_ppm - 1e6) / 1e4;
+  const pace = Math.abs(drift) < 0.0001 ? "at the right pace" : `${Math.abs(drift).toFixed(2)} % too ${drift > 0 ? "fast" : "slow"}`;
+  return `${(event.shows / 1e9).toFixed(3)} s, ${pace}`;
 }
 
 /** What became of a message, in words. */
@@ -215,6 +274,7 @@ function smallPrint(event) {
   if (event.type === "decision") lines.push(`${event.text}${event.id ? `  ·  ${event.id}` : ""}`);
   if (event.type === "failure") lines.push(event.detail);
   if (event.type === "return" && event.slot != null) lines.push(`took effect at slot ${event.slot}`);
+  if (["stop", "no_start", "rot"].includes(event.type)) lines.push(event.detail);
   if (event.operation) lines.push(`operation: ${event.operation.text}`);
   return lines;
 }

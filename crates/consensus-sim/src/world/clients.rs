@@ -3,6 +3,7 @@
 use super::{Happening, World};
 use crate::client::{Client, Errand, Request, Response, Ticket};
 use crate::machine::{Answer, Call, Command, Key, answer_of};
+use crate::marks::Mark;
 use crate::mask::FaultClass;
 use crate::record::{self, Happened};
 use bytes::Bytes;
@@ -95,6 +96,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             client: number,
             text: if operation.is_some() { record::wish(key, call) } else { "open a session".into() },
         });
+        self.lookout.on_invoke(number);
         let errand =
             Errand { number: operation, key, call, request, attempts: 0, timeouts: 0, in_doubt: false };
         if let Some(client) = self.client(number) {
@@ -145,8 +147,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     pub(super) fn on_client_timeout(&mut self, ticket: Ticket) {
-        let nodes = self.hosts.len();
-        let next = self.streams.clients.index(nodes);
+        let next = self.some_target();
         let Some(client) = self.client(ticket.client).filter(|client| client.ticket() == ticket) else {
             return;
         };
@@ -207,6 +208,7 @@ impl<A: ConsensusAlgorithm> World<A> {
                     Request::Read { .. } => None,
                 });
                 let effective = id.and_then(|id| self.oracle.effective(id)).unwrap_or(slot);
+                self.lookout.marks.hit_if(Mark::RetryAppliedOnce, effective < slot);
                 self.complete(number, node, answer, Some(effective));
             }
             Outcome::Opened(session) => {
@@ -230,12 +232,15 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     fn complete(&mut self, number: u32, node: usize, answer: Answer, slot: Option<Slot>) {
-        let think = self.streams.clients.around(self.plan.workload.think);
+        let (think, now) = (self.streams.clients.around(self.plan.workload.think), self.now);
         let Some(client) = self.client(number) else { return };
         let Some(errand) = client.errand.take() else { return };
         client.target = node;
         client.completed += 1;
+        client.refused = None;
+        client.served.get_or_insert(now);
         client.learn(errand.key, errand.call, answer);
+        self.lookout.on_return(number, errand.call == Call::Get);
         self.tape.note(self.now, || Happened::Return { client: number, text: record::learnt(answer), slot });
         if let Some(operation) = errand.number {
             self.history.complete(operation, answer, slot);
@@ -244,12 +249,13 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     fn on_refused(&mut self, ticket: Ticket, reason: &Refusal) {
-        let nodes = self.hosts.len();
+        self.lookout.marks.hit_if(Mark::Busy, *reason == Refusal::Busy);
         let hint = if let Refusal::NotLeader { hint } = reason { *hint } else { None };
-        let hint = hint.and_then(index_of).filter(|&index| index < nodes);
-        let next = hint.unwrap_or_else(|| self.streams.clients.index(nodes));
+        let hint = hint.and_then(index_of).filter(|&index| self.is_reachable(index));
+        let next = hint.unwrap_or_else(|| self.some_target());
         let Some(client) = self.client(ticket.client) else { return };
         let uses_session = client.uses_session;
+        client.refused = Some(reason.clone());
         client.target = next;
         let Some(errand) = &mut client.errand else { return };
         errand.in_doubt |= !reason.is_definite();

@@ -9,7 +9,7 @@ use crate::network::Cut;
 use crate::plan::Rhythm;
 use crate::random::{MILLION, Stream};
 use crate::record::{self, Happened};
-use consensus_core::{ConsensusAlgorithm, Event, Role};
+use consensus_core::{ConsensusAlgorithm, Event, Faults, Role};
 
 impl<A: ConsensusAlgorithm> World<A> {
     pub(super) fn start_faults(&mut self) {
@@ -19,10 +19,11 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.plan_fault(FaultClass::PowerLoss, self.plan.power_losses, Happening::PowerLoss);
         self.plan_fault(FaultClass::Transfer, self.plan.transfers, Happening::Transfer);
         self.plan_fault(FaultClass::Suspicion, self.plan.suspicions, Happening::Suspicion);
+        self.start_changes();
         self.start_hardships();
     }
 
-    fn plan_fault(&mut self, class: FaultClass, rhythm: Option<Rhythm>, happening: Happening) {
+    pub(super) fn plan_fault(&mut self, class: FaultClass, rhythm: Option<Rhythm>, happening: Happening) {
         if let Some(rhythm) = rhythm.filter(|_| self.stormy) {
             let span = self.streams.faults.get_mut(class).around(rhythm.every);
             self.plan_in(span, happening);
@@ -47,7 +48,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     pub(super) fn on_partition(&mut self) {
-        let Some(rhythm) = self.plan.partitions.filter(|_| self.stormy) else { return };
+        let Some(rhythm) = self.plan.partitions.filter(|_| self.is_unruly()) else { return };
         let mut choices = self.choices_for(FaultClass::Partition);
         if self.allows(FaultClass::Partition) {
             let target = self.victim(&mut choices);
@@ -56,10 +57,11 @@ impl<A: ConsensusAlgorithm> World<A> {
             let manner = choices.pick(&manners).copied().unwrap_or(Cut::Split);
             self.links.cut(manner, target, &mut choices);
             self.partition += 1;
+            self.lookout.cuts += 1;
             self.counts.partitions += 1;
             self.trace.event(self.now, 9, target as u64);
             self.trace.say(self.now, || format!("the links are cut: {manner:?} around n{}", target + 1));
-            self.tape.note(self.now, || Happened::cut(manner, &self.links, self.plan.nodes));
+            self.tape.note(self.now, || Happened::cut(format!("{manner:?}"), &self.links, self.hosts.len()));
             self.plan_in(span, Happening::Mend { phase: self.partition });
         }
         self.plan_fault(FaultClass::Partition, self.plan.partitions, Happening::Partition);
@@ -71,6 +73,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             self.trace.say(self.now, || "the links are whole".into());
             self.tape.note(self.now, || Happened::Heal);
             self.links.heal();
+            self.lookout.cuts += 1;
         }
     }
 
@@ -78,10 +81,17 @@ impl<A: ConsensusAlgorithm> World<A> {
         let Some(rhythm) = self.plan.crashes.filter(|_| self.stormy) else { return };
         let mut choices = self.choices_for(FaultClass::Crash);
         let index = self.victim(&mut choices);
-        if self.injector.allows_if(FaultClass::Crash, self.is_up(index)) {
+        // Where a crash is for good, the fault budget bounds how many there are.
+        let for_good = A::GUARANTEES.faults == Faults::Crash;
+        let possible = self.is_up(index) && (!for_good || (self.losses_left() > 0 && self.may_lose(index)));
+        if self.injector.allows_if(FaultClass::Crash, possible) {
             self.counts.crashes += 1;
-            self.kill(index);
-            self.plan_restart(index, rhythm, &mut choices);
+            if for_good {
+                self.lose(index);
+            } else {
+                self.kill(index);
+                self.plan_restart(index, rhythm, &mut choices);
+            }
         }
         self.plan_fault(FaultClass::Crash, self.plan.crashes, Happening::Crash);
     }
@@ -93,6 +103,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             self.counts.power_losses += 1;
             self.trace.event(self.now, 11, 0);
             self.tape.note(self.now, || Happened::PowerLoss);
+            self.look_at_power_loss();
             for index in 0..self.hosts.len() {
                 if self.is_up(index) {
                     self.kill(index);

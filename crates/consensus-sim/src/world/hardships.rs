@@ -9,6 +9,7 @@ use crate::network::Loss;
 use crate::oracle::Property;
 use crate::plan::Rhythm;
 use crate::random::{MILLION, Stream};
+use crate::record::{self, Happened};
 use crate::storage::Rot;
 use consensus_core::{ConsensusAlgorithm, NodeError, StorageError, Time, wire};
 use core::time::Duration;
@@ -27,11 +28,20 @@ pub(super) enum Hardship {
     Rot,
     Pause,
     Flap,
+    Starve,
 }
 
 impl Hardship {
-    const ALL: [Self; 6] =
-        [Self::FailedSync, Self::FullDisk, Self::SlowDisk, Self::Rot, Self::Pause, Self::Flap];
+    const ALL: [Self; 7] =
+        [Self::FailedSync, Self::FullDisk, Self::SlowDisk, Self::Rot, Self::Pause, Self::Flap, Self::Starve];
+
+    /// Whether it breaks a promise about time, and no other.
+    const fn delays(self) -> bool {
+        match self {
+            Self::SlowDisk | Self::Pause | Self::Flap | Self::Starve => true,
+            Self::FailedSync | Self::FullDisk | Self::Rot => false,
+        }
+    }
 
     const fn class(self) -> FaultClass {
         match self {
@@ -41,6 +51,7 @@ impl Hardship {
             Self::Rot => FaultClass::Rot,
             Self::Pause => FaultClass::Pause,
             Self::Flap => FaultClass::Flap,
+            Self::Starve => FaultClass::Starvation,
         }
     }
 }
@@ -61,6 +72,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             Hardship::Rot => plan.rot,
             Hardship::Pause => plan.pauses,
             Hardship::Flap => plan.flaps,
+            Hardship::Starve => plan.starvation,
         }
     }
 
@@ -73,6 +85,10 @@ impl<A: ConsensusAlgorithm> World<A> {
 
     pub(super) fn on_hardship(&mut self, hardship: Hardship) {
         let Some(rhythm) = self.rhythm_of(hardship).filter(|_| self.stormy) else { return };
+        // The network has stabilised, and stays so.
+        if hardship.delays() && !self.is_unruly() {
+            return;
+        }
         let mut choices = self.choices_for(hardship.class());
         let index = self.victim(&mut choices);
         let span = choices.around(rhythm.lasts);
@@ -84,6 +100,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             Hardship::Rot => self.rot(index, span, &mut choices),
             Hardship::Pause => self.pause(index, span, &mut choices),
             Hardship::Flap => self.flap(span, &mut choices),
+            Hardship::Starve => self.starve(index, span, &mut choices),
         }
         self.plan_hardship(hardship);
     }
@@ -109,6 +126,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         };
         self.trace.event(self.now, 40, id.0);
         self.trace.say(self.now, || format!("{id} stops: {error}"));
+        self.tape.note(self.now, || Happened::stop(id, fault, error));
         let rhythm = match fault {
             DiskFault::Sync { .. } => {
                 self.counts.failed_syncs += 1;
@@ -124,7 +142,8 @@ impl<A: ConsensusAlgorithm> World<A> {
         let choices = &mut self.streams.disk.fork();
         // Either the process alone is restarted, and reads what the operating system still remembers, or the machine is.
         if choices.chance(MILLION / 2) {
-            host.platter.crash(choices);
+            let lost = host.platter.crash(choices);
+            self.lookout.on_crash(index, 0, lost);
         }
         let still_full = matches!(fault, DiskFault::Full { .. }) && choices.chance(MILLION / 2);
         if !still_full {
@@ -146,6 +165,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let (id, boot) = (host.id, host.boot);
         self.trace.event(self.now, 41, id.0);
         self.trace.say(self.now, || format!("{id} does not start: {error}"));
+        self.tape.note(self.now, || Happened::NoStart { node: id, detail: error.to_string() });
         self.plan_in(Duration::from_millis(1), Happening::Restart { node: index, boot });
         true
     }
@@ -170,19 +190,19 @@ impl<A: ConsensusAlgorithm> World<A> {
         host.slower = times;
         self.counts.slow_disks += 1;
         self.trace.say(self.now, || format!("the disk of n{} is {times} times slower", index + 1));
+        self.tape.note(self.now, || Happened::SlowDisk { node: record::node(index), times, until });
     }
 
     /// How long a sync takes that would take `span`.
     pub(super) fn slowed(&self, index: usize, span: Duration) -> Duration {
-        let slow = self.hosts.get(index).filter(|host| self.stormy && self.now < host.slow_until);
+        let slow = self.hosts.get(index).filter(|host| self.is_unruly() && self.now < host.slow_until);
         slow.map_or(span, |host| span * host.slower)
     }
 
     /// A bit flips on the disk of a node that is down, unless too many nodes are lost already.
     fn rot(&mut self, index: usize, span: Duration, choices: &mut Stream) {
-        let lost = self.hosts.iter().filter(|host| host.lost).count();
-        let spare = A::GUARANTEES.tolerated(self.hosts.len()).saturating_sub(lost);
-        let possible = spare > 0 && self.hosts.get(index).is_some_and(|host| !host.lost);
+        let spare = self.losses_left() > 0 && self.may_lose(index);
+        let possible = spare && self.hosts.get(index).is_some_and(|host| !host.lost);
         if !self.injector.allows_if(FaultClass::Rot, possible) {
             return;
         }
@@ -202,7 +222,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             Rot::Refused(detail) => {
                 self.counts.bit_rots += 1;
                 self.counts.refused_disks += 1;
-                host.lost = true;
+                (host.lost, host.bad_disk) = (true, true);
                 detail
             }
             Rot::Wrong(detail) => {
@@ -211,6 +231,8 @@ impl<A: ConsensusAlgorithm> World<A> {
             }
         };
         self.trace.say(self.now, || format!("{id}: {said}"));
+        let refused = host.lost;
+        self.tape.note(self.now, || Happened::Rot { node: id, detail: said, refused });
         self.plan_in(span, Happening::Restart { node: index, boot });
     }
 
@@ -223,15 +245,18 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
         let now = self.now;
         let Some(host) = self.hosts.get_mut(index) else { return };
-        host.paused = Some(Pause { since: now, clock_stops, backlog: Vec::new() });
+        host.paused = Some(Pause { clock_stops, ..Pause::new(now) });
         let boot = host.boot;
         self.counts.pauses += 1;
         self.trace.say(self.now, || format!("n{} stands still", index + 1));
+        self.tape.note(self.now, || Happened::Pause { node: record::node(index), clock_stops });
         self.plan_in(span, Happening::Resume { node: index, boot });
     }
 
     pub(super) fn on_resume(&mut self, index: usize, boot: u64) {
-        if self.hosts.get(index).is_some_and(|host| host.boot == boot) {
+        // Who stands still after the storm does so for ever.
+        let ends = |host: &super::host::Host<A>| host.boot == boot && host.misery.is_none();
+        if self.hosts.get(index).is_some_and(ends) {
             self.resume(index);
         }
     }
@@ -245,6 +270,9 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
         self.trace.event(self.now, 42, index as u64);
         self.trace.say(self.now, || format!("n{} goes on, with {} events", index + 1, backlog.len()));
+        let (node, waited) = (record::node(index), backlog.len());
+        self.tape.note(self.now, || Happened::Resume { node, waited });
+        self.look_at_resume(index);
         for happening in backlog {
             self.happen(happening);
         }
@@ -252,6 +280,12 @@ impl<A: ConsensusAlgorithm> World<A> {
 
     /// Keeps what happens to a machine that stands still; gives back what happens now.
     pub(super) fn defer(&mut self, happening: Happening) -> Option<Happening> {
+        if let Happening::Deliver { from, to, stamp, .. } = &happening
+            && let Some(until) = self.held_back(*from, *to, stamp.sent)
+        {
+            self.plan_at(until, happening);
+            return None;
+        }
         let (node, may_be_lost) = match &happening {
             Happening::Deliver { to: node, .. } | Happening::Arrive { node, .. } => (*node, true),
             Happening::Wake { node } | Happening::Flush { node, .. } | Happening::DiskDone { node, .. } => {
@@ -260,11 +294,15 @@ impl<A: ConsensusAlgorithm> World<A> {
             Happening::Restart { .. }
             | Happening::Resume { .. }
             | Happening::Hardship(_)
+            | Happening::Stabilise
+            | Happening::Turn { .. }
             | Happening::Partition
             | Happening::Mend { .. }
             | Happening::Crash
             | Happening::PowerLoss
             | Happening::Transfer
+            | Happening::Change
+            | Happening::Wish
             | Happening::Suspicion
             | Happening::ClientNext { .. }
             | Happening::ClientTimeout { .. }
@@ -293,6 +331,10 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
         self.counts.flaps += 1;
         self.trace.say(self.now, || format!("the link from n{} to n{} is down", from + 1, to + 1));
+        for (from, to) in [(from, to), (to, from)].into_iter().take(1 + usize::from(both)) {
+            let (from, to) = (record::node(from), record::node(to));
+            self.tape.note(self.now, || Happened::Flap { from, to, until });
+        }
     }
 
     /// The clock of a node that boots now. Its rate stays the same for the whole run.
@@ -327,4 +369,10 @@ pub(super) struct Pause {
     clock_stops: bool,
     /// What waits for it.
     backlog: Vec<Happening>,
+}
+
+impl Pause {
+    pub(super) const fn new(since: Time) -> Self {
+        Self { since, clock_stops: false, backlog: Vec::new() }
+    }
 }

@@ -4,7 +4,9 @@ use super::hardships::Pause;
 use super::{Happening, World};
 use crate::client::{Request, Response, Ticket};
 use crate::clock::Clock;
+use crate::hardship::Misery;
 use crate::machine::{Applied, Journal, Key, Registers};
+use crate::marks::{Forgotten, Mark};
 use crate::mask::FaultClass;
 use crate::network::{Fate, Loss, Outbox};
 use crate::oracle::Property;
@@ -14,8 +16,8 @@ use crate::record::{self, Happened};
 use crate::storage::{Platter, SimStorage};
 use crate::watch::{Tap, Watched, WatchedConfig};
 use consensus_core::{
-    ConsensusAlgorithm, Event, Node, NodeConfig, NodeError, NodeId, Outcome, ProposalId, ReadId, Refusal,
-    Reply, Role, Slot, Status, Time, wire,
+    ConsensusAlgorithm, Event, Members, Node, NodeConfig, NodeError, NodeId, Outcome, ProposalId, ReadId,
+    Refusal, Reply, Role, Slot, Status, Time, wire,
 };
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -39,13 +41,19 @@ pub(super) struct Host<A: ConsensusAlgorithm> {
     pub(super) boot: u64,
     /// It stays down for ever.
     pub(super) lost: bool,
+    /// Its disk is damaged, so that it must not start.
+    pub(super) bad_disk: bool,
+    /// It is no part of the core, and this is why.
+    pub(super) misery: Option<Misery>,
     wake: Option<Time>,
     flush_planned: bool,
-    tap: Tap,
+    pub(super) tap: Tap,
     journal: Journal,
     waiting: BTreeMap<ProposalId, Ticket>,
     reads: BTreeMap<ReadId, (Ticket, Key)>,
     last_status: Option<(Role, u64)>,
+    /// Whom the node last took for the members.
+    pub(super) last_members: Option<Members>,
     /// What this node takes for the time.
     pub(super) clock: Clock,
     /// How many millionths of a second its clock counts in a second.
@@ -66,6 +74,8 @@ impl<A: ConsensusAlgorithm> Host<A> {
             node: None,
             boot: 0,
             lost: false,
+            bad_disk: false,
+            misery: None,
             wake: None,
             flush_planned: false,
             tap: Tap::default(),
@@ -73,6 +83,7 @@ impl<A: ConsensusAlgorithm> Host<A> {
             waiting: BTreeMap::new(),
             reads: BTreeMap::new(),
             last_status: None,
+            last_members: None,
             clock: Clock::TRUE,
             rate_ppm,
             paused: None,
@@ -97,7 +108,12 @@ impl<A: ConsensusAlgorithm> Host<A> {
         self.node.as_ref().map(Node::applied)
     }
 
-    /// Why this node may not be making progress.
+    /// How many proposals and reads it has taken and not answered.
+    pub(super) fn unanswered(&self) -> (usize, usize) {
+        (self.waiting.len(), self.reads.len())
+    }
+
+    /// What this node says of itself.
     pub(super) fn describe(&mut self) -> String {
         let id = self.id;
         match &mut self.node {
@@ -134,6 +150,10 @@ impl<A: ConsensusAlgorithm> World<A> {
         let id = host.id;
         self.trace.say(self.now, || format!("{id} boots"));
         self.tape.note(self.now, || Happened::Boot { node: id });
+        if self.plan.clocks.is_some() {
+            let (shows, rate_ppm) = (clock.read(self.now), host.rate_ppm);
+            self.tape.note(self.now, || Happened::Clock { node: id, shows, rate_ppm });
+        }
         self.oracle.on_boot(id);
         let inner = self.config.clone();
         let config = NodeConfig::<Watched<A>> {
@@ -159,6 +179,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             opened.and_then(|storage| Node::open(config, local, Outbox::default(), storage, machine));
         match opened {
             Ok(node) => {
+                self.lookout.on_boot(index, node.applied() > Slot::ZERO);
                 host.node = Some(node);
                 self.settle(index);
             }
@@ -173,7 +194,9 @@ impl<A: ConsensusAlgorithm> World<A> {
     fn fail_again(&mut self, index: usize) {
         let Some(host) = self.hosts.get_mut(index) else { return };
         host.platter.forget_fault();
-        host.platter.crash(&mut self.streams.disk.fork());
+        let lost = host.platter.crash(&mut self.streams.disk.fork());
+        self.lookout.on_crash(index, 0, lost);
+        self.lookout.marks.hit(Mark::CrashInRecovery);
         self.counts.crashes += 1;
         let (id, boot) = (host.id, host.boot);
         self.trace.event(self.now, 22, id.0);
@@ -187,13 +210,16 @@ impl<A: ConsensusAlgorithm> World<A> {
         let Some(host) = self.hosts.get_mut(index) else { return };
         let Some(mut node) = host.node.take() else { return };
         let choices = &mut self.streams.disk.fork();
-        if self.injector.allows(FaultClass::TornCrash) {
+        let waiting = node.storage().waiting();
+        let lost = if self.injector.allows(FaultClass::TornCrash) {
             node.storage().interrupt(choices);
-            host.platter.crash(choices);
+            host.platter.crash(choices)
         } else {
             host.platter.crash_cleanly();
-        }
+            Forgotten::default()
+        };
         drop(node);
+        self.lookout.on_crash(index, waiting, lost);
         host.platter.forget_fault();
         host.stop();
         let id = host.id;
@@ -215,6 +241,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
         let (boot, local) = (host.boot, host.clock.read(self.now));
         let Some(node) = &mut host.node else { return };
+        self.steps += 1;
         let result = if burst.is_zero() { node.handle(local, event) } else { node.push(local, event) };
         if let Err(error) = result {
             self.on_stopped(index, &error);
@@ -233,6 +260,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let Some(node) = &mut host.node else { return };
         host.flush_planned = false;
         self.trace.event(self.now, 2, host.id.0);
+        self.steps += 1;
         if let Err(error) = node.flush(host.clock.read(self.now)) {
             self.on_stopped(index, &error);
             return;
@@ -263,9 +291,10 @@ impl<A: ConsensusAlgorithm> World<A> {
             );
         }
         if writes {
+            let unruly = self.is_unruly();
             let (disk, choices) = (&self.plan.disk, &mut self.streams.disk);
             let mut span = choices.around(disk.sync);
-            if self.stormy && choices.chance(disk.slow_ppm) {
+            if unruly && choices.chance(disk.slow_ppm) {
                 let more = choices.span(core::time::Duration::ZERO, disk.slow);
                 let allowed = self.injector.allows(FaultClass::SlowSync);
                 span += if allowed { more } else { core::time::Duration::ZERO };
@@ -278,20 +307,22 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     fn observe(&mut self, index: usize) {
+        self.observe_members(index);
         let Some(host) = self.hosts.get_mut(index) else { return };
         let id = host.id;
         let Some(node) = &mut host.node else { return };
+        let installs;
         {
             let mut journal = host.journal.borrow_mut();
-            let installs = journal.iter().filter(|entry| matches!(entry, Applied::Installed { .. })).count();
-            self.counts.installs += installs as u64;
+            installs = journal.iter().filter(|entry| matches!(entry, Applied::Installed { .. })).count();
             let mut tap = host.tap.borrow_mut();
             self.tape.applied(self.now, id, &tap, &journal, node.applied());
             self.oracle.on_applied(self.now, id, &mut tap, &mut journal, node.applied());
         }
         let status = node.status();
         let now_is = (status.role, status.epoch.0);
-        if host.last_status != Some(now_is) {
+        let changes = host.last_status != Some(now_is);
+        if changes {
             host.last_status = Some(now_is);
             self.trace.say(self.now, || format!("{id} is {:?} in {}", status.role, status.epoch));
             self.tape.note(self.now, || Happened::role(id, &status));
@@ -301,14 +332,20 @@ impl<A: ConsensusAlgorithm> World<A> {
             let detail = format!("{id} accuses {peer}: {offence:?}");
             self.oracle.fail(Property::NoFalseAccusation, self.now, detail);
         }
+        self.look_at_installs(index, installs);
+        if changes {
+            self.look_at_status(index, &status);
+        }
     }
 
     /// Hands what the node sent to the links.
     fn post(&mut self, index: usize) {
         let Some(node) = self.hosts.get_mut(index).and_then(|host| host.node.as_mut()) else { return };
-        let sent = core::mem::take(&mut node.network().sent);
-        for (to, mut frame) in sent {
+        let mut sent = core::mem::take(&mut node.network().sent);
+        for (to, mut frame) in sent.drain(..) {
             let Some(target) = usize::try_from(to.0).ok().and_then(|to| to.checked_sub(1)) else { continue };
+            self.costs.messages += 1;
+            self.costs.message_bytes += frame.len() as u64;
             let choices = &mut self.streams.network;
             let fate = self.links.fate(self.now, (index, target), frame.len(), choices, &mut self.injector);
             let (first, second) = match fate {
@@ -319,19 +356,24 @@ impl<A: ConsensusAlgorithm> World<A> {
                     continue;
                 }
             };
-            if self.links.corrupt(&mut frame, &mut self.injector) {
+            if self.links.corrupt(self.now, &mut frame, &mut self.injector) {
                 self.tape.sent::<A::Message>(self.now, (index, target), &frame, Some(Loss::Corrupted));
                 self.drop_corrupted(index, &frame);
                 continue;
             }
             self.counts.forwarded += u64::from(self.links.hops(index, target).is_some_and(|hops| hops > 1));
             let message = self.tape.sent::<A::Message>(self.now, (index, target), &frame, None);
+            let stamp = self.stamp(index, target);
             if let Some(delay) = second {
                 self.counts.duplicated += 1;
                 let frame = frame.clone();
-                self.plan_in(delay, Happening::Deliver { from: index, to: target, frame, message });
+                self.plan_in(delay, Happening::Deliver { from: index, to: target, frame, message, stamp });
             }
-            self.plan_in(first, Happening::Deliver { from: index, to: target, frame, message });
+            self.plan_in(first, Happening::Deliver { from: index, to: target, frame, message, stamp });
+        }
+        // The emptied outbox is used again.
+        if let Some(node) = self.hosts.get_mut(index).and_then(|host| host.node.as_mut()) {
+            node.network().sent = sent;
         }
     }
 
@@ -428,7 +470,8 @@ impl<A: ConsensusAlgorithm> World<A> {
     pub(super) fn on_disk_done(&mut self, index: usize, boot: u64) {
         let Some(host) = self.hosts.get_mut(index).filter(|host| host.boot == boot) else { return };
         let Some(node) = &mut host.node else { return };
-        node.storage().complete(&mut self.streams.disk);
+        let writes = node.storage().complete(&mut self.streams.disk);
+        self.costs.writes += writes as u64;
         self.counts.syncs += 1;
         let id = host.id;
         self.trace.event(self.now, 4, id.0);

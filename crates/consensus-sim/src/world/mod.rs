@@ -1,17 +1,25 @@
 //! The world: one queue of events, ordered by time and then by the order in which they were planned.
 
 mod clients;
+mod diagnosis;
+mod fairness;
 mod faults;
 mod hardships;
 mod host;
+mod left_out;
+mod lookout;
+mod members;
 mod partial;
 mod phases;
 mod queue;
 
+use crate::changes::MemberHistory;
 use crate::client::{Client, Request, Response, Ticket};
+use crate::costs::Costs;
 use crate::history::History;
 use crate::injector::{FaultCounts, Injector, PerClass};
 use crate::linearizability::{self, Finding};
+use crate::marks::{Lookout, Marks, Stamp};
 use crate::mask::{FaultClass, Mask};
 use crate::network::Links;
 use crate::oracle::{Failure, Oracle, Property};
@@ -21,6 +29,7 @@ use crate::record::{Happened, Tape};
 use crate::trace::Trace;
 use consensus_core::{ConsensusAlgorithm, Members, NodeId, Time};
 use core::time::Duration;
+use fairness::Fairness;
 use hardships::Hardship;
 use host::Host;
 pub use partial::{Observation, PartialCase, observe};
@@ -59,6 +68,11 @@ pub struct Counts {
     pub power_losses: u64,
     pub restarts: u64,
     pub transfers: u64,
+    /// Changes of the members that were asked for, and that were decided.
+    pub changes: u64,
+    pub changed: u64,
+    /// Nodes that began to wish to lead, or not to.
+    pub wishes: u64,
     /// Opinions of failure detectors, right or wrong.
     pub suspicions: u64,
     /// Nodes that stopped because a sync failed.
@@ -78,6 +92,19 @@ pub struct Counts {
     /// Spans in which a single link was down, and what it lost.
     pub flaps: u64,
     pub lost_to_flaps: u64,
+    /// Spans in which the scheduler held back what was sent over a link or to a node.
+    pub starvations: u64,
+    /// How often a message waited longer than is fair, and none came over its link in that time.
+    pub starved_links: u64,
+    /// How often a message waited longer than is fair, and none came to its receiver in that time.
+    pub starved_nodes: u64,
+    /// How long a message waited at most, in microseconds: of all, and of those that were sent in the calm.
+    pub longest_wait_us: u64,
+    pub longest_calm_wait_us: u64,
+    /// Nodes that were left in their misery after the storm.
+    pub left_out: u64,
+    /// Moments from which on the bound on delays held.
+    pub stabilisations: u64,
     /// Messages that a link in a bad state lost.
     pub lost_in_bursts: u64,
     /// Messages dropped because too much waited before them.
@@ -107,6 +134,9 @@ impl Counts {
         self.power_losses += other.power_losses;
         self.restarts += other.restarts;
         self.transfers += other.transfers;
+        self.changes += other.changes;
+        self.changed += other.changed;
+        self.wishes += other.wishes;
         self.suspicions += other.suspicions;
         self.failed_syncs += other.failed_syncs;
         self.full_disks += other.full_disks;
@@ -117,6 +147,13 @@ impl Counts {
         self.pauses += other.pauses;
         self.flaps += other.flaps;
         self.lost_to_flaps += other.lost_to_flaps;
+        self.stabilisations += other.stabilisations;
+        self.starvations += other.starvations;
+        self.starved_links += other.starved_links;
+        self.starved_nodes += other.starved_nodes;
+        self.left_out += other.left_out;
+        self.longest_wait_us = longest(self.longest_wait_us, other.longest_wait_us);
+        self.longest_calm_wait_us = longest(self.longest_calm_wait_us, other.longest_calm_wait_us);
         self.lost_in_bursts += other.lost_in_bursts;
         self.lost_in_queues += other.lost_in_queues;
         self.forwarded += other.forwarded;
@@ -140,8 +177,12 @@ impl Counts {
     }
 }
 
+const fn longest(first: u64, second: u64) -> u64 {
+    if first > second { first } else { second }
+}
+
 /// What came of a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// The first property that failed, if any.
     pub failure: Option<Failure>,
@@ -149,10 +190,16 @@ pub struct Report {
     pub hash: u64,
     /// How many events there were.
     pub events: u64,
+    /// How often a node was given something to do: each call of [`consensus_core::Node::handle`], `push` or `flush` is one.
+    pub steps: u64,
     /// How much virtual time passed.
     pub simulated: Duration,
     /// How often what happened.
     pub counts: Counts,
+    /// Which moments worth meeting were met.
+    pub marks: Marks,
+    /// What it cost.
+    pub costs: Costs,
     /// How many faults of each class were met, and how many carried out.
     pub faults: FaultCounts,
     /// Registers whose history was too hard to judge.
@@ -170,6 +217,7 @@ enum Happening {
         to: usize,
         frame: Vec<u8>,
         message: u64,
+        stamp: Stamp,
     },
     Wake {
         node: usize,
@@ -191,6 +239,11 @@ enum Happening {
         boot: u64,
     },
     Hardship(Hardship),
+    Stabilise,
+    /// The links of a node that is left out come and go.
+    Turn {
+        node: usize,
+    },
     Partition,
     Mend {
         phase: u64,
@@ -198,6 +251,8 @@ enum Happening {
     Crash,
     PowerLoss,
     Transfer,
+    Change,
+    Wish,
     Suspicion,
     ClientNext {
         client: u32,
@@ -237,10 +292,12 @@ pub struct World<A: ConsensusAlgorithm> {
     config: A::Config,
     patience: Duration,
     members: Members,
+    member_history: MemberHistory,
     now: Time,
     queue: Queue<Happening>,
     hosts: Vec<Host<A>>,
     links: Links,
+    fairness: Fairness,
     clients: Vec<Client>,
     next_read: u64,
     history: History,
@@ -248,6 +305,10 @@ pub struct World<A: ConsensusAlgorithm> {
     trace: Trace,
     tape: Tape,
     counts: Counts,
+    /// Calls of nodes.
+    steps: u64,
+    lookout: Lookout,
+    costs: Costs,
     injector: Injector,
     streams: Streams,
     /// Whether faults are injected at the moment.
@@ -285,7 +346,8 @@ impl<A: ConsensusAlgorithm> World<A> {
     #[must_use]
     pub fn with_tape(setup: Setup<A>, tape: Tape) -> Self {
         let Setup { seed, plan, mask, config, patience, trace } = setup;
-        let ids = (1..=plan.nodes as u64).map(NodeId);
+        let ids = (1..=plan.hosts() as u64).map(NodeId);
+        let members = Members::of(ids.clone().take(plan.nodes));
         let streams = Streams {
             network: Stream::derive(seed, "network"),
             disk: Stream::derive(seed, "disk"),
@@ -298,12 +360,15 @@ impl<A: ConsensusAlgorithm> World<A> {
         let drift_ppm = plan.clocks.map_or(0, |clocks| clocks.drift_ppm.min(MILLION / 2));
         let rates = &mut Stream::derive(seed, "clock rates");
         let hosts = ids
-            .clone()
             .map(|id| Host::new(id, &plan.disk, rates.between(MILLION - drift_ppm, MILLION + drift_ppm)))
             .collect();
         let mut world = Self {
-            links: Links::new(plan.nodes, plan.network.clone(), seed),
-            members: Members::of(ids),
+            links: Links::new(plan.hosts(), plan.network.clone(), seed).timed(plan.timing),
+            fairness: Fairness::new(plan.hosts()),
+            lookout: Lookout::new(plan.hosts(), plan.workload.clients),
+            costs: Costs::default(),
+            member_history: MemberHistory::new(members.clone()),
+            members,
             plan,
             config,
             patience,
@@ -317,6 +382,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             trace: Trace::new(trace),
             tape,
             counts: Counts::default(),
+            steps: 0,
             injector: Injector::new(&mask),
             streams,
             stormy: false,
@@ -330,6 +396,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             world.boot(node);
         }
         world.add_clients();
+        world.await_stabilisation();
         world
     }
 
@@ -390,8 +457,11 @@ impl<A: ConsensusAlgorithm> World<A> {
             failure: self.oracle.failure().cloned(),
             hash: self.trace.hash(),
             events: self.trace.events(),
+            steps: self.steps,
             simulated: self.now.since(Time::ZERO),
             counts: self.counts,
+            marks: self.lookout.marks,
+            costs: self.costs,
             faults: *self.injector.counts(),
             undecided,
             lines: self.trace.lines().to_vec(),
@@ -447,8 +517,10 @@ impl<A: ConsensusAlgorithm> World<A> {
     fn happen(&mut self, happening: Happening) {
         let Some(happening) = self.defer(happening) else { return };
         match happening {
-            Happening::Deliver { from, to, frame, message } => {
+            Happening::Deliver { from, to, frame, message, stamp } => {
+                self.watch_delivery((from, to), stamp.sent);
                 self.tape.arrived(self.now, message, || self.is_up(to));
+                self.look_at_arrival(from, to, stamp);
                 self.on_deliver(from, to, &frame);
             }
             Happening::Wake { node } => self.on_wake(node),
@@ -457,11 +529,15 @@ impl<A: ConsensusAlgorithm> World<A> {
             Happening::Restart { node, boot } => self.on_restart(node, boot),
             Happening::Resume { node, boot } => self.on_resume(node, boot),
             Happening::Hardship(hardship) => self.on_hardship(hardship),
+            Happening::Stabilise => self.on_stabilise(),
+            Happening::Turn { node } => self.on_turn(node),
             Happening::Partition => self.on_partition(),
             Happening::Mend { phase } => self.on_mend(phase),
             Happening::Crash => self.on_crash(),
             Happening::PowerLoss => self.on_power_loss(),
             Happening::Transfer => self.on_transfer(),
+            Happening::Change => self.on_change(),
+            Happening::Wish => self.on_wish(),
             Happening::Suspicion => self.on_suspicion(),
             Happening::ClientNext { client } => self.on_client_next(client),
             Happening::ClientTimeout { ticket } => self.on_client_timeout(ticket),

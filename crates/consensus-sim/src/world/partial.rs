@@ -2,6 +2,7 @@
 //! Carbone 2023, Omni-Paxos, section 2): each as a schedule of its own, since random cuts rarely meet them at the right moment.
 
 use super::{Report, Setup, World};
+use crate::record::Happened;
 use consensus_core::ConsensusAlgorithm;
 use core::time::Duration;
 
@@ -103,5 +104,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.counts.partitions += 1;
         self.trace.event(self.now, 43, nodes as u64);
         self.trace.say(self.now, || "the links are cut on purpose".into());
+        self.lookout.cuts += 1;
+        self.tape.note(self.now, || Happened::cut("Arranged".into(), &self.links, nodes));
     }
 }

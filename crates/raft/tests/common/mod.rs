@@ -3,8 +3,8 @@
 
 use consensus_core::memory::{MemoryStorage, Outbox};
 use consensus_core::{
-    Bytes, ClientId, Decision, Event, InstallError, Members, Node, NodeConfig, NodeId, Offence, ProposalId,
-    ReadId, Refusal, Reply, Role, Slot, StateMachine, Time,
+    Bytes, Change, ClientId, Decision, Event, InstallError, Members, Node, NodeConfig, NodeId, Offence,
+    Outcome, ProposalId, ReadId, Refusal, Reply, Role, Slot, StateMachine, Time,
 };
 use raft::{Config, Message, Raft, Record};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -210,9 +210,39 @@ impl Cluster {
         self.members.others(id).collect()
     }
 
+    /// Starts a node that is not a member yet.
+    pub fn join(&mut self, id: NodeId) {
+        self.disks.insert(id, Disk::default());
+        self.start(id);
+    }
+
+    /// The members as the node knows them.
+    pub fn members_of(&self, id: NodeId) -> Members {
+        self.nodes[&id].status().members
+    }
+
+    pub fn reconfigure(&mut self, id: NodeId, number: u64, change: Change) {
+        self.handle(id, Event::Reconfigure { id: proposal(number), change });
+    }
+
+    /// The changes that were told to be done.
+    pub fn changes_done(&self, id: NodeId) -> Vec<u64> {
+        let of = |(node, reply): &(NodeId, Reply)| match reply {
+            Reply::Done { id: proposal, outcome: Outcome::Noop, .. } if *node == id => {
+                Some(proposal.sequence)
+            }
+            Reply::Done { .. }
+            | Reply::Refused { .. }
+            | Reply::ReadReady { .. }
+            | Reply::ReadRefused { .. } => None,
+        };
+        self.replies.iter().filter_map(of).collect()
+    }
+
     /// Cuts a node off in both directions.
     pub fn isolate(&mut self, id: NodeId) {
-        for other in self.others(id) {
+        let all: Vec<NodeId> = self.nodes.keys().chain(self.disks.keys()).copied().collect();
+        for other in all.into_iter().filter(|&other| other != id) {
             self.cut.insert((id, other));
             self.cut.insert((other, id));
         }

@@ -1,26 +1,46 @@
-//! What the kernel knows of a process: CPU time and peak memory.
+//! What the kernel knows of processes and threads: CPU time and peak memory.
 
 use anyhow::{Context, Result, ensure};
+use rustix::time::{ClockId, clock_gettime};
 use std::process::Command;
+use std::time::Duration;
+
+/// CPU time of this thread: what other programs do meanwhile is not counted.
+pub(crate) fn thread_cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
 
 /// CPU seconds (user and system) of process `pid`, threads that have ended included.
-pub(super) fn cpu_seconds(pid: u32) -> Result<f64> {
+pub(crate) fn cpu_seconds(pid: u32) -> Result<f64> {
+    // utime and stime.
+    times(pid, 14)
+}
+
+/// CPU seconds of those children of this process that have ended and were waited for.
+pub(crate) fn children_cpu_seconds() -> Result<f64> {
+    // cutime and cstime.
+    times(std::process::id(), 16)
+}
+
+/// The sum of two fields of the process' line of figures, from `first` on (counted from 1).
+fn times(pid: u32, first: usize) -> Result<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))
         .with_context(|| format!("process {pid} is gone"))?;
-    // The name in parentheses may hold blanks: fields count from behind it. utime and stime are fields 14 and 15.
+    // The name in parentheses, field 2, may hold blanks: fields count from behind it.
     let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
-    let ticks: Vec<f64> = fields.skip(11).take(2).filter_map(|field| field.parse().ok()).collect();
+    let ticks: Vec<f64> = fields.skip(first - 3).take(2).filter_map(|field| field.parse().ok()).collect();
     ensure!(ticks.len() == 2, "/proc/{pid}/stat has another shape than expected");
     Ok(ticks.iter().sum::<f64>() / ticks_per_second())
 }
 
 /// CPU seconds of this process.
-pub(super) fn own_cpu_seconds() -> Result<f64> {
+pub(crate) fn own_cpu_seconds() -> Result<f64> {
     cpu_seconds(std::process::id())
 }
 
 /// The largest resident set of process `pid` so far, in bytes.
-pub(super) fn peak_memory(pid: u32) -> Result<u64> {
+pub(crate) fn peak_memory(pid: u32) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))
         .with_context(|| format!("process {pid} is gone"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -43,7 +63,7 @@ fn ticks_per_second() -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{cpu_seconds, own_cpu_seconds, peak_memory};
+    use super::{children_cpu_seconds, cpu_seconds, own_cpu_seconds, peak_memory};
 
     #[test]
     fn this_process_burns_time_and_holds_memory() {
@@ -54,5 +74,13 @@ mod tests {
         }
         assert!(peak_memory(std::process::id()).unwrap() > 100_000);
         assert!(cpu_seconds(u32::MAX).is_err());
+    }
+
+    #[test]
+    fn a_child_that_ended_leaves_its_time_behind() {
+        let before = children_cpu_seconds().unwrap();
+        let loops = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done";
+        assert!(std::process::Command::new("sh").args(["-c", loops]).status().unwrap().success());
+        assert!(children_cpu_seconds().unwrap() > before);
     }
 }
