@@ -1,7 +1,7 @@
 //! From declared guarantees to what is checked.
 
 use consensus_core::{Faults, Guarantees, Membership, Problem, Reads, Termination, Timing};
-use consensus_sim::{Plan, Property};
+use consensus_sim::{ByzantinePlan, MILLION, Plan, Property, Stream};
 
 /// What the suite makes of an algorithm's guarantees.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,15 +37,12 @@ pub fn claims_of(guarantees: Guarantees) -> Result<Claims, Unsupported> {
     // No `..` here: a claim that is added to the guarantees must be dealt with before this compiles.
     let Guarantees { problem, faults, resilience: _, timing, termination, reads, membership } = guarantees;
     match problem {
-        Problem::Log => {}
-        Problem::OneShot => return Err(Unsupported("one-shot agreement")),
-        Problem::AtomicCommit => return Err(Unsupported("atomic commitment")),
-        Problem::Convergence => return Err(Unsupported("convergence")),
+        Problem::Log | Problem::OneShot | Problem::AtomicCommit | Problem::Convergence => {}
     }
     let restarts = match faults {
         Faults::Crash => false,
-        Faults::CrashRecovery => true,
-        Faults::Byzantine => return Err(Unsupported("Byzantine nodes")),
+        // A correct node of a Byzantine protocol may lose power too, and comes back with what it had made durable.
+        Faults::CrashRecovery | Faults::Byzantine => true,
     };
     let synchronous = match timing {
         Timing::Asynchronous | Timing::PartialSynchrony => false,
@@ -60,9 +57,15 @@ pub fn claims_of(guarantees: Guarantees) -> Result<Claims, Unsupported> {
         Termination::Blocking => false,
     };
     let mut unchecked = Vec::new();
-    match reads {
-        Reads::Barrier | Reads::ThroughLog => {}
-        Reads::Local => unchecked.push("local reads: clients read through the log"),
+    match (problem, reads) {
+        // Of a log: linearizability, or what local reads promise. Of convergence: the latter.
+        (Problem::Log, Reads::Barrier | Reads::ThroughLog | Reads::Local)
+        | (Problem::Convergence, Reads::Local)
+        // A decision is all there is to read, and the data of transactions is looked at from outside.
+        | (Problem::OneShot | Problem::AtomicCommit, Reads::Local) => {}
+        (Problem::OneShot | Problem::AtomicCommit | Problem::Convergence, Reads::Barrier | Reads::ThroughLog) => {
+            unchecked.push("linearizable reads: clients read in order only of a log");
+        }
     }
     match membership {
         Membership::Static | Membership::Joint => {}
@@ -71,17 +74,29 @@ pub fn claims_of(guarantees: Guarantees) -> Result<Claims, Unsupported> {
         }
     }
     Ok(Claims {
-        properties: Property::ALL.to_vec(),
+        properties: Property::of(problem, reads),
         unchecked,
         restarts,
         survives_losses,
         synchronous,
         guarantees,
-        changes_members: matches!(membership, Membership::Joint),
+        changes_members: matches!((problem, membership), (Problem::Log, Membership::Joint)),
     })
 }
 
 impl Claims {
+    /// Puts into a plan what only these claims allow: Byzantine nodes, and groups large enough to have them.
+    pub fn invite(&self, seed: u64, plan: &mut Plan) {
+        if self.guarantees.faults != Faults::Byzantine {
+            return;
+        }
+        // From a stream of its own: what a seed means for other claims stays what it means.
+        let draw = &mut Stream::derive(seed, "byzantine nodes");
+        plan.nodes = *draw.pick(&[4, 4, 4, 4, 7, 7, 7, 5, 6, 1]).unwrap_or(&4);
+        let tolerated = self.guarantees.tolerated(plan.nodes);
+        plan.byzantine = Some(ByzantinePlan::draw(seed, plan.nodes, tolerated));
+    }
+
     /// Takes out of a plan what goes beyond the claims.
     pub fn restrain(&self, plan: &mut Plan) {
         if self.synchronous {
@@ -100,8 +115,17 @@ impl Claims {
         }
         if !self.survives_losses {
             plan.lost_for_good = 0;
+            plan.deaths = None;
             plan.left_out.clear();
             plan.hardships.rot = None;
+            // One faulty node may block the others; it never makes them disagree.
+            if let Some(byzantine) = &mut plan.byzantine {
+                byzantine.may_halt |= !byzantine.traitors.is_empty();
+            }
+        }
+        if self.guarantees.faults == Faults::Byzantine {
+            // A command that is asked of every node is proposed more than once: only a session makes it one.
+            plan.workload.session_ppm = MILLION;
         }
         let tolerated = self.guarantees.tolerated(plan.hosts());
         plan.lost_for_good = plan.lost_for_good.min(tolerated);

@@ -24,6 +24,8 @@
 //! that replays it.
 
 mod claims;
+pub mod controls;
+pub mod liar;
 #[cfg(feature = "mutants")]
 pub mod mutants;
 pub mod page;

@@ -10,8 +10,8 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use cli::hash::Hash;
 use cli::sim::Sim;
-use conformance::Summary;
 use conformance::subjects::{self, Subject};
+use conformance::{Summary, controls};
 use output::{print, with_progress};
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
@@ -57,10 +57,13 @@ struct Run {
     /// How many threads.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
+    /// Run the controls too: just outside of the claims, a violation must be found.
+    #[arg(long)]
+    controls: bool,
     /// A plan, in TOML or JSON, that all runs follow in place of what their seeds draw.
     #[arg(long)]
     plan: Option<PathBuf>,
-    /// Print the report as one JSON document.
+    /// Print the report as one JSON document, without the controls.
     #[arg(long)]
     json: bool,
 }
@@ -123,13 +126,33 @@ fn run_many(run: &Run) -> Result<bool> {
         eprintln!("{}: {} seeds in {:.1} s", subject.name(), report.runs, began.elapsed().as_secs_f64());
         reports.push(report);
     }
+    let held = !run.controls || run.json || run_controls(run)?;
     let summary = Summary::of(&reports);
     let text = if run.json { summary.to_json()? } else { summary.to_string() };
     match print(&text) {
         // The verdict is known, whether or not anybody reads on.
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
-        Ok(()) | Err(_) => Ok(summary.failed == 0),
+        Ok(()) | Err(_) => Ok(summary.failed == 0 && held),
     }
+}
+
+/// The controls of the chosen algorithms; whether all hold.
+fn run_controls(run: &Run) -> Result<bool> {
+    if !["all", "raft"].contains(&run.algorithm.as_str()) {
+        return Ok(true);
+    }
+    print(&controls::head())?;
+    let mut told = Ok(());
+    let controls = controls::raft(run.jobs, |control| {
+        let line = print(&control.to_string());
+        if told.is_ok() {
+            told = line;
+        }
+    })?;
+    told?;
+    let missed = controls.iter().filter(|control| !control.holds()).count();
+    print(&format!("\n{} controls held, {missed} failed\n", controls.len() - missed))?;
+    Ok(missed == 0)
 }
 
 #[cfg(feature = "mutants")]

@@ -3,7 +3,7 @@
 use crate::claims::Claims;
 use crate::shrink::Shrunk;
 use crate::summary::Summary;
-use consensus_sim::{Costs, Counts, Failure, Marks, Property, Report};
+use consensus_sim::{Costs, Counts, Failure, Marks, Measures, Property, Report};
 use core::time::Duration;
 use std::fmt;
 
@@ -41,8 +41,10 @@ pub struct SuiteReport {
     pub events: u64,
     /// How much virtual time passed.
     pub simulated: Duration,
-    /// Runs whose history was too hard to judge: neither passed nor failed for linearizability.
+    /// Runs whose history was too hard to judge: neither passed nor failed for what is judged from it.
     pub undecided: u64,
+    /// What was measured in all runs together.
+    pub measures: Measures,
     /// Runs that were run twice, to compare.
     pub repeated: u64,
     /// The longest time that it took until every client was served again after the faults, and its seed.
@@ -65,6 +67,7 @@ impl SuiteReport {
             events: 0,
             simulated: Duration::ZERO,
             undecided: 0,
+            measures: Measures::default(),
             repeated: 0,
             slowest: None,
             replay: replay.into(),
@@ -89,6 +92,7 @@ impl SuiteReport {
         self.events += report.events;
         self.simulated += report.simulated;
         self.undecided += report.undecided;
+        self.measures.add(&report.measures);
         if let Some(failure) = report.failure {
             self.failures.push(FailedSeed { seed, failure, shrunk: None });
         }
@@ -109,7 +113,7 @@ impl SuiteReport {
         if property == Property::Determinism {
             return (self.repeated, failed);
         }
-        let undecided = if property == Property::Linearizable { self.undecided } else { 0 };
+        let undecided = if property.is_of_history() { self.undecided } else { 0 };
         (self.runs - (self.failed() - failed) - undecided, failed)
     }
 

@@ -197,7 +197,8 @@ pub(crate) fn draw<A: ConsensusAlgorithm>(
     claims: &Claims,
     tune: Tune<'_, A::Config>,
 ) -> (Plan, Tuning<A::Config>) {
-    let mut plan = Plan::draw(recipe.seed);
+    let mut plan = Plan::draw_for(A::GUARANTEES.problem, recipe.seed);
+    claims.invite(recipe.seed, &mut plan);
     // Whoever may know the bound of a synchronous run must find it in the plan.
     claims.restrain(&mut plan);
     let tuning = tune(&mut Stream::derive(recipe.seed, "tuning"), &mut plan);

@@ -58,6 +58,9 @@ pub struct Total {
     pub counts: Vec<Counted>,
     /// How often each moment worth meeting was met.
     pub marks: Vec<Counted>,
+    /// What was measured of this problem: rounds until a decision, waits for a dead coordinator. A line for each.
+    #[serde(default)]
+    pub measured: Vec<String>,
     /// What is claimed, and not checked.
     pub unchecked: Vec<String>,
     /// The seeds that failed, in order.
@@ -187,6 +190,7 @@ impl Total {
             simulated: nanos(report.simulated),
             counts: marks(&report.counts).into_iter().map(counted).collect(),
             marks: report.marks.iter().map(|(mark, count)| counted((mark.name(), count))).collect(),
+            measured: report.measures.to_string().lines().map(String::from).collect(),
             unchecked: report.unchecked.iter().map(|&claim| claim.into()).collect(),
             failures: report.failures.iter().map(|failed| FailureLine::of(failed, &report.replay)).collect(),
         }
@@ -329,6 +333,9 @@ impl Total {
         for row in 0..self.counts.len().max(self.marks.len()) {
             let (left, right) = (cell(self.counts.get(row)), cell(self.marks.get(row)));
             writeln!(f, "{}", format!("{left:<46} {right}").trim_end())?;
+        }
+        for line in &self.measured {
+            writeln!(f, "{line}")?;
         }
         writeln!(f, "{:>10} events in {:.1} simulated seconds", self.steps, self.simulated as f64 / 1e9)?;
         if self.undecided > 0 {

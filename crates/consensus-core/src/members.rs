@@ -1,19 +1,24 @@
 //! Who takes part in a group, and the changes to it.
 
 use crate::id::NodeId;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
-use serde::{Deserialize, Serialize};
+use core::fmt;
+use serde::{Deserialize, Serialize, Serializer};
 
 /// The most members of a group, all lists together. A frame or a file that names more is refused.
 pub const MAX_MEMBERS: usize = 1024;
 
-/// The members of a group.
+/// The members of a group. A clone counts a reference: every status carries one.
 ///
 /// Invariants, also of a value that was decoded: every list is sorted and without repetition, node zero is in none of them,
 /// a learner has no vote, and a witness is a voter.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Lists")]
-pub struct Members {
+pub struct Members(Arc<Lists>);
+
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Lists {
     /// Those whose votes count.
     voters: Vec<NodeId>,
     /// The voters of the configuration being left; empty unless a joint change is under way.
@@ -24,21 +29,30 @@ pub struct Members {
     witnesses: Vec<NodeId>,
 }
 
-/// What arrives: lists that nobody has checked yet.
-#[derive(Deserialize)]
-struct Lists {
-    voters: Vec<NodeId>,
-    outgoing: Vec<NodeId>,
-    learners: Vec<NodeId>,
-    witnesses: Vec<NodeId>,
+impl Serialize for Members {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
 }
 
+impl fmt::Debug for Members {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Lists { voters, outgoing, learners, witnesses } = &*self.0;
+        f.debug_struct("Members")
+            .field("voters", voters)
+            .field("outgoing", outgoing)
+            .field("learners", learners)
+            .field("witnesses", witnesses)
+            .finish()
+    }
+}
+
+/// What arrives are lists that nobody has checked yet.
 impl TryFrom<Lists> for Members {
     type Error = MembersError;
 
     fn try_from(lists: Lists) -> Result<Self, MembersError> {
-        let Lists { voters, outgoing, learners, witnesses } = lists;
-        let all = [&voters, &outgoing, &learners, &witnesses];
+        let all = [&lists.voters, &lists.outgoing, &lists.learners, &lists.witnesses];
         if all.iter().map(|list| list.len()).sum::<usize>() > MAX_MEMBERS {
             return Err(MembersError::TooMany);
         }
@@ -48,11 +62,11 @@ impl TryFrom<Lists> for Members {
         if all.iter().any(|list| list.first() == Some(&NodeId::ZERO)) {
             return Err(MembersError::NodeZero);
         }
-        let members = Self { voters, outgoing, learners, witnesses };
-        if members.learners.iter().any(|&node| members.is_voter(node)) {
+        let members = Self(Arc::new(lists));
+        if members.learners().iter().any(|&node| members.is_voter(node)) {
             return Err(MembersError::LearnerVotes);
         }
-        if !members.witnesses.iter().all(|&node| members.is_voter(node)) {
+        if !members.witnesses().iter().all(|&node| members.is_voter(node)) {
             return Err(MembersError::WitnessWithoutVote);
         }
         Ok(members)
@@ -83,13 +97,14 @@ pub enum MembersError {
 impl Members {
     /// A configuration of plain voters. Node zero is left out: it is nobody.
     pub fn of(voters: impl IntoIterator<Item = NodeId>) -> Self {
-        Self { voters: sorted(voters), ..Self::default() }
+        Self(Arc::new(Lists { voters: sorted(voters), ..Lists::default() }))
     }
 
     /// The same members with these learners beside them; those who vote are left out.
     #[must_use]
     pub fn with_learners(mut self, learners: impl IntoIterator<Item = NodeId>) -> Self {
-        self.learners = sorted(learners.into_iter().filter(|&node| !self.is_voter(node)));
+        let learners = sorted(learners.into_iter().filter(|&node| !self.is_voter(node)));
+        Arc::make_mut(&mut self.0).learners = learners;
         self
     }
 
@@ -97,58 +112,60 @@ impl Members {
     /// listed as learners; witnesses that lose their last vote stop being listed as witnesses.
     #[must_use]
     pub fn with_outgoing(mut self, outgoing: impl IntoIterator<Item = NodeId>) -> Self {
-        self.outgoing = sorted(outgoing);
-        let learners = core::mem::take(&mut self.learners);
-        let witnesses = core::mem::take(&mut self.witnesses);
+        let lists = Arc::make_mut(&mut self.0);
+        lists.outgoing = sorted(outgoing);
+        let learners = core::mem::take(&mut lists.learners);
+        let witnesses = core::mem::take(&mut lists.witnesses);
         self.with_learners(learners).with_witnesses(witnesses)
     }
 
     /// The same members, of whom these voters keep no application state; those without a vote are left out.
     #[must_use]
     pub fn with_witnesses(mut self, witnesses: impl IntoIterator<Item = NodeId>) -> Self {
-        self.witnesses = sorted(witnesses.into_iter().filter(|&node| self.is_voter(node)));
+        let witnesses = sorted(witnesses.into_iter().filter(|&node| self.is_voter(node)));
+        Arc::make_mut(&mut self.0).witnesses = witnesses;
         self
     }
 
     /// Those whose votes count.
     #[must_use]
     pub fn voters(&self) -> &[NodeId] {
-        &self.voters
+        &self.0.voters
     }
 
     /// The voters of the configuration being left during a joint change.
     #[must_use]
     pub fn outgoing(&self) -> &[NodeId] {
-        &self.outgoing
+        &self.0.outgoing
     }
 
     /// Those who follow without a vote.
     #[must_use]
     pub fn learners(&self) -> &[NodeId] {
-        &self.learners
+        &self.0.learners
     }
 
     /// Voters without application state.
     #[must_use]
     pub fn witnesses(&self) -> &[NodeId] {
-        &self.witnesses
+        &self.0.witnesses
     }
 
     /// Whether `node` has a vote, in either half of a joint configuration.
     #[must_use]
     pub fn is_voter(&self, node: NodeId) -> bool {
-        self.voters.binary_search(&node).is_ok() || self.outgoing.binary_search(&node).is_ok()
+        self.0.voters.binary_search(&node).is_ok() || self.0.outgoing.binary_search(&node).is_ok()
     }
 
     /// Whether `node` takes part at all.
     #[must_use]
     pub fn contains(&self, node: NodeId) -> bool {
-        self.is_voter(node) || self.learners.binary_search(&node).is_ok()
+        self.is_voter(node) || self.0.learners.binary_search(&node).is_ok()
     }
 
     /// Every member once, in order.
     pub fn iter(&self) -> impl Iterator<Item = NodeId> + '_ {
-        let mut lists = [self.voters.as_slice(), &self.outgoing, &self.learners];
+        let mut lists = [self.voters(), self.outgoing(), self.learners()];
         core::iter::from_fn(move || {
             let next = lists.iter().filter_map(|list| list.first()).min().copied()?;
             for list in &mut lists {
@@ -170,7 +187,7 @@ impl Members {
     /// How many have a vote in the current configuration.
     #[must_use]
     pub fn voter_count(&self) -> usize {
-        self.voters.len()
+        self.0.voters.len()
     }
 }
 

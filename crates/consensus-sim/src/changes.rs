@@ -71,10 +71,9 @@ impl MemberHistory {
         Ok(())
     }
 
-    /// A node takes these for the members.
+    /// A node takes these for the members. Perhaps they were decided long ago; but who was a member then may be one again.
     pub(crate) fn on_seen(&mut self, members: &Members) {
-        let is_over = self.decided.iter().any(|(_, decided)| decided == members);
-        if !is_over && !self.possible.contains(members) {
+        if !self.possible.contains(members) {
             self.possible.push(members.clone());
         }
     }

@@ -11,8 +11,28 @@ use std::collections::BTreeMap;
 /// What a client sends.
 #[derive(Clone, Debug)]
 pub(crate) enum Request {
-    Propose { id: ProposalId, payload: Bytes },
-    Read { id: ReadId, key: Key },
+    Propose {
+        id: ProposalId,
+        payload: Bytes,
+    },
+    Read {
+        id: ReadId,
+        key: Key,
+    },
+    /// What the node's state machine holds, once it has applied everything up to `after`.
+    Local {
+        key: Key,
+        after: Slot,
+    },
+}
+
+impl Request {
+    pub(crate) const fn is_read(&self) -> bool {
+        match self {
+            Self::Propose { .. } => false,
+            Self::Read { .. } | Self::Local { .. } => true,
+        }
+    }
 }
 
 /// What a client hears.
@@ -70,6 +90,10 @@ pub(crate) struct Client {
     pub(crate) refused: Option<Refusal>,
     /// What it last saw in each register.
     pub(crate) seen: BTreeMap<Key, Value>,
+    /// What it has seen of the log: no later read may see less.
+    pub(crate) floor: Slot,
+    /// It is gone for good, together with the replica that it talked to.
+    pub(crate) retired: bool,
     /// How many operations it completed since the count was last reset.
     pub(crate) completed: u64,
     /// When it completed the first of them.
@@ -88,6 +112,8 @@ impl Client {
             errand: None,
             refused: None,
             seen: BTreeMap::new(),
+            floor: Slot::ZERO,
+            retired: false,
             completed: 0,
             served: None,
         }
@@ -105,8 +131,8 @@ impl Client {
         ProposalId::new(client, self.sequence)
     }
 
-    /// What it wants next.
-    pub(crate) fn draw(&self, workload: &Workload, choices: &mut Stream) -> (Key, Call) {
+    /// What it wants next; if it is to be `plain`, nothing but to read and to replace.
+    pub(crate) fn draw(&self, workload: &Workload, plain: bool, choices: &mut Stream) -> (Key, Call) {
         let key = Key(u16::try_from(choices.below(u64::from(workload.keys))).unwrap_or_default());
         // A mark is never used twice, so that two writes never look alike.
         let mark = choices.number();
@@ -114,6 +140,7 @@ impl Client {
             return (key, Call::Get);
         }
         let call = match choices.below(3) {
+            _ if plain => Call::Put(mark),
             0 => Call::Put(mark),
             1 => Call::Append(mark),
             _ => Call::Cas { expected: self.seen.get(&key).copied().unwrap_or_default(), mark },

@@ -15,6 +15,7 @@ pub use faults::DiskFault;
 use crate::marks::Forgotten;
 use crate::random::{MILLION, Stream};
 use consensus_wal::{Disk, DiskFile};
+use core::ops::RangeInclusive;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
@@ -139,9 +140,13 @@ impl Content {
         if self.durable.len() != self.current.len() {
             self.durable.resize(self.current.len(), 0);
         }
-        for Version { sector, .. } in self.dirty.drain(..) {
-            write_back(&mut self.durable, &self.current, sector);
+        // What one write touched is copied at once.
+        for run in self.dirty.chunk_by(|a, b| a.sector + 1 == b.sector) {
+            if let (Some(first), Some(last)) = (run.first(), run.last()) {
+                write_back(&mut self.durable, &self.current, first.sector..=last.sector);
+            }
         }
+        self.dirty.clear();
         self.copies.clear();
         self.lengths.clear();
     }
@@ -214,10 +219,10 @@ fn sectors(bytes: &[u8], first: usize, last: usize) -> &[u8] {
     bytes.get(first * SECTOR_BYTES..end).unwrap_or_default()
 }
 
-/// Copies one sector, as far as both have it.
-fn write_back(durable: &mut [u8], current: &[u8], sector: usize) {
-    let from = sector * SECTOR_BYTES;
-    let to = (from + SECTOR_BYTES).min(current.len()).min(durable.len());
+/// Copies some sectors, as far as both have them.
+fn write_back(durable: &mut [u8], current: &[u8], sectors: RangeInclusive<usize>) {
+    let from = sectors.start() * SECTOR_BYTES;
+    let to = ((sectors.end() + 1) * SECTOR_BYTES).min(current.len()).min(durable.len());
     if let (Some(target), Some(source)) = (durable.get_mut(from..to), current.get(from..to)) {
         target.copy_from_slice(source);
     }

@@ -5,6 +5,7 @@ use crate::paths::ways;
 use crate::plan::{Plan, Rhythm, rhythm, text};
 use crate::random::{MILLION, Stream};
 use crate::topology::Topology;
+use consensus_core::Problem;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
@@ -114,10 +115,12 @@ pub struct Bandwidth {
 
 impl Plan {
     /// In some runs no node is lost after the storm, but some are left in whatever misery. At most as many as the most
-    /// tolerant algorithm tolerates; the claims of another cut the list.
-    pub(crate) fn draw_left_out(&mut self, seed: u64) {
+    /// tolerant algorithm tolerates; the claims of another cut the list. Only a log and one-shot agreement are judged by the
+    /// core alone.
+    pub(crate) fn draw_left_out(&mut self, problem: Problem, seed: u64) {
         let draw = &mut Stream::derive(seed, "core");
-        let on = draw.chance(250_000) && self.nodes > 2;
+        let judged = matches!(problem, Problem::Log | Problem::OneShot);
+        let on = draw.chance(250_000) && self.nodes > 2 && judged;
         let count = 1 + draw.index(self.nodes / 2);
         if on {
             self.lost_for_good = 0;

@@ -7,6 +7,7 @@
 //!
 //! This crate knows no protocol, no thread and no clock.
 
+mod byzantine;
 mod changes;
 mod client;
 mod clock;
@@ -29,12 +30,17 @@ mod plan;
 mod random;
 mod record;
 mod storage;
+mod suit;
 mod timing;
 mod topology;
 mod trace;
 mod watch;
 mod world;
 
+pub use byzantine::{
+    Act, Amnesia, ByzantineCounts, ByzantinePlan, EffectFilter, FrameAttacks, Mutate, Mutator, Round,
+    Scenario, Scenarios, Scope, Severs, Traitor, Transport,
+};
 pub use changes::Changes;
 pub use clock::Clock;
 pub use costs::Costs;
@@ -43,18 +49,24 @@ pub use hardship::{Bandwidth, Bursts, ClockPlan, Hardships, Misery};
 pub use history::{History, Moment, Operation, OperationNumber};
 pub use injector::{FaultCounts, Injector, Tally};
 pub use latency::Latency;
-pub use machine::{Answer, Applied, Call, Command, Journal, Key, Registers, Value, answer_of};
+pub use machine::{
+    Answer, Applied, Call, CausalWrite, Cell, Choice, Command, Journal, Key, Machine, Registers, Replica,
+    Shard, Transaction, TransactionWrite, Value, answer_of,
+};
 pub use marks::{Mark, Marks};
 pub use mask::{FaultClass, Mask, MaskError};
 pub use network::{Cut, Fate, Links, Loss, Outbox};
-pub use oracle::{Failure, Oracle, Property};
+pub use oracle::{AtomicMeasures, ConvergenceMeasures, Failure, Measures, OneShotMeasures, Oracle, Property};
 pub use overrides::{Overrides, OverridesError, Setting};
 pub use paths::{LinkModel, ways};
 pub use plan::{DiskPlan, Format, MAX_NODES, NetworkPlan, Plan, PlanError, Rhythm, Workload};
 pub use random::{MILLION, Stream};
 pub use record::{Delivery, DiskTrouble, Event, Happened, MAX_EVENTS, Recording, Tape};
+pub use suit::{Inputs, Roaming, Transactions};
 pub use timing::TimingPlan;
 pub use topology::{Link, Route, Shape, Topology, routes};
 pub use trace::{Trace, hash_bytes, mix};
 pub use watch::{Decided, Tap, Watched, WatchedConfig};
-pub use world::{Counts, Observation, PartialCase, Report, Setup, World, observe, run, run_taped};
+pub use world::{
+    Counts, Halt, Observation, PartialCase, Report, Setup, World, beyond, observe, run, run_taped,
+};

@@ -4,9 +4,19 @@
 //! later read, while a value stays one word. The machine keeps a digest of its whole state, and tells the oracles what it
 //! applied through a shared [`Journal`].
 
+mod any;
+mod one_shot;
+mod replica;
+mod shard;
+
+pub use any::Machine;
+pub use one_shot::Choice;
+pub use replica::{CausalWrite, Replica};
+pub use shard::{Cell, Shard, Transaction, TransactionWrite};
+
 use crate::trace::{hash_bytes, mix};
 use bytes::Bytes;
-use consensus_core::{Decision, InstallError, ProposalId, Slot, StateMachine, wire};
+use consensus_core::{Decision, InstallError, ProposalId, Slot, StateMachine, Verdict, wire};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -121,6 +131,56 @@ pub enum Applied {
         /// The digest of the state afterwards.
         digest: u64,
     },
+    /// One-shot agreement was reached.
+    Chosen {
+        /// Where it was said to be decided.
+        slot: Slot,
+        /// What was made of it.
+        verdict: Verdict,
+        /// The choice.
+        value: Bytes,
+    },
+    /// A participant was asked for its vote on a transaction.
+    Judged {
+        /// The transaction.
+        id: ProposalId,
+        /// Its answer.
+        accept: bool,
+    },
+    /// A participant carried a verdict out.
+    Settled {
+        /// The transaction.
+        id: Option<ProposalId>,
+        /// The verdict.
+        verdict: Verdict,
+        /// The digest of what was decided.
+        content: u64,
+        /// The registers that it wrote, as they are now.
+        cells: Vec<(Key, Cell)>,
+        /// Another transaction for which one of them was reserved.
+        intruded: Option<ProposalId>,
+    },
+    /// A replica carried out a write.
+    Delivered {
+        /// The write.
+        id: Option<ProposalId>,
+        /// What was made of it.
+        verdict: Verdict,
+        /// The digest of what it says.
+        content: u64,
+    },
+    /// A replica took over a snapshot.
+    Merged {
+        /// The writes that were new to it.
+        writes: Vec<ProposalId>,
+    },
+    /// A snapshot replaced what a participant holds.
+    Restored {
+        /// The transactions in it, and which of them were committed.
+        settled: BTreeMap<ProposalId, bool>,
+        /// The registers.
+        cells: BTreeMap<Key, Cell>,
+    },
 }
 
 /// Where a machine writes what it did.
@@ -218,7 +278,6 @@ pub fn answer_of(reply: &[u8]) -> Option<Answer> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use consensus_core::Verdict;
 
     fn apply(machine: &mut Registers, slot: u64, call: Call) -> Answer {
         let payload =

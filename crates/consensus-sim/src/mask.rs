@@ -70,11 +70,39 @@ pub enum FaultClass {
     Corruption,
     /// A message between a client and a node is lost.
     ClientLoss,
+    /// A node dies for good in the midst of the faults.
+    Death,
+    /// A message does not cross the partition of a round of twins.
+    TwinParting,
+    /// A Byzantine node sends nothing for a while.
+    Silence,
+    /// A Byzantine node sends a message to others only.
+    Withholding,
+    /// A Byzantine node does not send a message.
+    SendOmission,
+    /// A Byzantine node does not hear a message.
+    ReceiveOmission,
+    /// A Byzantine node sends a message late.
+    LateSend,
+    /// A Byzantine node comes back on an older disk.
+    Amnesia,
+    /// A Byzantine node changes the bytes of a frame.
+    Tampering,
+    /// A Byzantine node changes a field of a message.
+    Mutation,
+    /// A Byzantine node sends an old frame again.
+    Replay,
+    /// A Byzantine node sends another's frame as its own.
+    Relay,
+    /// A Byzantine node sends a frame under another's name.
+    Forgery,
+    /// A Byzantine node tells a client something else.
+    Lie,
 }
 
 impl FaultClass {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 41] = [
         Self::Partition,
         Self::Crash,
         Self::PowerLoss,
@@ -102,6 +130,20 @@ impl FaultClass {
         Self::Queue,
         Self::Corruption,
         Self::ClientLoss,
+        Self::Death,
+        Self::TwinParting,
+        Self::Silence,
+        Self::Withholding,
+        Self::SendOmission,
+        Self::ReceiveOmission,
+        Self::LateSend,
+        Self::Amnesia,
+        Self::Tampering,
+        Self::Mutation,
+        Self::Replay,
+        Self::Relay,
+        Self::Forgery,
+        Self::Lie,
     ];
 
     /// Its name in masks and reports.
@@ -135,6 +177,20 @@ impl FaultClass {
             Self::Queue => "queue",
             Self::Corruption => "corruption",
             Self::ClientLoss => "client-loss",
+            Self::Death => "death",
+            Self::TwinParting => "twin-parting",
+            Self::Silence => "silence",
+            Self::Withholding => "withholding",
+            Self::SendOmission => "send-omission",
+            Self::ReceiveOmission => "receive-omission",
+            Self::LateSend => "late-send",
+            Self::Amnesia => "amnesia",
+            Self::Tampering => "tampering",
+            Self::Mutation => "mutation",
+            Self::Replay => "replay",
+            Self::Relay => "relay",
+            Self::Forgery => "forgery",
+            Self::Lie => "lie",
         }
     }
 }

@@ -7,13 +7,16 @@ mod check;
 mod file;
 pub(crate) mod text;
 
+use crate::byzantine::ByzantinePlan;
 use crate::changes::Changes;
 use crate::hardship::{Bandwidth, Bursts, ClockPlan, Hardships, Misery};
 use crate::paths::LinkModel;
 use crate::random::{MILLION, Stream};
+use crate::suit::{Inputs, Roaming, Transactions};
 use crate::timing::TimingPlan;
 use crate::topology::Topology;
 pub use check::MAX_NODES;
+use consensus_core::Problem;
 use core::time::Duration;
 pub use file::{Format, PlanError};
 use serde::{Deserialize, Serialize};
@@ -63,6 +66,9 @@ pub struct Plan {
     /// The nodes' clocks; `None`: all show the same time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clocks: Option<ClockPlan>,
+    /// Nodes that die in the midst of the faults: they are among those that are lost for good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deaths: Option<Rhythm>,
     /// How many nodes never come back after the fault phase. Never more than the algorithm tolerates.
     pub lost_for_good: usize,
     /// The nodes outside of the core that is mended after the storm, one for each entry, and what becomes of them for ever.
@@ -83,6 +89,9 @@ pub struct Plan {
     pub compact_after_bytes: u64,
     /// The clients.
     pub workload: Workload,
+    /// The Byzantine nodes; `None`: all nodes are correct.
+    #[serde(default)]
+    pub byzantine: Option<ByzantinePlan>,
 }
 
 /// Something that starts now and then, and lasts a while.
@@ -180,15 +189,39 @@ pub struct Workload {
     pub timeout: Duration,
     /// The most bytes of ballast in a command.
     pub ballast_bytes: u64,
+    /// What the nodes propose in one-shot agreement.
+    pub inputs: Inputs,
+    /// The transactions of atomic commitment.
+    pub transactions: Transactions,
+    /// Whether clients roam: beyond every claim, to test the tester.
+    pub roaming: Roaming,
+    /// Whether replicas that converge let the write win that comes last: the same.
+    pub last_wins: bool,
+    /// Whether the causal order of writes is judged by what clients saw alone: a weaker judge, to test the tester.
+    pub clients_only: bool,
     /// How many operations all clients together begin before the faults are over; `None`: as many as there is time for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operations: Option<u64>,
 }
 
 impl Plan {
-    /// The plan of a seed.
+    /// The plan of a seed for a log.
     #[must_use]
     pub fn draw(seed: u64) -> Self {
+        Self::draw_for(Problem::Log, seed)
+    }
+
+    /// The plan of a seed for this problem.
+    #[must_use]
+    pub fn draw_for(problem: Problem, seed: u64) -> Self {
+        let mut plan = Self::draw_storm(seed);
+        plan.suit(problem, seed);
+        plan.timing = TimingPlan::draw(seed, &plan);
+        plan.draw_left_out(problem, seed);
+        plan
+    }
+
+    fn draw_storm(seed: u64) -> Self {
         let draw = &mut Stream::derive(seed, "plan");
         let nodes = match draw.below(10) {
             0 => 1,
@@ -212,6 +245,7 @@ impl Plan {
             suspicions: rhythm(&mut Stream::derive(seed, "suspicions"), 300_000, (20, 1_000), (1, 1)),
             hardships: Hardships::default(),
             clocks: None,
+            deaths: None,
             lost_for_good: draw.index(nodes),
             left_out: Vec::new(),
             fair_within: FAIR_WITHIN,
@@ -220,13 +254,12 @@ impl Plan {
             burst: Duration::from_micros(if draw.chance(MILLION / 2) { draw.between(20, 2_000) } else { 0 }),
             compact_after_bytes: *draw.pick(&[256, 1 << 10, 4 << 10, 16 << 10, 1 << 20]).unwrap_or(&1024),
             workload: Workload::draw(draw),
+            byzantine: None,
         };
         plan.add_hardships(seed);
         if seed % 8 == 7 {
             plan.add_gusts(&mut Stream::derive(seed, "gusts"));
         }
-        plan.timing = TimingPlan::draw(seed, &plan);
-        plan.draw_left_out(seed);
         plan
     }
 
@@ -268,6 +301,7 @@ impl Default for Plan {
             suspicions: None,
             hardships: Hardships::default(),
             clocks: None,
+            deaths: None,
             lost_for_good: 0,
             left_out: Vec::new(),
             fair_within: FAIR_WITHIN,
@@ -276,6 +310,7 @@ impl Default for Plan {
             burst: Duration::ZERO,
             compact_after_bytes: 1 << 20,
             workload: Workload::default(),
+            byzantine: None,
         }
     }
 }
@@ -321,6 +356,11 @@ impl Default for Workload {
             think: Duration::from_millis(2),
             timeout: Duration::from_millis(200),
             ballast_bytes: 0,
+            inputs: Inputs::default(),
+            transactions: Transactions::default(),
+            roaming: Roaming::Never,
+            last_wins: false,
+            clients_only: false,
             operations: None,
         }
     }
@@ -370,6 +410,11 @@ impl Workload {
             think: Duration::from_micros(*draw.pick(&[500, 5_000, 20_000, 60_000]).unwrap_or(&5_000)),
             timeout: Duration::from_millis(draw.between(30, 500)),
             ballast_bytes: *draw.pick(&[0, 16, 200, 1_500]).unwrap_or(&0),
+            inputs: Inputs::default(),
+            transactions: Transactions::default(),
+            roaming: Roaming::Never,
+            last_wins: false,
+            clients_only: false,
             operations: None,
         }
     }

@@ -157,6 +157,13 @@ pub enum Happened {
         /// The client.
         client: u32,
     },
+    /// A round of a scenario for twins begins.
+    TwinRound {
+        /// The side of each instance: those of one side hear each other.
+        sides: Vec<u8>,
+        /// The instance that leads, if the round names one.
+        leader: Option<u64>,
+    },
     /// A node stops, as it must, because its disk refused something.
     Stop {
         /// Which.
@@ -358,7 +365,13 @@ impl Tape {
                 Applied::Installed { through, digest: _ } => {
                     self.note(now, || Happened::Install { node, through: *through });
                 }
-                Applied::Command { .. } => {}
+                Applied::Command { .. }
+                | Applied::Chosen { .. }
+                | Applied::Judged { .. }
+                | Applied::Settled { .. }
+                | Applied::Restored { .. }
+                | Applied::Delivered { .. }
+                | Applied::Merged { .. } => {}
             }
         }
         for decided in decisions.iter().take_while(|decided| decided.slot <= applied) {

@@ -73,6 +73,11 @@ impl Platter {
         &self.disk
     }
 
+    /// The node finds another disk when it starts again. It must be down.
+    pub(crate) fn replace(&mut self, disk: SimDisk) {
+        self.disk = disk;
+    }
+
     /// Flips one bit, and tells what a node that starts on this disk would make of it. The node must be down.
     pub(crate) fn rot<R>(&self, choices: &mut Stream) -> Rot
     where

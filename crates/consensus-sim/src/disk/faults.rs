@@ -29,7 +29,7 @@ impl Content {
     pub(super) fn fail_sync(&mut self, salt: u64) {
         for Version { sector, .. } in self.dirty.drain(..) {
             if mix(salt, sector as u64) & 1 == 1 {
-                write_back(&mut self.durable, &self.current, sector);
+                write_back(&mut self.durable, &self.current, sector..=sector);
             }
         }
         self.copies.clear();

@@ -77,6 +77,7 @@ impl Plan {
             ("transfers", self.transfers),
             ("suspicions", self.suspicions),
             ("wishes", self.wishes),
+            ("deaths", self.deaths),
             ("hardships.failed_syncs", self.hardships.failed_syncs),
             ("hardships.full_disks", self.hardships.full_disks),
             ("hardships.slow_disks", self.hardships.slow_disks),
@@ -151,6 +152,11 @@ impl Plan {
         rate("workload.reads_through_log", workload.log_read_ppm)?;
         within("workload.think", workload.think, SHORTEST..=LONGEST)?;
         within("workload.timeout", workload.timeout, Duration::from_millis(1)..=LONGEST)?;
+        within("workload.inputs.values", workload.inputs.values, 1..=10)?;
+        within("workload.inputs.within", workload.inputs.within, Duration::ZERO..=LONGEST)?;
+        within("workload.transactions.keys", workload.transactions.keys, 1..=MAX_KEYS)?;
+        within("workload.transactions.participants", workload.transactions.participants, 1..=MAX_NODES)?;
+        rate("workload.transactions.refusals", workload.transactions.refuse_ppm)?;
         within("workload.ballast_bytes", workload.ballast_bytes, 0..=MAX_BALLAST_BYTES)
     }
 }

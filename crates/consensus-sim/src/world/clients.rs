@@ -1,5 +1,6 @@
 //! The clients: they ask, wait, follow hints, retry if they have a session, and give up if they have none.
 
+use super::byzantine::index_of;
 use super::{Happening, World};
 use crate::client::{Client, Errand, Request, Response, Ticket};
 use crate::machine::{Answer, Call, Command, Key, answer_of};
@@ -7,14 +8,14 @@ use crate::marks::Mark;
 use crate::mask::FaultClass;
 use crate::record::{self, Happened};
 use bytes::Bytes;
-use consensus_core::{ConsensusAlgorithm, NodeId, Outcome, ProposalId, ReadId, Reads, Refusal, Slot, wire};
+use consensus_core::{ConsensusAlgorithm, Outcome, Problem, ProposalId, ReadId, Reads, Refusal, Slot, wire};
 use core::time::Duration;
 
 /// How long a client waits before it tries again, if it has no hint.
 const RETRY_PAUSE: Duration = Duration::from_millis(5);
 
 /// How long a client waits at least once the faults are over.
-const CALM_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const CALM_TIMEOUT: Duration = Duration::from_secs(1);
 /// How many times its first patience a client has at most.
 const MAX_BACK_OFF: u64 = 8;
 
@@ -22,8 +23,9 @@ impl<A: ConsensusAlgorithm> World<A> {
     pub(super) fn add_clients(&mut self) {
         for number in 0..self.plan.workload.clients {
             let choices = &mut self.streams.clients;
-            let uses_session = choices.chance(self.plan.workload.session_ppm);
-            let target = choices.index(self.hosts.len());
+            let wants_session = choices.chance(self.plan.workload.session_ppm);
+            let uses_session = wants_session && A::GUARANTEES.problem == Problem::Log;
+            let target = choices.index(self.plan.hosts());
             self.clients.push(Client::new(number, uses_session, target));
         }
     }
@@ -38,12 +40,12 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
     }
 
-    fn client(&mut self, number: u32) -> Option<&mut Client> {
+    pub(super) fn client(&mut self, number: u32) -> Option<&mut Client> {
         self.clients.get_mut(usize::try_from(number).ok()?)
     }
 
     pub(super) fn on_client_next(&mut self, number: u32) {
-        if !self.busy || self.client(number).is_none_or(|client| client.errand.is_some()) {
+        if !self.busy || self.client(number).is_none_or(|client| client.errand.is_some() || client.retired) {
             return;
         }
         let begun = self.history.operations().len() as u64;
@@ -62,15 +64,16 @@ impl<A: ConsensusAlgorithm> World<A> {
             self.begin(number, None, Key(0), Call::Get, request);
             return;
         }
-        let (key, call) = client.draw(&workload, &mut self.streams.clients);
+        let (key, call) =
+            client.draw(&workload, A::GUARANTEES.reads == Reads::Local, &mut self.streams.clients);
         let operation = self.history.invoke(number, key, call, self.now);
         let through_log = match A::GUARANTEES.reads {
             Reads::Barrier => self.streams.clients.chance(workload.log_read_ppm),
-            Reads::ThroughLog | Reads::Local => true,
+            Reads::ThroughLog => true,
+            Reads::Local => false,
         };
         let request = if call == Call::Get && !through_log {
-            self.next_read += 1;
-            Request::Read { id: ReadId(self.next_read), key }
+            self.read_request(number, key)
         } else {
             let Some(client) = self.clients.get_mut(number as usize) else { return };
             let id = client.next_id();
@@ -109,8 +112,8 @@ impl<A: ConsensusAlgorithm> World<A> {
     fn attempt(&mut self, number: u32) {
         self.next_read += 1;
         let fresh = ReadId(self.next_read);
+        let target = self.target_of(number);
         let Some(client) = self.client(number) else { return };
-        let target = client.target;
         let Some(errand) = &mut client.errand else { return };
         errand.attempts += 1;
         // Every attempt at a read is a read of its own.
@@ -122,10 +125,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let ticket = client.ticket();
         self.trace
             .say(self.now, || format!("client {number} asks n{} {call:?} {key:?} {request:?}", target + 1));
-        self.tape.note(self.now, || Happened::Ask { client: number, node: record::node(target) });
-        if let Some(delay) = self.client_link() {
-            self.plan_in(delay, Happening::Arrive { node: target, ticket, request });
-        }
+        self.ask(target, ticket, &request);
         // Without a back-off, clients that are impatient and many keep a slow group busy with retries for ever. A refusal is an
         // answer: who was refused often, while nobody led, has no reason to wait longer.
         let patience = u32::try_from((1 + timeouts).min(MAX_BACK_OFF)).unwrap_or(1);
@@ -152,10 +152,12 @@ impl<A: ConsensusAlgorithm> World<A> {
             return;
         };
         let Some(errand) = &mut client.errand else { return };
-        client.target = next;
+        if !Self::STICKY {
+            client.target = next;
+        }
         errand.in_doubt = true;
         errand.timeouts += 1;
-        let is_read = matches!(errand.request, Request::Read { .. });
+        let is_read = errand.request.is_read();
         let retries = is_read || client.uses_session;
         self.trace.event(self.now, 7, u64::from(ticket.client));
         if retries {
@@ -166,7 +168,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     /// The client never learns what came of its operation.
-    fn give_up(&mut self, number: u32) {
+    pub(super) fn give_up(&mut self, number: u32) {
         self.trace.say(self.now, || format!("client {number} gives up"));
         self.tape.note(self.now, || Happened::GiveUp { client: number });
         let think = self.streams.clients.around(self.plan.workload.think);
@@ -186,6 +188,8 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
         self.trace.event(self.now, 8, u64::from(ticket.client));
         self.trace.say(self.now, || format!("client {} hears {response:?}", ticket.client));
+        let Some(response) = self.believe(node, ticket, response) else { return };
+        let node = self.identity(node);
         match response {
             Response::Decided { slot, outcome } => self.on_outcome(ticket.client, node, slot, outcome),
             Response::Read { slot, value } => {
@@ -205,7 +209,7 @@ impl<A: ConsensusAlgorithm> World<A> {
                 // A repeated command took effect earlier than where its repetition was decided.
                 let id = self.client(number).and_then(|client| match client.errand.as_ref()?.request {
                     Request::Propose { id, .. } => Some(id),
-                    Request::Read { .. } => None,
+                    Request::Read { .. } | Request::Local { .. } => None,
                 });
                 let effective = id.and_then(|id| self.oracle.effective(id)).unwrap_or(slot);
                 self.lookout.marks.hit_if(Mark::RetryAppliedOnce, effective < slot);
@@ -235,7 +239,10 @@ impl<A: ConsensusAlgorithm> World<A> {
         let (think, now) = (self.streams.clients.around(self.plan.workload.think), self.now);
         let Some(client) = self.client(number) else { return };
         let Some(errand) = client.errand.take() else { return };
-        client.target = node;
+        if !Self::STICKY {
+            client.target = node;
+            client.floor = client.floor.max(slot.unwrap_or_default());
+        }
         client.completed += 1;
         client.refused = None;
         client.served.get_or_insert(now);
@@ -256,10 +263,12 @@ impl<A: ConsensusAlgorithm> World<A> {
         let Some(client) = self.client(ticket.client) else { return };
         let uses_session = client.uses_session;
         client.refused = Some(reason.clone());
-        client.target = next;
+        if !Self::STICKY {
+            client.target = next;
+        }
         let Some(errand) = &mut client.errand else { return };
         errand.in_doubt |= !reason.is_definite();
-        let (in_doubt, is_read) = (errand.in_doubt, matches!(errand.request, Request::Read { .. }));
+        let (in_doubt, is_read) = (errand.in_doubt, errand.request.is_read());
         if in_doubt && !is_read && !uses_session {
             self.give_up(ticket.client);
         } else if hint.is_some() && !self.attempts(ticket.client).is_multiple_of(8) {
@@ -283,8 +292,4 @@ impl<A: ConsensusAlgorithm> World<A> {
     fn attempts(&mut self, number: u32) -> u64 {
         self.client(number).and_then(|client| client.errand.as_ref()).map_or(0, |errand| errand.attempts)
     }
-}
-
-fn index_of(node: NodeId) -> Option<usize> {
-    usize::try_from(node.0).ok()?.checked_sub(1)
 }

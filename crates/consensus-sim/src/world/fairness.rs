@@ -79,7 +79,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let of_node = self.fairness.inboxes.get_mut(to).map(|last| gap(last, sent, now));
         self.counts.starved_links += u64::from(of_link.is_some_and(|gap| gap > within));
         self.counts.starved_nodes += u64::from(of_node.is_some_and(|gap| gap > within));
-        if !self.is_core(from) || !self.is_core(to) {
+        if !self.is_core(from) || !self.is_core(to) || self.is_byzantine(from) || self.is_byzantine(to) {
             return;
         }
         let calm = self.fairness.calm_since.is_some_and(|since| sent >= since);

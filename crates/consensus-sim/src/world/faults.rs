@@ -19,6 +19,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.plan_fault(FaultClass::PowerLoss, self.plan.power_losses, Happening::PowerLoss);
         self.plan_fault(FaultClass::Transfer, self.plan.transfers, Happening::Transfer);
         self.plan_fault(FaultClass::Suspicion, self.plan.suspicions, Happening::Suspicion);
+        self.plan_fault(FaultClass::Death, self.plan.deaths, Happening::Death);
         self.start_changes();
         self.start_hardships();
     }
@@ -52,6 +53,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let mut choices = self.choices_for(FaultClass::Partition);
         if self.allows(FaultClass::Partition) {
             let target = self.victim(&mut choices);
+            let target = self.identity(target);
             let span = choices.around(rhythm.lasts);
             let manners = [Cut::Split, Cut::OneWay, Cut::Isolate, Cut::Partial];
             let manner = choices.pick(&manners).copied().unwrap_or(Cut::Split);
@@ -61,7 +63,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             self.counts.partitions += 1;
             self.trace.event(self.now, 9, target as u64);
             self.trace.say(self.now, || format!("the links are cut: {manner:?} around n{}", target + 1));
-            self.tape.note(self.now, || Happened::cut(format!("{manner:?}"), &self.links, self.hosts.len()));
+            self.tape.note(self.now, || Happened::cut(format!("{manner:?}"), &self.links, self.plan.hosts()));
             self.plan_in(span, Happening::Mend { phase: self.partition });
         }
         self.plan_fault(FaultClass::Partition, self.plan.partitions, Happening::Partition);
@@ -128,6 +130,25 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
     }
 
+    /// A node dies, unless as many as the plan wants are lost already.
+    pub(super) fn on_death(&mut self) {
+        if self.plan.deaths.is_none() || !self.stormy {
+            return;
+        }
+        let mut choices = self.choices_for(FaultClass::Death);
+        let index = self.victim(&mut choices);
+        let lost = self.hosts.iter().filter(|host| host.lost).count();
+        let possible = lost < self.plan.lost_for_good
+            && self.losses_left() > 0
+            && self.hosts.get(index).is_some_and(|host| !host.lost);
+        if self.injector.allows_if(FaultClass::Death, possible) {
+            self.counts.crashes += u64::from(self.is_up(index));
+            self.trace.event(self.now, 51, index as u64);
+            self.lose(index);
+        }
+        self.plan_fault(FaultClass::Death, self.plan.deaths, Happening::Death);
+    }
+
     pub(super) fn on_transfer(&mut self) {
         if self.plan.transfers.is_none() || !self.stormy {
             return;
@@ -140,7 +161,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             self.counts.transfers += 1;
             self.trace.event(self.now, 12, from as u64);
             self.trace.say(self.now, || format!("n{} is asked to hand over to {to:?}", from + 1));
-            self.tape.note(self.now, || Happened::Transfer { node: record::node(from), to });
+            self.tape.note(self.now, || Happened::Transfer { node: record::node(self.identity(from)), to });
             self.tell(from, Event::Transfer { to });
         }
         self.plan_fault(FaultClass::Transfer, self.plan.transfers, Happening::Transfer);
@@ -159,7 +180,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             self.counts.suspicions += 1;
             self.trace.event(self.now, 44, ((observer as u64) << 32) | peer as u64);
             self.trace.say(self.now, || format!("n{} suspects n{}: {suspected}", observer + 1, peer + 1));
-            let (node, peer) = (record::node(observer), record::node(peer));
+            let (node, peer) = (record::node(self.identity(observer)), record::node(self.identity(peer)));
             self.tape.note(self.now, || Happened::Suspicion { node, peer, suspected });
             self.tell(observer, Event::Suspect { peer, suspected });
         }

@@ -117,6 +117,9 @@ impl<A: ConsensusAlgorithm> World<A> {
 
     /// The node has stopped with this error. That is right if its disk failed, and wrong otherwise.
     pub(super) fn on_stopped(&mut self, index: usize, error: &NodeError) {
+        if self.is_byzantine(index) {
+            return self.collapse(index, &error.to_string());
+        }
         let Some(host) = self.hosts.get_mut(index) else { return };
         let id = host.id;
         let of_disk = matches!(error, NodeError::Storage(StorageError::Io { .. }));
@@ -137,6 +140,7 @@ impl<A: ConsensusAlgorithm> World<A> {
                 self.plan.hardships.full_disks
             }
         };
+        self.oracle.on_down(self.now, id);
         host.stop();
         // How it ends must not move when the next one comes.
         let choices = &mut self.streams.disk.fork();
@@ -173,7 +177,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     /// A node whose disk refused something must not go on.
     pub(super) fn expect_fail_stop(&mut self, index: usize) {
         let Some(host) = self.hosts.get(index).filter(|host| host.node.is_some()) else { return };
-        if host.platter.disk().has_fired() {
+        if host.platter.disk().has_fired() && !self.is_byzantine(index) {
             let detail = format!("{} goes on, though its disk failed", host.id);
             self.oracle.fail(Property::Durability, self.now, detail);
         }
@@ -201,8 +205,8 @@ impl<A: ConsensusAlgorithm> World<A> {
 
     /// A bit flips on the disk of a node that is down, unless too many nodes are lost already.
     fn rot(&mut self, index: usize, span: Duration, choices: &mut Stream) {
-        let spare = self.losses_left() > 0 && self.may_lose(index);
-        let possible = spare && self.hosts.get(index).is_some_and(|host| !host.lost);
+        let possible = self.losses_left() > 0 && self.may_lose(index);
+        let possible = possible && self.hosts.get(index).is_some_and(|host| !host.lost);
         if !self.injector.allows_if(FaultClass::Rot, possible) {
             return;
         }
@@ -296,6 +300,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             | Happening::Hardship(_)
             | Happening::Stabilise
             | Happening::Turn { .. }
+            | Happening::Byzantine(_)
             | Happening::Partition
             | Happening::Mend { .. }
             | Happening::Crash
@@ -304,6 +309,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             | Happening::Change
             | Happening::Wish
             | Happening::Suspicion
+            | Happening::Death
             | Happening::ClientNext { .. }
             | Happening::ClientTimeout { .. }
             | Happening::ClientRetry { .. }
@@ -319,7 +325,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     fn flap(&mut self, span: Duration, choices: &mut Stream) {
-        let n = self.hosts.len();
+        let n = self.plan.hosts();
         let (from, to, both) = (choices.index(n), choices.index(n), choices.chance(MILLION / 2));
         if !self.injector.allows_if(FaultClass::Flap, from != to) {
             return;

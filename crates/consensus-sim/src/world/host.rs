@@ -1,11 +1,12 @@
 //! One node's life: boot, inputs, effects, crash.
 
+use super::byzantine::{contained, index_of};
 use super::hardships::Pause;
 use super::{Happening, World};
 use crate::client::{Request, Response, Ticket};
 use crate::clock::Clock;
 use crate::hardship::Misery;
-use crate::machine::{Applied, Journal, Key, Registers};
+use crate::machine::{Applied, Journal, Key, Machine};
 use crate::marks::{Forgotten, Mark};
 use crate::mask::FaultClass;
 use crate::network::{Fate, Loss, Outbox};
@@ -29,7 +30,7 @@ type SimNode<A> = Node<
     Watched<A>,
     Outbox<<A as ConsensusAlgorithm>::Message>,
     SimStorage<<A as ConsensusAlgorithm>::Record>,
-    Registers,
+    Machine,
 >;
 
 /// The machine that a node runs on: what outlives the node, and the node while it runs.
@@ -48,7 +49,7 @@ pub(super) struct Host<A: ConsensusAlgorithm> {
     wake: Option<Time>,
     flush_planned: bool,
     pub(super) tap: Tap,
-    journal: Journal,
+    pub(super) journal: Journal,
     waiting: BTreeMap<ProposalId, Ticket>,
     reads: BTreeMap<ReadId, (Ticket, Key)>,
     last_status: Option<(Role, u64)>,
@@ -138,7 +139,8 @@ impl<A: ConsensusAlgorithm> Host<A> {
 impl<A: ConsensusAlgorithm> World<A> {
     /// Starts the node on what its disk holds.
     pub(super) fn boot(&mut self, index: usize) {
-        let seed = self.streams.boots.number();
+        let seed = self.seed_of_boot(index);
+        let is_byzantine = self.is_byzantine(index);
         let clock = self.new_clock(index);
         let Some(host) = self.hosts.get_mut(index) else { return };
         host.boot += 1;
@@ -154,7 +156,6 @@ impl<A: ConsensusAlgorithm> World<A> {
             let (shows, rate_ppm) = (clock.read(self.now), host.rate_ppm);
             self.tape.note(self.now, || Happened::Clock { node: id, shows, rate_ppm });
         }
-        self.oracle.on_boot(id);
         let inner = self.config.clone();
         let config = NodeConfig::<Watched<A>> {
             id,
@@ -162,9 +163,10 @@ impl<A: ConsensusAlgorithm> World<A> {
             algorithm: WatchedConfig { inner, tap: Rc::clone(&host.tap) },
             seed,
             compact_after_bytes: self.plan.compact_after_bytes,
-            check_invariants: true,
+            check_invariants: !is_byzantine,
         };
-        let machine = Registers::new(Rc::clone(&host.journal));
+        let machine =
+            Machine::new(A::GUARANTEES.problem, id, Rc::clone(&host.journal), self.plan.workload.last_wins);
         let choices = &mut self.streams.faults.get_mut(FaultClass::InterruptedRecovery).fork();
         let interrupted = choices.chance(MILLION / 10)
             && self.stormy
@@ -175,16 +177,21 @@ impl<A: ConsensusAlgorithm> World<A> {
             return;
         }
         let local = host.clock.read(self.now);
-        let opened =
-            opened.and_then(|storage| Node::open(config, local, Outbox::default(), storage, machine));
-        match opened {
-            Ok(node) => {
+        let open =
+            || opened.and_then(|storage| Node::open(config, local, Outbox::default(), storage, machine));
+        match contained(is_byzantine, open) {
+            None => self.collapse(index, "a panic"),
+            Some(Err(error)) if is_byzantine => self.collapse(index, &error.to_string()),
+            Some(Ok(node)) => {
                 self.lookout.on_boot(index, node.applied() > Slot::ZERO);
                 host.node = Some(node);
+                if !is_byzantine {
+                    self.oracle.on_boot(self.now, id);
+                }
                 self.settle(index);
             }
-            Err(error) if self.tries_again(index, &error) => {}
-            Err(error) => {
+            Some(Err(error)) if self.tries_again(index, &error) => {}
+            Some(Err(error)) => {
                 self.oracle.fail(Property::Recovery, self.now, format!("{id} does not start: {error}"));
             }
         }
@@ -223,6 +230,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         host.platter.forget_fault();
         host.stop();
         let id = host.id;
+        self.oracle.on_down(self.now, id);
         self.trace.event(self.now, 21, id.0);
         self.trace.say(self.now, || format!("{id} crashes"));
         self.tape.note(self.now, || Happened::Crash { node: id });
@@ -234,7 +242,7 @@ impl<A: ConsensusAlgorithm> World<A> {
 
     /// Hands one event to the node, now or at the end of its burst.
     pub(super) fn tell(&mut self, index: usize, event: Event<A::Message>) {
-        let burst = self.plan.burst;
+        let (burst, is_byzantine) = (self.plan.burst, self.is_byzantine(index));
         let Some(host) = self.hosts.get_mut(index) else { return };
         if host.paused.is_some() {
             return;
@@ -242,10 +250,11 @@ impl<A: ConsensusAlgorithm> World<A> {
         let (boot, local) = (host.boot, host.clock.read(self.now));
         let Some(node) = &mut host.node else { return };
         self.steps += 1;
-        let result = if burst.is_zero() { node.handle(local, event) } else { node.push(local, event) };
-        if let Err(error) = result {
-            self.on_stopped(index, &error);
-            return;
+        let act = || if burst.is_zero() { node.handle(local, event) } else { node.push(local, event) };
+        match contained(is_byzantine, act) {
+            None => return self.collapse(index, "a panic"),
+            Some(Err(error)) => return self.on_stopped(index, &error),
+            Some(Ok(())) => {}
         }
         if burst.is_zero() {
             self.settle(index);
@@ -256,14 +265,17 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     pub(super) fn on_flush(&mut self, index: usize, boot: u64) {
+        let is_byzantine = self.is_byzantine(index);
         let Some(host) = self.hosts.get_mut(index).filter(|host| host.boot == boot) else { return };
         let Some(node) = &mut host.node else { return };
         host.flush_planned = false;
         self.trace.event(self.now, 2, host.id.0);
         self.steps += 1;
-        if let Err(error) = node.flush(host.clock.read(self.now)) {
-            self.on_stopped(index, &error);
-            return;
+        let local = host.clock.read(self.now);
+        match contained(is_byzantine, || node.flush(local)) {
+            None => return self.collapse(index, "a panic"),
+            Some(Err(error)) => return self.on_stopped(index, &error),
+            Some(Ok(())) => {}
         }
         self.settle(index);
     }
@@ -300,13 +312,16 @@ impl<A: ConsensusAlgorithm> World<A> {
                 span += if allowed { more } else { core::time::Duration::ZERO };
             }
             let span = self.slowed(index, span);
-            let (node, until) = (record::node(index), self.now + span);
+            let (node, until) = (record::node(self.identity(index)), self.now + span);
             self.tape.note(self.now, || Happened::Sync { node, until });
             self.plan_in(span, Happening::DiskDone { node: index, boot });
         }
     }
 
     fn observe(&mut self, index: usize) {
+        if self.is_byzantine(index) {
+            return self.disregard(index);
+        }
         self.observe_members(index);
         let Some(host) = self.hosts.get_mut(index) else { return };
         let id = host.id;
@@ -328,9 +343,12 @@ impl<A: ConsensusAlgorithm> World<A> {
             self.tape.note(self.now, || Happened::role(id, &status));
         }
         self.oracle.on_status(self.now, id, &status);
-        for (peer, offence) in node.accusations() {
-            let detail = format!("{id} accuses {peer}: {offence:?}");
-            self.oracle.fail(Property::NoFalseAccusation, self.now, detail);
+        let accusations: Vec<_> = node.accusations().collect();
+        for (peer, offence) in accusations {
+            if !self.may_accuse(index, peer) {
+                let detail = format!("{id} accuses {peer}: {offence:?}");
+                self.oracle.fail(Property::NoFalseAccusation, self.now, detail);
+            }
         }
         self.look_at_installs(index, installs);
         if changes {
@@ -342,39 +360,61 @@ impl<A: ConsensusAlgorithm> World<A> {
     fn post(&mut self, index: usize) {
         let Some(node) = self.hosts.get_mut(index).and_then(|host| host.node.as_mut()) else { return };
         let mut sent = core::mem::take(&mut node.network().sent);
-        for (to, mut frame) in sent.drain(..) {
-            let Some(target) = usize::try_from(to.0).ok().and_then(|to| to.checked_sub(1)) else { continue };
-            self.costs.messages += 1;
-            self.costs.message_bytes += frame.len() as u64;
-            let choices = &mut self.streams.network;
-            let fate = self.links.fate(self.now, (index, target), frame.len(), choices, &mut self.injector);
-            let (first, second) = match fate {
-                Fate::Arrives(first, second) => (first, second),
-                Fate::Lost(loss) => {
-                    self.tape.sent::<A::Message>(self.now, (index, target), &frame, Some(loss));
-                    self.count_loss(loss);
-                    continue;
+        self.betray(index, &mut sent);
+        for (to, frame) in sent.drain(..) {
+            let Some(target) = index_of(to) else { continue };
+            for number in 0..self.twin_count(target) {
+                if let Some(twin) = self.twin(target, number) {
+                    self.launch(index, twin, frame.clone());
                 }
-            };
-            if self.links.corrupt(self.now, &mut frame, &mut self.injector) {
-                self.tape.sent::<A::Message>(self.now, (index, target), &frame, Some(Loss::Corrupted));
-                self.drop_corrupted(index, &frame);
-                continue;
             }
-            self.counts.forwarded += u64::from(self.links.hops(index, target).is_some_and(|hops| hops > 1));
-            let message = self.tape.sent::<A::Message>(self.now, (index, target), &frame, None);
-            let stamp = self.stamp(index, target);
-            if let Some(delay) = second {
-                self.counts.duplicated += 1;
-                let frame = frame.clone();
-                self.plan_in(delay, Happening::Deliver { from: index, to: target, frame, message, stamp });
-            }
-            self.plan_in(first, Happening::Deliver { from: index, to: target, frame, message, stamp });
+            self.launch(index, target, frame);
         }
         // The emptied outbox is used again.
         if let Some(node) = self.hosts.get_mut(index).and_then(|host| host.node.as_mut()) {
             node.network().sent = sent;
         }
+    }
+
+    /// Hands one frame to the link between two hosts.
+    pub(super) fn launch(&mut self, index: usize, to: usize, frame: Vec<u8>) {
+        self.launch_as(index, index, to, frame);
+    }
+
+    /// As [`Self::launch`], under the name of `claimed`.
+    pub(super) fn launch_as(&mut self, claimed: usize, index: usize, to: usize, mut frame: Vec<u8>) {
+        // A link joins identities, whichever of their instances speaks.
+        let (from, target) = (self.identity(index), self.identity(to));
+        self.costs.messages += 1;
+        self.costs.message_bytes += frame.len() as u64;
+        let fate = if self.is_parted(index, to) {
+            Fate::Lost(Loss::Cut)
+        } else {
+            let choices = &mut self.streams.network;
+            self.links.fate(self.now, (from, target), frame.len(), choices, &mut self.injector)
+        };
+        let (first, second) = match fate {
+            Fate::Arrives(first, second) => (first, second),
+            Fate::Lost(loss) => {
+                self.tape.sent::<A::Message>(self.now, (from, target), &frame, Some(loss));
+                self.count_loss(loss);
+                return;
+            }
+        };
+        if self.links.corrupt(self.now, &mut frame, &mut self.injector) {
+            self.tape.sent::<A::Message>(self.now, (from, target), &frame, Some(Loss::Corrupted));
+            self.drop_corrupted(index, &frame);
+            return;
+        }
+        self.counts.forwarded += u64::from(self.links.hops(from, target).is_some_and(|hops| hops > 1));
+        let message = self.tape.sent::<A::Message>(self.now, (self.identity(claimed), target), &frame, None);
+        let stamp = self.stamp(index, to);
+        if let Some(delay) = second {
+            self.counts.duplicated += 1;
+            let frame = frame.clone();
+            self.plan_in(delay, Happening::Deliver { from: claimed, to, frame, message, stamp });
+        }
+        self.plan_in(first, Happening::Deliver { from: claimed, to, frame, message, stamp });
     }
 
     pub(super) const fn count_loss(&mut self, loss: Loss) {
@@ -400,7 +440,13 @@ impl<A: ConsensusAlgorithm> World<A> {
                     host.waiting.remove(&id).map(|ticket| (ticket, Response::Decided { slot, outcome }))
                 }
                 Reply::Refused { id, reason } => {
-                    host.waiting.remove(&id).map(|ticket| (ticket, Response::Refused(reason)))
+                    // Where clients ask every node, one that turns a command down still learns what came of it.
+                    let ticket = if Self::asks_all() {
+                        host.waiting.get(&id).copied()
+                    } else {
+                        host.waiting.remove(&id)
+                    };
+                    ticket.map(|ticket| (ticket, Response::Refused(reason)))
                 }
                 Reply::ReadReady { id, at: _ } => host.reads.remove(&id).and_then(|(ticket, key)| {
                     let value = host.node.as_ref()?.machine().get(key);
@@ -428,9 +474,13 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.trace.event(self.now, 1, sender.0 << 16 | id.0);
         self.trace.bytes(frame);
         self.counts.delivered += 1;
+        if self.is_missed(to, frame) {
+            return;
+        }
         let decoded = wire::decode::<A::Message>(frame, wire::MAX_FRAME_BYTES);
         let message = match decoded {
             Ok(message) => message,
+            Err(_) if self.is_byzantine(from) || self.is_byzantine(to) => return self.on_undecodable(to),
             Err(error) => {
                 let detail = format!("{id} cannot decode what {sender} sent: {error}");
                 self.oracle.fail(Property::NoFalseAccusation, self.now, detail);
@@ -438,8 +488,10 @@ impl<A: ConsensusAlgorithm> World<A> {
             }
         };
         if let Err(offence) = A::screen(&self.config, sender, &message) {
-            let detail = format!("{id} accuses {sender} of {message:?}: {offence:?}");
-            self.oracle.fail(Property::NoFalseAccusation, self.now, detail);
+            if !self.may_accuse(to, sender) {
+                let detail = format!("{id} accuses {sender} of {message:?}: {offence:?}");
+                self.oracle.fail(Property::NoFalseAccusation, self.now, detail);
+            }
             return;
         }
         self.trace.say(self.now, || format!("{sender} → {id} {message:?}"));
@@ -448,13 +500,14 @@ impl<A: ConsensusAlgorithm> World<A> {
 
     pub(super) fn on_wake(&mut self, index: usize) {
         let now = self.now;
+        let still_until = self.stands_still(index);
         let Some(host) = self.hosts.get_mut(index) else { return };
         let clock = host.clock;
         // A wake-up that an earlier one replaced still comes; the deadline decides.
         host.wake = host.wake.filter(|&at| at > now);
         let Some(node) = &mut host.node else { return };
         let id = host.id;
-        match node.deadline().map(|at| clock.when(at)) {
+        match node.deadline().map(|at| still_until.unwrap_or(now).max(clock.when(at))) {
             Some(at) if at <= now => {
                 self.trace.event(now, 3, id.0);
                 self.tell(index, Event::Tick);
@@ -488,7 +541,15 @@ impl<A: ConsensusAlgorithm> World<A> {
         match request {
             Request::Propose { id, payload } => {
                 host.waiting.insert(id, ticket);
+                let payload = self.in_context(index, id, payload);
                 self.tell(index, Event::Propose { id, payload });
+            }
+            Request::Local { key, after } => {
+                let node = host.node.as_ref().filter(|node| node.applied() >= after);
+                let value = node.map(|node| (node.applied(), node.machine().get(key)));
+                let response = value
+                    .map_or(Response::Refused(Refusal::Busy), |(slot, value)| Response::Read { slot, value });
+                self.send_response(index, ticket, response);
             }
             Request::Read { id, key } => {
                 host.reads.insert(id, (ticket, key));
@@ -498,8 +559,10 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     fn send_response(&mut self, node: usize, ticket: Ticket, response: Response) {
+        let response = self.twist(node, ticket, response);
         if let Response::Decided { outcome: Outcome::Noop, .. } | Response::Refused(Refusal::Unsupported) =
             response
+            && !self.is_byzantine(node)
         {
             let detail = format!("a command was answered with {response:?}");
             self.oracle.fail(Property::Integrity, self.now, detail);

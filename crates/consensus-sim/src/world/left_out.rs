@@ -35,7 +35,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     pub(super) fn leave_out(&mut self) {
         let miseries: Vec<Misery> = self.plan.left_out.iter().copied().take(self.losses_left()).collect();
         let mut choices = self.choices_for(FaultClass::LeftOut);
-        let mut order: Vec<usize> = (0..self.hosts.len()).filter(|&index| self.is_core(index)).collect();
+        let mut order: Vec<usize> = (0..self.plan.hosts()).filter(|&index| self.is_core(index)).collect();
         choices.shuffle(&mut order);
         let hits_leader = choices.chance(self.plan.at_leaders_ppm);
         let leader = self.leaders().first().and_then(|leader| order.iter().position(|index| index == leader));
@@ -85,7 +85,7 @@ impl<A: ConsensusAlgorithm> World<A> {
 
     /// Cuts the links to and from a node, as `cut` says for each other node (to it, from it), and mends the rest of them.
     fn cut_around(&mut self, index: usize, mut cut: impl FnMut(usize) -> (bool, bool)) {
-        for other in (0..self.hosts.len()).filter(|&other| other != index) {
+        for other in (0..self.plan.hosts()).filter(|&other| other != index) {
             let (to, from) = cut(other);
             self.links.set_cut(other, index, to);
             self.links.set_cut(index, other, from);
@@ -93,7 +93,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.counts.partitions += 1;
         self.lookout.cuts += 1;
         let manner = self.hosts.get(index).and_then(|host| host.misery).map_or("", Misery::name);
-        self.tape.note(self.now, || Happened::cut(manner.into(), &self.links, self.plan.nodes));
+        self.tape.note(self.now, || Happened::cut(manner.into(), &self.links, self.plan.hosts()));
     }
 
     /// Links of a node come and go, each in each direction by itself.
@@ -105,9 +105,9 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.trace.event(self.now, 50, index as u64);
         let coin = |choices: &mut Stream| choices.chance(MILLION / 2);
         let cuts: Vec<(bool, bool)> =
-            (0..self.hosts.len()).map(|_| (coin(&mut choices), coin(&mut choices))).collect();
+            (0..self.plan.hosts()).map(|_| (coin(&mut choices), coin(&mut choices))).collect();
         // A link to another node that is left out stays as that one's misery has it.
-        let whole: Vec<bool> = (0..self.hosts.len()).map(|other| self.is_core(other)).collect();
+        let whole: Vec<bool> = (0..self.plan.hosts()).map(|other| self.is_core(other)).collect();
         self.cut_around(index, |other| {
             if whole.get(other) == Some(&true) {
                 cuts.get(other).copied().unwrap_or_default()
@@ -138,7 +138,8 @@ impl<A: ConsensusAlgorithm> World<A> {
 
     /// A node to ask.
     pub(super) fn some_target(&mut self) -> usize {
-        let reachable: Vec<usize> = (0..self.hosts.len()).filter(|&index| self.is_reachable(index)).collect();
+        let reachable: Vec<usize> =
+            (0..self.plan.hosts()).filter(|&index| self.is_reachable(index)).collect();
         self.streams.clients.pick(&reachable).copied().unwrap_or_default()
     }
 }

@@ -47,7 +47,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     /// Whether some client waits for a write.
     fn writing(&self) -> bool {
         let mut errands = self.clients.iter().filter_map(|client| client.errand.as_ref());
-        errands.any(|errand| matches!(errand.request, Request::Propose { .. }))
+        errands.any(|errand| matches!(errand.request, Request::Propose { .. })) || self.proposing()
     }
 
     fn others_lead(&self, index: usize) -> bool {

@@ -89,7 +89,9 @@ impl<A: ConsensusAlgorithm> World<A> {
     /// Whether the group can do without this node for good, whichever members it ends up with.
     pub(super) fn may_lose(&self, index: usize) -> bool {
         let lost = |node| self.is_lost(node) || self.hosts.get(index).is_some_and(|host| host.id == node);
-        self.plan.changes.is_none() || self.member_history.survive(lost)
+        let spared = self.plan.changes.is_none() || self.member_history.survive(lost);
+        // A Byzantine node is not lost: it lies on.
+        spared && !self.is_byzantine(index)
     }
 
     /// How many nodes more may be lost for good, at most.
@@ -98,7 +100,8 @@ impl<A: ConsensusAlgorithm> World<A> {
         let most = match self.plan.changes {
             // Which ones is another question.
             Some(_) => self.hosts.len(),
-            None => A::GUARANTEES.tolerated(self.hosts.len()),
+            // Byzantine nodes count against what is tolerated.
+            None => A::GUARANTEES.tolerated(self.plan.hosts()).saturating_sub(self.traitors()),
         };
         most.saturating_sub(lost)
     }

@@ -1,5 +1,7 @@
 //! The world: one queue of events, ordered by time and then by the order in which they were planned.
 
+mod beyond;
+mod byzantine;
 mod clients;
 mod diagnosis;
 mod fairness;
@@ -8,11 +10,14 @@ mod hardships;
 mod host;
 mod left_out;
 mod lookout;
+mod matching;
 mod members;
 mod partial;
 mod phases;
 mod queue;
+mod workload;
 
+use crate::byzantine::ByzantineCounts;
 use crate::changes::MemberHistory;
 use crate::client::{Client, Request, Response, Ticket};
 use crate::costs::Costs;
@@ -22,18 +27,23 @@ use crate::linearizability::{self, Finding};
 use crate::marks::{Lookout, Marks, Stamp};
 use crate::mask::{FaultClass, Mask};
 use crate::network::Links;
-use crate::oracle::{Failure, Oracle, Property};
+use crate::oracle::{Failure, Measures, Oracle, Property};
 use crate::plan::Plan;
 use crate::random::{MILLION, Stream};
 use crate::record::{Happened, Tape};
 use crate::trace::Trace;
-use consensus_core::{ConsensusAlgorithm, Members, NodeId, Time};
+pub use beyond::{Halt, beyond};
+use byzantine::{Intrigues, Plot};
+use consensus_core::{ConsensusAlgorithm, Members, NodeId, Problem, Reads, Time};
 use core::time::Duration;
 use fairness::Fairness;
 use hardships::Hardship;
 use host::Host;
+use matching::Poll;
 pub use partial::{Observation, PartialCase, observe};
 use queue::Queue;
+use std::collections::BTreeMap;
+use workload::Proposer;
 
 /// The most events that may wait. An algorithm that answers each message by more than one brings this about.
 const MAX_WAITING: usize = 200_000;
@@ -121,6 +131,8 @@ pub struct Counts {
     pub operations: u64,
     pub unknown: u64,
     pub syncs: u64,
+    /// What Byzantine nodes did.
+    pub byzantine: ByzantineCounts,
 }
 
 impl Counts {
@@ -165,6 +177,7 @@ impl Counts {
         self.operations += other.operations;
         self.unknown += other.unknown;
         self.syncs += other.syncs;
+        self.byzantine.add(&other.byzantine);
     }
 
     /// How many faults were injected.
@@ -204,6 +217,8 @@ pub struct Report {
     pub faults: FaultCounts,
     /// Registers whose history was too hard to judge.
     pub undecided: u64,
+    /// What was measured beside the verdict.
+    pub measures: Measures,
     /// The readable trace, if it was asked for.
     pub lines: Vec<String>,
 }
@@ -244,6 +259,7 @@ enum Happening {
     Turn {
         node: usize,
     },
+    Byzantine(Plot),
     Partition,
     Mend {
         phase: u64,
@@ -254,6 +270,7 @@ enum Happening {
     Change,
     Wish,
     Suspicion,
+    Death,
     ClientNext {
         client: u32,
     },
@@ -299,6 +316,7 @@ pub struct World<A: ConsensusAlgorithm> {
     links: Links,
     fairness: Fairness,
     clients: Vec<Client>,
+    proposers: Vec<Proposer>,
     next_read: u64,
     history: History,
     oracle: Oracle,
@@ -315,10 +333,15 @@ pub struct World<A: ConsensusAlgorithm> {
     stormy: bool,
     /// Whether clients begin new operations.
     busy: bool,
+    /// Whether nothing fails any more: what can be committed must be.
+    faultless: bool,
     /// After so many events nothing happens any more.
     most_events: u64,
     /// Counts partitions, so that an old mending does not end a new partition.
     partition: u64,
+    byzantine: Intrigues,
+    /// What clients heard who believe no single node.
+    polls: BTreeMap<u32, Poll>,
 }
 
 /// Runs a whole plan and judges it.
@@ -359,13 +382,18 @@ impl<A: ConsensusAlgorithm> World<A> {
         };
         let drift_ppm = plan.clocks.map_or(0, |clocks| clocks.drift_ppm.min(MILLION / 2));
         let rates = &mut Stream::derive(seed, "clock rates");
-        let hosts = ids
+        let mut hosts: Vec<Host<A>> = ids
             .map(|id| Host::new(id, &plan.disk, rates.between(MILLION - drift_ppm, MILLION + drift_ppm)))
             .collect();
+        let byzantine = Intrigues::new(plan.byzantine.as_ref(), plan.hosts());
+        for id in byzantine.extra_hosts(plan.hosts()) {
+            let rate_ppm = byzantine::index_of(id).and_then(|node| hosts.get(node)).map(|host| host.rate_ppm);
+            hosts.push(Host::new(id, &plan.disk, rate_ppm.unwrap_or(MILLION)));
+        }
         let mut world = Self {
             links: Links::new(plan.hosts(), plan.network.clone(), seed).timed(plan.timing),
-            fairness: Fairness::new(plan.hosts()),
-            lookout: Lookout::new(plan.hosts(), plan.workload.clients),
+            fairness: Fairness::new(hosts.len()),
+            lookout: Lookout::new(hosts.len(), plan.workload.clients),
             costs: Costs::default(),
             member_history: MemberHistory::new(members.clone()),
             members,
@@ -376,9 +404,10 @@ impl<A: ConsensusAlgorithm> World<A> {
             queue: Queue::new(),
             hosts,
             clients: Vec::new(),
+            proposers: Vec::new(),
             next_read: 0,
             history: History::new(),
-            oracle: Oracle::new(),
+            oracle: Oracle::new(A::GUARANTEES.problem),
             trace: Trace::new(trace),
             tape,
             counts: Counts::default(),
@@ -387,15 +416,22 @@ impl<A: ConsensusAlgorithm> World<A> {
             streams,
             stormy: false,
             busy: false,
+            faultless: false,
             most_events: u64::MAX,
             partition: 0,
+            byzantine,
+            polls: BTreeMap::new(),
         };
         let plan = format!("{:?}, mask {:?}", world.plan, mask.to_string());
         world.trace.say(Time::ZERO, || plan);
         for node in 0..world.hosts.len() {
             world.boot(node);
         }
-        world.add_clients();
+        world.add_workload();
+        if world.plan.workload.clients_only {
+            world.oracle.ignore_order();
+        }
+        world.start_intrigues();
         world.await_stabilisation();
         world
     }
@@ -431,18 +467,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     /// Judges the clients' history and reports.
     #[must_use]
     pub fn finish(mut self) -> Report {
-        let mut undecided = 0;
-        let oracle = &self.oracle;
-        self.history.witness(|id| oracle.effective(id));
-        if self.oracle.failure().is_none() {
-            match linearizability::check(&self.history) {
-                Finding::Linearizable => {}
-                Finding::Undecided { .. } => undecided = 1,
-                Finding::Violation { key, detail } => {
-                    self.oracle.fail(Property::Linearizable, self.now, format!("{key:?}: {detail}"));
-                }
-            }
-        }
+        let undecided = if self.oracle.failure().is_none() { self.judge_history() } else { 0 };
         if let Some(failure) = self.oracle.failure() {
             let (property, detail) = (failure.property.name().into(), failure.detail.clone());
             self.tape.note(failure.at, || Happened::Failure { property, detail });
@@ -450,7 +475,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let operations = self.history.operations().len() as u64;
         self.counts.operations = operations;
         self.counts.unknown = operations - self.history.completed() as u64;
-        self.counts.decisions = self.oracle.last().0;
+        self.counts.decisions = self.oracle.decisions();
         self.counts.leaderships = self.oracle.leaderships() as u64;
         self.trace.number(self.counts.decisions);
         Report {
@@ -464,7 +489,29 @@ impl<A: ConsensusAlgorithm> World<A> {
             costs: self.costs,
             faults: *self.injector.counts(),
             undecided,
+            measures: self.oracle.measures(self.now),
             lines: self.trace.lines().to_vec(),
+        }
+    }
+
+    /// Judges what the clients saw; how much of it was too hard to decide.
+    fn judge_history(&mut self) -> u64 {
+        match (A::GUARANTEES.problem, A::GUARANTEES.reads) {
+            (Problem::Log, Reads::Barrier | Reads::ThroughLog) => {
+                let oracle = &self.oracle;
+                self.history.witness(|id| oracle.effective(id));
+                match linearizability::check(&self.history) {
+                    Finding::Linearizable => 0,
+                    Finding::Undecided { .. } => 1,
+                    Finding::Violation { key, detail } => {
+                        self.oracle.fail(Property::Linearizable, self.now, format!("{key:?}: {detail}"));
+                        0
+                    }
+                }
+            }
+            (Problem::Log, Reads::Local) | (Problem::Convergence, _) => self.judge_local_reads(),
+            // Of these problems nothing is read.
+            (Problem::OneShot | Problem::AtomicCommit, _) => 0,
         }
     }
 
@@ -531,6 +578,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             Happening::Hardship(hardship) => self.on_hardship(hardship),
             Happening::Stabilise => self.on_stabilise(),
             Happening::Turn { node } => self.on_turn(node),
+            Happening::Byzantine(plot) => self.on_plot(plot),
             Happening::Partition => self.on_partition(),
             Happening::Mend { phase } => self.on_mend(phase),
             Happening::Crash => self.on_crash(),
@@ -539,11 +587,12 @@ impl<A: ConsensusAlgorithm> World<A> {
             Happening::Change => self.on_change(),
             Happening::Wish => self.on_wish(),
             Happening::Suspicion => self.on_suspicion(),
-            Happening::ClientNext { client } => self.on_client_next(client),
-            Happening::ClientTimeout { ticket } => self.on_client_timeout(ticket),
-            Happening::ClientRetry { ticket } => self.on_client_retry(ticket),
+            Happening::Death => self.on_death(),
+            Happening::ClientNext { client } => self.on_next(client),
+            Happening::ClientTimeout { ticket } => self.on_timeout(ticket),
+            Happening::ClientRetry { ticket } => self.on_retry(ticket),
             Happening::Arrive { node, ticket, request } => self.on_arrive(node, ticket, request),
-            Happening::Respond { node, ticket, response } => self.on_respond(node, ticket, response),
+            Happening::Respond { node, ticket, response } => self.on_response(node, ticket, response),
         }
     }
 }

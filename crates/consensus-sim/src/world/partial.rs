@@ -94,7 +94,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     /// Cuts every link but those that `stays` names.
-    fn leave_links(&mut self, stays: impl Fn(usize, usize) -> bool) {
+    pub(super) fn leave_links(&mut self, stays: impl Fn(usize, usize) -> bool) {
         let nodes = self.hosts.len();
         for from in 0..nodes {
             for to in (0..nodes).filter(|&to| to != from) {

@@ -2,11 +2,12 @@
 
 use super::host::Host;
 use super::{Happening, World};
+use crate::client::Client;
 use crate::hardship::Misery;
 use crate::mask::FaultClass;
 use crate::oracle::Property;
 use crate::record::Happened;
-use consensus_core::{ConsensusAlgorithm, Time};
+use consensus_core::{ConsensusAlgorithm, Problem, Time};
 use core::time::Duration;
 
 /// How often it is checked whether a phase may end.
@@ -18,9 +19,13 @@ impl<A: ConsensusAlgorithm> World<A> {
     /// Storm, calm, and on request a last power loss and calm again.
     pub fn run_plan(&mut self) {
         self.start_faults();
-        self.start_clients();
+        self.start_workload();
         self.run_until(self.now + self.plan.faults_for);
         self.calm();
+        if self.byzantine.may_halt {
+            self.run_until(self.now + self.patience);
+            return;
+        }
         // Nobody claims progress before the network has stabilised.
         self.run_until(self.plan.timing.stabilisation().unwrap_or_default());
         if self.plan.workload.operations.is_some() {
@@ -32,7 +37,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let again = self.plan.final_power_loss && self.oracle.failure().is_none();
         if again && self.allows(FaultClass::PowerLoss) {
             self.lose_all_power();
-            self.start_clients();
+            self.start_workload();
             self.expect_progress();
             self.expect_everything();
         }
@@ -100,6 +105,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             }
         }
         self.leave_out();
+        self.replace_clients();
     }
 
     /// Every node loses power at once, and those that are not lost for good come back.
@@ -128,32 +134,53 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
     }
 
-    /// Every client must be served again within the bound.
+    /// What everybody waits for must come to pass within the bound.
     pub fn expect_progress(&mut self) {
+        match A::GUARANTEES.problem {
+            Problem::Log => self.expect_service(Property::Progress),
+            Problem::Convergence => {
+                self.expect_availability();
+                self.expect_service(Property::Progress);
+            }
+            Problem::OneShot => self.expect_decisions(),
+            Problem::AtomicCommit => self.expect_transactions(),
+        }
+    }
+
+    /// Whatever was promised must be there.
+    pub fn expect_everything(&mut self) {
+        match A::GUARANTEES.problem {
+            Problem::Log => self.expect_log(),
+            Problem::Convergence => self.expect_convergence(),
+            // Decisions are all there is, and were waited for.
+            Problem::OneShot | Problem::AtomicCommit => {}
+        }
+    }
+
+    /// Every client must be served again within the bound.
+    pub(super) fn expect_service(&mut self, property: Property) {
         self.forget_completed();
         let began = self.now;
         let timeout = self.plan.workload.timeout;
         let bound = self.patience + timeout * 16 + self.plan.workload.think * 4;
-        let served = |world: &Self| world.clients.iter().all(|client| client.completed >= CALM_OPERATIONS);
+        let starves = |client: &&Client| client.completed < CALM_OPERATIONS && !client.retired;
+        let served = |world: &Self| !world.clients.iter().any(|client| starves(&client));
         if !self.run_while(bound, |world| !served(world)) {
-            let starving: Vec<u32> = self
-                .clients
-                .iter()
-                .filter(|client| client.completed < CALM_OPERATIONS)
-                .map(|client| client.number)
-                .collect();
+            let starving: Vec<u32> =
+                self.clients.iter().filter(starves).map(|client| client.number).collect();
             let why = self.why_not();
             let detail = format!("clients {starving:?} were not served within {bound:?}: {why}");
-            self.oracle.fail(Property::Progress, self.now, detail);
+            self.oracle.fail(property, self.now, detail);
         }
-        let served: Option<Vec<Time>> = self.clients.iter().map(|client| client.served).collect();
+        let lasting = self.clients.iter().filter(|client| !client.retired);
+        let served: Option<Vec<Time>> = lasting.map(|client| client.served).collect();
         if let Some(last) = served.and_then(|served| served.into_iter().max()) {
             self.costs.recoveries.push(last.since(began));
         }
     }
 
-    /// Clients finish what they began; then every live node of the core must hold everything that was ever decided.
-    pub fn expect_everything(&mut self) {
+    /// Clients finish what they began, and begin nothing new.
+    pub(super) fn expect_idle(&mut self) {
         self.busy = false;
         let bound = self.patience + self.plan.workload.timeout * 16;
         let idle = |world: &Self| world.clients.iter().all(|client| client.errand.is_none());
@@ -161,11 +188,19 @@ impl<A: ConsensusAlgorithm> World<A> {
             let detail = format!("clients still wait after {bound:?}: {}", self.why_not());
             self.oracle.fail(Property::Progress, self.now, detail);
         }
+    }
+
+    /// Clients finish; then every live node must hold everything that was ever decided.
+    fn expect_log(&mut self) {
+        self.expect_idle();
+        let bound = self.patience + self.plan.workload.timeout * 16;
         let complete = |world: &Self| {
             let last = world.oracle.last();
             let is_done = |host: &Host<A>| host.applied().is_none_or(|applied| applied == last);
-            let is_owed = |host: &Host<A>| host.misery.is_none() && world.is_member(host);
-            world.hosts.iter().all(|host| is_done(host) || !is_owed(host))
+            let is_owed = |index: usize, host: &Host<A>| {
+                host.misery.is_none() && world.is_member(host) && !world.is_byzantine(index)
+            };
+            world.hosts.iter().enumerate().all(|(index, host)| is_done(host) || !is_owed(index, host))
         };
         if !self.run_while(bound, |world| !complete(world)) {
             let last = self.oracle.last();
@@ -175,7 +210,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     /// Runs while `condition` holds, for at most `bound`; whether it ceased to hold (or something failed).
-    fn run_while(&mut self, bound: Duration, condition: impl Fn(&Self) -> bool) -> bool {
+    pub(super) fn run_while(&mut self, bound: Duration, condition: impl Fn(&Self) -> bool) -> bool {
         let end: Time = self.now + bound;
         while condition(self) {
             if self.oracle.failure().is_some() {

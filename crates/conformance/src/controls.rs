@@ -1,0 +1,250 @@
+//! Controls: runs just outside of what an algorithm claims, where the suite must *find* a violation. Without them a suite
+//! that finds nothing inside the claims might be blind.
+//!
+//! Two kinds: a property must fail (a Byzantine node in a crash-tolerant group, a disk that lies, an algorithm that claims too
+//! much), or the group must stand still, agree all the same, and live again (more than f nodes down).
+
+use crate::claims::Unsupported;
+use crate::liar::{ByzantineProof, Liar, Lie, ReadsAtOnce, TooResilient};
+use crate::panics::guarded;
+use crate::subjects;
+use crate::suite::{Options, Tune, Tuning, check_until_failure};
+use consensus_core::{ConsensusAlgorithm, NodeId};
+use consensus_sim::{
+    Amnesia, ByzantinePlan, FrameAttacks, MILLION, Mask, Plan, Property, Rhythm, Scenario, Setup, Stream,
+    Traitor, Transport, beyond,
+};
+use core::time::Duration;
+use std::fmt;
+
+/// The properties that speak of safety: what clients or nodes believe, and not how long they wait.
+pub const SAFETY: &[Property] = &[
+    Property::Agreement,
+    Property::PrefixOrder,
+    Property::Integrity,
+    Property::ExactlyOnce,
+    Property::StateEqual,
+    Property::OneLeader,
+    Property::Linearizable,
+];
+
+/// What must come of a control.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expectation {
+    /// One of these properties fails.
+    Violation(&'static [Property]),
+    /// Nothing is decided, nothing fails, and afterwards all is well again.
+    Halt,
+}
+
+/// A run just outside of the claims, and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// What was done.
+    pub name: String,
+    /// What must come of it.
+    pub expectation: Expectation,
+    /// The most seeds that it may take.
+    pub budget: u64,
+    /// The seed at which a property failed, and which.
+    pub found: Option<(u64, Property)>,
+    /// What was seen, for people.
+    pub detail: String,
+}
+
+impl Control {
+    /// Whether what was expected came.
+    #[must_use]
+    pub const fn holds(&self) -> bool {
+        match self.expectation {
+            Expectation::Violation(_) => self.found.is_some(),
+            Expectation::Halt => self.found.is_none(),
+        }
+    }
+}
+
+impl fmt::Display for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let came = match (self.expectation, self.found) {
+            (Expectation::Violation(_), Some((_, property))) => format!("violates {property}"),
+            (Expectation::Violation(_), None) => "NOTHING FOUND".into(),
+            (Expectation::Halt, None) => "stands still, agrees, lives again".into(),
+            (Expectation::Halt, Some((_, property))) => format!("FAILED {property}"),
+        };
+        let seed = self.found.map_or_else(|| "-".into(), |(seed, _)| seed.to_string());
+        write!(f, "{:<56} {came:<34} {seed:>6} {:>6}", self.name, self.budget)
+    }
+}
+
+/// The head of the table that controls make.
+#[must_use]
+pub fn head() -> String {
+    format!(
+        "{:<56} {:<34} {:>6} {:>6}",
+        "control: just outside the envelope", "what came of it", "seed", "budget"
+    )
+}
+
+/// Looks for a seed on which one of the properties `by` fails. Seeds on which others fail are passed over.
+///
+/// # Errors
+/// The suite cannot check what the algorithm claims.
+pub fn find<A: ConsensusAlgorithm>(
+    name: impl Into<String>,
+    by: &'static [Property],
+    budget: u64,
+    jobs: usize,
+    tune: Tune<'_, A::Config>,
+) -> Result<Control, Unsupported> {
+    let expectation = Expectation::Violation(by);
+    let mut control = Control { name: name.into(), expectation, budget, found: None, detail: String::new() };
+    let mut from = 0;
+    while from < budget {
+        let options = Options::<A> { seeds: from..budget, jobs, replay: String::new(), tune };
+        let Some(failed) = check_until_failure(&options)? else { break };
+        if by.contains(&failed.failure.property) {
+            control.found = Some((failed.seed, failed.failure.property));
+            control.detail = failed.failure.to_string();
+            break;
+        }
+        from = failed.seed + 1;
+    }
+    Ok(control)
+}
+
+/// Takes one node more away than is tolerated: nothing may be decided, nothing may fail, and all must be well when the nodes
+/// are back.
+#[must_use]
+pub fn halt<A: ConsensusAlgorithm>(
+    name: impl Into<String>,
+    budget: u64,
+    tune: impl Fn(&mut Stream, &mut Plan) -> Tuning<A::Config>,
+) -> Control {
+    let expectation = Expectation::Halt;
+    let mut control = Control { name: name.into(), expectation, budget, found: None, detail: String::new() };
+    for seed in 0..budget {
+        let mut plan = Plan::draw(seed);
+        let Tuning { config, patience } = tune(&mut Stream::derive(seed, "tuning"), &mut plan);
+        // The control takes nodes away itself, needs all of them back, and must know whose majority it takes.
+        (plan.lost_for_good, plan.hardships.rot, plan.changes) = (0, None, None);
+        let down = A::GUARANTEES.tolerated(plan.nodes) + 1;
+        let setup = Setup::<A> { seed, plan, mask: Mask::all(), config, patience, trace: false };
+        let failure = match guarded(|| beyond(setup, down)) {
+            Err(said) => Some((Property::Invariant, said)),
+            Ok(halt) => match halt.report.failure {
+                Some(failure) => Some((failure.property, failure.detail)),
+                None if halt.during > 0 => {
+                    Some((Property::Agreement, format!("{} decisions with {down} nodes down", halt.during)))
+                }
+                None if halt.before == 0 || halt.after == 0 => {
+                    Some((Property::Progress, "nothing was decided before, or nothing after".into()))
+                }
+                None => None,
+            },
+        };
+        if let Some((property, detail)) = failure {
+            control.found = Some((seed, property));
+            control.detail = detail;
+            break;
+        }
+    }
+    control
+}
+
+/// The controls of Raft. Tells of each as soon as it is over.
+///
+/// # Errors
+/// The suite cannot check what the algorithm claims.
+pub fn raft(jobs: usize, mut tell: impl FnMut(&Control)) -> Result<Vec<Control>, Unsupported> {
+    type Raft = raft::Raft;
+    let mut done = Vec::new();
+    let mut add = |control: Control| {
+        tell(&control);
+        done.push(control);
+    };
+    add(find::<Raft>("raft: one Byzantine node, twins", SAFETY, 100, jobs, &twins)?);
+    add(find::<Raft>("raft: one Byzantine node, forgets its disk", SAFETY, 200, jobs, &amnesia)?);
+    add(find::<Raft>("raft: one Byzantine node, forges senders", SAFETY, 200, jobs, &forgery)?);
+    add(find::<Raft>("raft: syncs that lie", LYING_DISK, 50, jobs, &lying_syncs)?);
+    add(halt::<Raft>("raft: f + 1 nodes down", 10, subjects::raft));
+    add(liar::<Raft, TooResilient>(LIVENESS, 50, jobs, &subjects::raft)?);
+    add(liar::<Raft, ByzantineProof>(SAFETY, 100, jobs, &subjects::raft)?);
+    add(liar::<Raft, ReadsAtOnce>(&[Property::Linearizable], 50, jobs, &barrier_reads)?);
+    Ok(done)
+}
+
+const LYING_DISK: &[Property] = &[
+    Property::Agreement,
+    Property::StateEqual,
+    Property::Linearizable,
+    Property::Durability,
+    Property::Recovery,
+    Property::OneLeader,
+];
+const LIVENESS: &[Property] = &[Property::Progress, Property::Durability];
+
+/// Runs an algorithm that claims too much.
+///
+/// # Errors
+/// The suite cannot check what the algorithm claims.
+pub fn liar<A: ConsensusAlgorithm, L: Lie<A>>(
+    by: &'static [Property],
+    budget: u64,
+    jobs: usize,
+    tune: Tune<'_, A::Config>,
+) -> Result<Control, Unsupported> {
+    let name = format!("liar: {} {}", A::NAME, L::NAME);
+    find::<Liar<A, L>>(name, by, budget, jobs, tune)
+}
+
+/// One Byzantine node of `nodes`, with a plan that leaves it room: nothing but its own misdeeds goes wrong.
+fn betrayed(draw: &mut Stream, plan: &mut Plan, nodes: usize, traitor: Traitor) -> Tuning<raft::Config> {
+    let hosts = nodes - 1 + traitor.instances;
+    *plan = Plan { byzantine: None, workload: plan.workload.clone(), ..Plan::calm(nodes) };
+    plan.faults_for = Duration::from_secs(3);
+    let tuning = subjects::raft(draw, plan);
+    let mut scenario = (hosts > nodes).then(|| Scenario::draw(hosts, draw));
+    if let Some(scenario) = &mut scenario {
+        // Long enough for an election and some commands.
+        scenario.round = Duration::from_millis(4 * tuning.config.election_timeout_ms);
+    }
+    plan.byzantine =
+        Some(ByzantinePlan { traitors: vec![traitor], scenario, may_halt: true, ..ByzantinePlan::default() });
+    tuning
+}
+
+fn twins(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
+    betrayed(draw, plan, 3, Traitor::twins(NodeId(1), 2))
+}
+
+fn amnesia(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
+    let rhythm = Rhythm { every: Duration::from_millis(300), lasts: Duration::from_millis(5) };
+    let amnesia = Amnesia { rhythm, empty_ppm: MILLION / 2 };
+    let traitor = Traitor { amnesia: Some(amnesia), ..Traitor::new(NodeId(1)) };
+    let tuning = betrayed(draw, plan, 3, traitor);
+    plan.partitions = Some(Rhythm { every: Duration::from_millis(250), lasts: Duration::from_millis(250) });
+    tuning
+}
+
+fn forgery(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
+    let frames = FrameAttacks { forge_ppm: MILLION / 2, ..FrameAttacks::default() };
+    let traitor = Traitor { frames: Some(frames), ..Traitor::new(NodeId(1)) };
+    let tuning = betrayed(draw, plan, 5, traitor);
+    plan.partitions = Some(Rhythm { every: Duration::from_millis(250), lasts: Duration::from_millis(250) });
+    if let Some(byzantine) = &mut plan.byzantine {
+        byzantine.transport = Transport::Trusting;
+    }
+    tuning
+}
+
+fn lying_syncs(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
+    plan.disk.lying_syncs = true;
+    // What is lost must be lost by the lie alone.
+    plan.hardships.rot = None;
+    subjects::raft(draw, plan)
+}
+
+fn barrier_reads(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
+    (plan.workload.log_read_ppm, plan.workload.read_ppm) = (0, MILLION / 2);
+    subjects::raft(draw, plan)
+}

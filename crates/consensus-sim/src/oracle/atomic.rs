@@ -1,0 +1,284 @@
+//! The judge of atomic commitment: the five properties AC1–AC5 (Bernstein, Hadzilacos and Goodman 1987, chapter 7), and what
+//! they mean for the data.
+//!
+//! - AC1, agreement: all that decide decide the same.
+//! - AC2, irrevocable: no process reverses its decision, restarts or not.
+//! - AC3, commit validity: commit only if all participants voted yes. A vote counts as it was judged last: who voted yes keeps
+//!   its promise, and never judges anew.
+//! - AC4, non-triviality: if nothing fails and all vote yes, commit.
+//! - AC5, termination: once failures are repaired, all decide. Until then a protocol that may block says on whom.
+//!
+//! What a participant applies is held against what it applied before a restart, register by register.
+
+use super::blocking::Blocking;
+use super::property::{Failure, Findings, Property};
+use crate::machine::{Applied, Cell, Key, Transaction, Value};
+use crate::trace::hash_bytes;
+use consensus_core::{NodeId, ProposalId, Status, Time, Verdict};
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What was seen of the transactions of a run, or of many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AtomicMeasures {
+    /// Transactions that were committed.
+    pub committed: u64,
+    /// Transactions that were aborted.
+    pub aborted: u64,
+    /// Transactions that nobody decided.
+    pub undecided: u64,
+    /// How often a live participant was blocked on a node that was down, counted per participant and transaction.
+    pub blockings: u64,
+    /// How long such waits took, all together.
+    pub blocked: Duration,
+    /// The longest of them.
+    pub longest: Duration,
+}
+
+impl AtomicMeasures {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.committed += other.committed;
+        self.aborted += other.aborted;
+        self.undecided += other.undecided;
+        self.blockings += other.blockings;
+        self.blocked += other.blocked;
+        self.longest = self.longest.max(other.longest);
+    }
+}
+
+/// What is known of one transaction.
+#[derive(Debug)]
+struct Case {
+    /// The digest of what was proposed.
+    content: u64,
+    participants: BTreeSet<NodeId>,
+    /// It was proposed when nothing failed, and everybody can accept it.
+    must_commit: bool,
+    /// How each participant judged it last.
+    votes: BTreeMap<NodeId, bool>,
+    /// The first verdict, and who decided so; nobody if a client was told before.
+    verdict: Option<(Verdict, Option<NodeId>)>,
+    /// What each node decided, in any boot.
+    decided: BTreeMap<NodeId, Verdict>,
+}
+
+/// The judge.
+#[derive(Debug, Default)]
+pub(crate) struct AtomicJudge {
+    cases: BTreeMap<ProposalId, Case>,
+    /// What each node has settled in its present boot.
+    settled: BTreeMap<NodeId, BTreeSet<ProposalId>>,
+    /// What each register of each node held after each of its writes.
+    cells: BTreeMap<(NodeId, Key), Vec<Value>>,
+    blocking: Blocking,
+    found: Findings,
+}
+
+impl AtomicJudge {
+    pub(super) const fn failure(&self) -> Option<&Failure> {
+        self.found.first()
+    }
+
+    /// Who is blocked, on what and on whom.
+    pub(crate) const fn blocking(&self) -> &Blocking {
+        &self.blocking
+    }
+
+    pub(super) fn on_proposed(&mut self, id: ProposalId, payload: &[u8]) {
+        let participants = Transaction::decode(payload).unwrap_or_default().participants();
+        self.cases.insert(
+            id,
+            Case {
+                content: hash_bytes(0, payload),
+                participants,
+                must_commit: false,
+                votes: BTreeMap::new(),
+                verdict: None,
+                decided: BTreeMap::new(),
+            },
+        );
+    }
+
+    /// Nothing fails from now on, and all can accept it.
+    pub(crate) fn expect_commit(&mut self, id: ProposalId) {
+        if let Some(case) = self.cases.get_mut(&id) {
+            case.must_commit = true;
+        }
+    }
+
+    pub(super) fn on_boot(&mut self, now: Time, node: NodeId) {
+        self.settled.insert(node, BTreeSet::new());
+        self.blocking.on_boot(now, node);
+    }
+
+    pub(super) fn on_down(&mut self, now: Time, node: NodeId) {
+        self.blocking.on_down(now, node);
+    }
+
+    pub(super) fn on_status(&mut self, now: Time, node: NodeId, status: &Status) {
+        for (id, on) in &status.blocked {
+            if on.iter().all(|&other| other == node) {
+                let detail = format!("{node} is blocked on {id:?}, and does not say on whom: {on:?}");
+                self.found.fail(Property::HonestBlocking, now, detail);
+            }
+        }
+        self.blocking.on_status(now, node, &status.blocked);
+    }
+
+    pub(super) fn on_applied(&mut self, now: Time, node: NodeId, journal: &mut Vec<Applied>) {
+        for entry in journal.drain(..) {
+            match entry {
+                Applied::Judged { id, accept } => {
+                    if let Some(case) = self.cases.get_mut(&id) {
+                        case.votes.insert(node, accept);
+                    }
+                }
+                Applied::Settled { id, verdict, content, cells, intruded } => {
+                    self.on_settled(now, node, id, verdict, content);
+                    if let Some(other) = intruded {
+                        let detail =
+                            format!("{node} committed {id:?} over what it had reserved for {other:?}");
+                        self.found.fail(Property::Isolation, now, detail);
+                    }
+                    for (key, cell) in cells {
+                        self.on_written(now, node, key, cell);
+                    }
+                }
+                Applied::Restored { settled, cells } => {
+                    for (id, is_commit) in settled {
+                        let verdict = if is_commit { Verdict::Commit } else { Verdict::Abort };
+                        let content = self.cases.get(&id).map_or(0, |case| case.content);
+                        self.on_settled(now, node, Some(id), verdict, content);
+                    }
+                    for (key, cell) in cells {
+                        self.on_written(now, node, key, cell);
+                    }
+                }
+                // Of other machines than a participant's.
+                Applied::Command { .. }
+                | Applied::Installed { .. }
+                | Applied::Chosen { .. }
+                | Applied::Delivered { .. }
+                | Applied::Merged { .. } => {}
+            }
+        }
+    }
+
+    fn on_settled(
+        &mut self,
+        now: Time,
+        node: NodeId,
+        id: Option<ProposalId>,
+        verdict: Verdict,
+        content: u64,
+    ) {
+        let found = &mut self.found;
+        let known = id.and_then(|id| Some((id, self.cases.get_mut(&id)?)));
+        let Some((id, case)) = known.filter(|(_, case)| case.content == content) else {
+            return found.fail(
+                Property::Integrity,
+                now,
+                format!("{node} decided {id:?}, which nobody proposed so"),
+            );
+        };
+        if !self.settled.entry(node).or_default().insert(id) {
+            found.fail(Property::Integrity, now, format!("{node} decided {id:?} again: {verdict:?}"));
+        }
+        if let Some(before) = case.decided.insert(node, verdict).filter(|&before| before != verdict) {
+            let detail = format!("{node} decided {verdict:?} of {id:?}, and had decided {before:?}");
+            found.fail(Property::Irrevocable, now, detail);
+        }
+        match case.verdict {
+            Some((first, other)) if first != verdict => {
+                let other = other.map_or("a client was told".into(), |other| format!("{other} had decided"));
+                let detail = format!("{node} decided {verdict:?} of {id:?}, and {other} {first:?}");
+                found.fail(Property::Agreement, now, detail);
+            }
+            Some(_) => {}
+            None => {
+                case.verdict = Some((verdict, Some(node)));
+                let against = case.participants.iter().find(|node| case.votes.get(node) != Some(&true));
+                if let (Verdict::Commit, Some(other)) = (verdict, against) {
+                    let vote = case.votes.get(other).map_or("did not vote", |_| "voted no");
+                    let detail = format!("{node} committed {id:?}, though {other} {vote}");
+                    found.fail(Property::CommitValidity, now, detail);
+                }
+                if verdict != Verdict::Commit && case.must_commit {
+                    let detail =
+                        format!("{node} aborted {id:?}, though nothing failed and all can accept it");
+                    found.fail(Property::NonTriviality, now, detail);
+                }
+            }
+        }
+    }
+
+    /// A client was told `verdict`: it must be what is decided, now or later.
+    pub(super) fn on_told(&mut self, now: Time, id: ProposalId, verdict: Verdict) {
+        let Some(case) = self.cases.get_mut(&id) else { return };
+        match case.verdict {
+            Some((decided, node)) if decided != verdict => {
+                let detail =
+                    format!("a client was told {verdict:?} of {id:?}, and {node:?} decided {decided:?}");
+                self.found.fail(Property::Agreement, now, detail);
+            }
+            Some(_) => {}
+            None if verdict == Verdict::Commit => {
+                let detail = format!("a client was told of the commit of {id:?}, which nobody had decided");
+                self.found.fail(Property::Agreement, now, detail);
+            }
+            // A coordinator that remembers nothing may answer that it is aborted, and must stay with that.
+            None => case.verdict = Some((verdict, None)),
+        }
+    }
+
+    fn on_written(&mut self, now: Time, node: NodeId, key: Key, cell: Cell) {
+        let history = self.cells.entry((node, key)).or_default();
+        let place = usize::try_from(cell.version).ok().and_then(|version| version.checked_sub(1));
+        match place.map(|place| (place, history.get(place))) {
+            Some((_, Some(&before))) if before == cell.value => {}
+            Some((place, None)) if place == history.len() => history.push(cell.value),
+            Some(_) | None => {
+                let detail = format!(
+                    "{node} wrote {key:?} for the {}th time, and it holds something else than after that write before",
+                    cell.version
+                );
+                self.found.fail(Property::StateEqual, now, detail);
+            }
+        }
+    }
+
+    /// A committed transaction that one of these nodes has not carried out (in its present boot), though it takes part.
+    pub(crate) fn missing(&self, live: &[NodeId]) -> Option<(ProposalId, NodeId)> {
+        self.cases.iter().find_map(|(&id, case)| {
+            let is_commit = matches!(case.verdict, Some((Verdict::Commit, _)));
+            let lacks = |node: &&NodeId| !self.settled.get(node).is_some_and(|settled| settled.contains(&id));
+            let mut those = live.iter().filter(|node| is_commit && case.participants.contains(node));
+            those.find(lacks).map(|&node| (id, node))
+        })
+    }
+
+    /// Whether one of these nodes has carried out this transaction.
+    pub(crate) fn is_somewhere(&self, id: ProposalId, live: &[NodeId]) -> bool {
+        live.iter().any(|node| self.settled.get(node).is_some_and(|settled| settled.contains(&id)))
+    }
+
+    pub(super) fn decisions(&self) -> u64 {
+        self.cases.values().filter(|case| case.verdict.is_some()).count() as u64
+    }
+
+    pub(super) fn measures(&self, now: Time) -> AtomicMeasures {
+        let of = |wanted: Option<Verdict>| {
+            let verdicts = self.cases.values().map(|case| case.verdict.map(|(verdict, _)| verdict));
+            verdicts.filter(|&verdict| verdict == wanted).count() as u64
+        };
+        let (blockings, blocked, longest) = self.blocking.measured(now);
+        AtomicMeasures {
+            committed: of(Some(Verdict::Commit)),
+            aborted: of(Some(Verdict::Abort)),
+            undecided: of(None),
+            blockings,
+            blocked,
+            longest,
+        }
+    }
+}
