@@ -5,24 +5,20 @@ use conformance::{
     MAX_RUNS, Options, Recipe, Tuning, check, record_recipe, run_recipe, run_seed, shrink_run, subjects,
 };
 use consensus_core::Time;
-use consensus_sim::{FaultClass, Happened, Mask, Overrides, Plan, Property, Setting, Stream};
-use own_algorithm::{Config, FixedLeader as Toy, Flaw};
+use consensus_sim::{Event, FaultClass, Happened, Mask, Overrides, Plan, Property, Setting, Stream};
+use own_algorithm::{Config, FixedLeader, Flaw};
 use std::time::Duration;
 
 fn flawed(flaw: Flaw) -> impl Fn(&mut Stream, &mut Plan) -> Tuning<Config> + Sync {
     move |_, _| Tuning { config: Config { flaw }, patience: Duration::from_secs(2) }
 }
 
-fn lying(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
-    plan.disk.lying_syncs = true;
-    subjects::raft(draw, plan)
-}
-
-/// When links are cut, and when any node crashes.
+/// When links are cut, and when any node crashes, before the faults are over.
 fn times(recipe: &Recipe) -> (Vec<Time>, Vec<Time>) {
     let (_, run) = record_recipe::<raft::Raft>(recipe, &subjects::raft, false, "").unwrap();
+    let stormy = |event: &&Event| !matches!(event.what, Happened::Calm);
     let when = |is: fn(&Happened) -> bool| {
-        run.events.iter().filter(|event| is(&event.what)).map(|event| event.at).collect()
+        run.events.iter().take_while(stormy).filter(|event| is(&event.what)).map(|event| event.at).collect()
     };
     (when(|what| matches!(what, Happened::Cut { .. })), when(|what| matches!(what, Happened::Crash { .. })))
 }
@@ -78,10 +74,12 @@ fn settings_make_a_run_small() {
     for seed in 0..6 {
         let recipe = Recipe { overrides: overrides.clone(), ..seed.into() };
         let (report, run) = record_recipe::<raft::Raft>(&recipe, &subjects::raft, false, "").unwrap();
-        assert_eq!((run.nodes, run.clients, report.failure), (3, 2, None), "seed {seed}");
+        assert_eq!((run.clients, report.failure), (2, None), "seed {seed}");
+        // There may be machines for members that are still to come.
+        assert!(run.plan.contains("\n    nodes: 3,\n"), "seed {seed}");
         let calm = run.events.iter().find(|event| matches!(event.what, Happened::Calm)).unwrap().at;
         assert_eq!(calm, Time::from_millis(300));
-        let begun = |event: &&consensus_sim::Event| {
+        let begun = |event: &&Event| {
             event.at < calm
                 && matches!(&event.what, Happened::Invoke { text, .. } if text != "open a session")
         };
@@ -125,16 +123,15 @@ fn shrinks<A: consensus_core::ConsensusAlgorithm>(
 
 #[test]
 fn runs_that_fail_are_shrunk_to_a_quarter_of_their_faults() {
-    assert_eq!(shrinks::<Toy>(flawed(Flaw::AckEarlyAndAcceptGaps)), Property::Agreement);
-    assert_eq!(shrinks::<Toy>(flawed(Flaw::Mute)), Property::Progress);
-    assert_eq!(shrinks::<Toy>(flawed(Flaw::TwoLeaders)), Property::OneLeader);
-    shrinks::<raft::Raft>(lying);
+    assert_eq!(shrinks::<FixedLeader>(flawed(Flaw::AckEarlyAndAcceptGaps)), Property::Agreement);
+    assert_eq!(shrinks::<FixedLeader>(flawed(Flaw::Mute)), Property::Progress);
+    assert_eq!(shrinks::<FixedLeader>(flawed(Flaw::TwoLeaders)), Property::OneLeader);
 }
 
 #[test]
 fn a_run_that_panics_tells_what_led_to_it() {
     let early = flawed(Flaw::BrokenInvariant);
-    let report = run_seed::<Toy>(1, &early, true).unwrap();
+    let report = run_seed::<FixedLeader>(1, &early, true).unwrap();
     assert_eq!(report.failure.unwrap().property, Property::Invariant);
     assert!(!report.lines.is_empty(), "the world outlives the panic");
 }
@@ -142,15 +139,15 @@ fn a_run_that_panics_tells_what_led_to_it() {
 #[test]
 fn a_run_that_passes_is_not_shrunk() {
     let sound = flawed(Flaw::None);
-    assert_eq!(shrink_run::<Toy>(&1.into(), &sound, MAX_RUNS).unwrap(), None);
+    assert_eq!(shrink_run::<FixedLeader>(&1.into(), &sound, MAX_RUNS).unwrap(), None);
 }
 
 /// What the author of an algorithm sees when their test fails: a variable and a command, which do the small run again.
 #[test]
 fn the_report_of_a_failed_suite_can_be_replayed() {
-    let tune = flawed(Flaw::AckEarlyAndAcceptGaps);
+    let tune = flawed(Flaw::TwoLeaders);
     let replay = "RECIPE='{}' cargo test replay".to_owned();
-    let report = check(&Options::<Toy> { seeds: 0..60, jobs: 2, replay, tune: &tune }).unwrap();
+    let report = check(&Options::<FixedLeader> { seeds: 0..20, jobs: 2, replay, tune: &tune }).unwrap();
     let text = report.to_string();
     let recipes: Vec<Recipe> = text
         .lines()
@@ -162,7 +159,7 @@ fn the_report_of_a_failed_suite_can_be_replayed() {
     assert_eq!(recipes.len() as u64, report.failed() + 3, "{text}");
     for recipe in recipes {
         let failed = report.failures.iter().find(|failed| failed.seed == recipe.seed).unwrap();
-        let failure = run_recipe::<Toy>(&recipe, &tune, false).unwrap().failure.unwrap();
+        let failure = run_recipe::<FixedLeader>(&recipe, &tune, false).unwrap().failure.unwrap();
         assert_eq!(failure.property, failed.failure.property, "{recipe}");
     }
 }
