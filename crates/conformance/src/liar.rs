@@ -2,8 +2,8 @@
 //! nothing.
 
 use consensus_core::{
-    Boot, ConfigError, ConsensusAlgorithm, Faults, Guarantees, In, Input, Members, NodeId, Offence, Out,
-    Resilience, RestoreError, Status, Time,
+    Boot, ConfigError, ConsensusAlgorithm, Decision, Faults, Guarantees, In, Input, Members, NodeId, Offence,
+    Out, Resilience, RestoreError, Status, Time,
 };
 use core::marker::PhantomData;
 
@@ -86,6 +86,10 @@ impl<A: ConsensusAlgorithm, L: Lie<A>> ConsensusAlgorithm for Liar<A, L> {
 
     fn status(&self) -> Status {
         self.inner.status()
+    }
+
+    fn decisions(record: &Self::Record) -> impl Iterator<Item = Decision<'_>> {
+        A::decisions(record)
     }
 
     fn screen(config: &Self::Config, from: NodeId, message: &Self::Message) -> Result<(), Offence> {
