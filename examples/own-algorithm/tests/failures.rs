@@ -1,7 +1,7 @@
 //! What it looks like when something is wrong: each mistake that is planted in the algorithm is found, by its property.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use conformance::{Options, Tuning, check, check_until_failure, run_seed};
+use conformance::{Options, Recipe, Tuning, check, check_until_failure, run_seed};
 use consensus_sim::{Plan, Property, Stream};
 use own_algorithm::{Config, FixedLeader, Flaw};
 use std::time::Duration;
@@ -21,14 +21,16 @@ fn caught(flaw: Flaw) -> Option<Property> {
 #[test]
 fn a_failure_tells_how_to_see_it_again() {
     let tune = |_: &mut Stream, _: &mut Plan| tuned(Flaw::AckEarlyAndAcceptGaps);
-    let replay = "cargo run -p own-algorithm --example replay --";
+    let replay = "cargo run -p own-algorithm --example replay -- '{}'";
     let options = Options::<FixedLeader> { seeds: 0..60, jobs: 2, replay: replay.into(), tune: &tune };
     let report = check(&options).unwrap();
     let text = report.to_string();
     println!("{text}");
     let failed = report.failures.first().expect("the mistake shows within 60 seeds");
     assert!(text.contains(&format!("FAILED fixed-leader seed {}: {}", failed.seed, failed.failure.property)));
-    assert!(text.contains(&format!("replay: {replay} {}", failed.seed)));
+    assert!(text.contains(&format!("replay: {}", Recipe::from(failed.seed).command(replay))));
+    let shrunk = failed.shrunk.as_ref().expect("the first failures are shrunk");
+    assert!(text.contains(&format!("replay: {}", shrunk.recipe.command(replay))));
     assert!(text.ends_with(&format!("\n{} passed, {} failed", report.passed(), report.failed())));
     // The same seed fails in the same way, whenever and wherever it is run.
     let again = run_seed::<FixedLeader>(failed.seed, &tune, true).unwrap();

@@ -17,7 +17,7 @@ fn it_keeps_its_promises() {
     let options = Options::<FixedLeader> {
         seeds: 0..100,
         jobs: 2,
-        replay: "cargo run -p own-algorithm --example replay --".into(),
+        replay: "cargo run -p own-algorithm --example replay -- '{}'".into(),
         tune: &tune,
     };
     let report = check(&options).unwrap();
