@@ -155,6 +155,14 @@ fn a_decision_out_of_order_stops_the_node() {
 }
 
 #[test]
+fn a_record_without_decisions_stops_the_node() {
+    let stage = Stage::default();
+    let mut node = open(&stage).unwrap();
+    let error = node.handle(Time::ZERO, order(Order::DecideEmptyRecord));
+    assert_eq!(error, Err(NodeError::NothingDecided));
+}
+
+#[test]
 fn a_snapshot_of_the_past_stops_the_node() {
     let stage = Stage::default();
     let mut node = open(&stage).unwrap();

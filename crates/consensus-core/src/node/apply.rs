@@ -33,10 +33,11 @@ where
     }
 
     pub(super) fn apply_all(&mut self, record: &A::Record) -> Result<(), Stopped> {
-        for decision in A::decisions(record) {
-            self.apply(decision)?;
+        let mut decisions = A::decisions(record).peekable();
+        if decisions.peek().is_none() {
+            return Err(self.stop(NodeError::NothingDecided));
         }
-        Ok(())
+        decisions.try_for_each(|decision| self.apply(decision))
     }
 
     #[inline(always)]

@@ -84,6 +84,11 @@ pub enum NodeError {
         /// What should have come before it.
         applied: Slot,
     },
+    /// The algorithm decided a record in which it finds no decision: a defect of the algorithm, or of an adapter around it.
+    #[error(
+        "a record was decided that holds no decision: this is a defect of the algorithm (an adapter must pass `decisions` on)"
+    )]
+    NothingDecided,
 }
 
 /// One member of a group: an algorithm, its outbox, its journal and its state machine.

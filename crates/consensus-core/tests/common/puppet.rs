@@ -20,6 +20,8 @@ pub enum Order {
     Decide(u64, Option<ProposalId>, Verdict),
     DecideEarly(u64, Option<ProposalId>, Verdict),
     DecidePayload(u64, Option<ProposalId>, Vec<u8>),
+    /// A record in which the puppet finds no decision.
+    DecideEmptyRecord,
     Install(u64, Vec<u8>),
     Read(u64, u64),
     SetTimer(u8, u64),
@@ -70,6 +72,7 @@ impl Puppet {
             Order::DecidePayload(slot, id, payload) => {
                 out.decide_early(Slot(slot), id, Verdict::Commit, payload.into());
             }
+            Order::DecideEmptyRecord => out.decide_record_early(()),
             Order::Install(through, bytes) => out.install(Slot(through), bytes.into()),
             Order::Read(id, at) => out.read_ready(ReadId(id), Slot(at)),
             Order::SetTimer(timer, at) => out.set_timer(timer, Time::from_nanos(at)),
