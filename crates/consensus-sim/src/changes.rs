@@ -33,11 +33,13 @@ pub(crate) struct MemberHistory {
     decided: Vec<(Slot, Members)>,
     /// The newest that are decided, and all that were seen since and may yet hold.
     possible: Vec<Members>,
+    /// What was asked for last: whoever was asked may be about to begin it.
+    asked: Option<Members>,
 }
 
 impl MemberHistory {
     pub(crate) fn new(birth: Members) -> Self {
-        Self { decided: vec![(Slot::ZERO, birth.clone())], possible: vec![birth] }
+        Self { decided: vec![(Slot::ZERO, birth.clone())], possible: vec![birth], asked: None }
     }
 
     /// The newest members that are decided.
@@ -71,6 +73,11 @@ impl MemberHistory {
         Ok(())
     }
 
+    /// A leader is asked for these members.
+    pub(crate) fn on_asked(&mut self, members: Members) {
+        self.asked = Some(members);
+    }
+
     /// A node takes these for the members. Perhaps they were decided long ago; but who was a member then may be one again.
     pub(crate) fn on_seen(&mut self, members: &Members) {
         if !self.possible.contains(members) {
@@ -80,7 +87,7 @@ impl MemberHistory {
 
     /// Whether a quorum remains without the lost, whichever members hold in the end.
     pub(crate) fn survive(&self, is_lost: impl Fn(NodeId) -> bool) -> bool {
-        self.possible.iter().all(|members| survive(members, &is_lost))
+        self.possible.iter().chain(&self.asked).all(|members| survive(members, &is_lost))
     }
 }
 

@@ -3,7 +3,7 @@
 //! After a storm it is easy to be live when everything is whole. What is claimed is more: the nodes beyond those that may be
 //! faulty suffice, whatever the faulty ones do. So a run may pick a core at random, mend it, and leave the rest as they are for
 //! ever: down, cut off, deaf, mute, standing still, or behind links that come and go (after TigerBeetle's VOPR). Clients reach
-//! the nodes of the core.
+//! the nodes of the core, and those behind such links.
 //!
 //! Invariants: never more nodes are left out than the algorithm tolerates; links within the core are whole.
 
@@ -131,9 +131,10 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
     }
 
-    /// Whether clients reach this node. Until some are left out they reach all, even if only to learn that it is down.
+    /// Whether clients reach this node. Until some are left out they reach all, even if only to learn that it is down. A node
+    /// behind links that come and go may lead as long as a quorum hears it now and then: its clients must reach it.
     pub(super) fn is_reachable(&self, index: usize) -> bool {
-        self.hosts.get(index).is_some_and(|host| host.misery.is_none())
+        self.hosts.get(index).is_some_and(|host| matches!(host.misery, None | Some(Misery::Flapping)))
     }
 
     /// A node to ask.

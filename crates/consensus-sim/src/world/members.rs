@@ -41,8 +41,9 @@ impl<A: ConsensusAlgorithm> World<A> {
         let at = choices.pick(&leaders).copied().unwrap_or(at_random);
         let change = self.wish_for_members(at, &mut choices);
         if self.injector.allows_if(FaultClass::Change, change.is_some())
-            && let Some(change) = change
+            && let Some((change, next)) = change
         {
+            self.member_history.on_asked(next);
             self.counts.changes += 1;
             let id = ProposalId::new(OPERATOR, self.counts.changes);
             self.trace.event(self.now, 45, at as u64);
@@ -52,8 +53,8 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.plan_change();
     }
 
-    /// A change that whoever is asked may carry out, if it leaves a quorum of those who are not lost.
-    fn wish_for_members(&self, at: usize, choices: &mut Stream) -> Option<Change> {
+    /// A change that whoever is asked may carry out, if it leaves a quorum of those who are not lost, and the voters after it.
+    fn wish_for_members(&self, at: usize, choices: &mut Stream) -> Option<(Change, Members)> {
         let members = self.hosts.get(at)?.status()?.members;
         let all: Vec<NodeId> = self.hosts.iter().map(|host| host.id).collect();
         let strangers: Vec<NodeId> = all.iter().copied().filter(|&node| !members.contains(node)).collect();
@@ -79,7 +80,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             }
             _ => (Change::Replace(voters.clone()), Members::of(voters)),
         };
-        survive(&next, |node| self.is_lost(node)).then_some(change)
+        survive(&next, |node| self.is_lost(node)).then_some((change, next))
     }
 
     fn is_lost(&self, node: NodeId) -> bool {
