@@ -28,7 +28,7 @@ pub enum Effect<M, R, T> {
         seq: WriteSeq,
         /// The last slot that the snapshot contains.
         through: Slot,
-        /// The snapshot.
+        /// The snapshot; empty where no state is kept (a witness), and then none is installed at the next boot.
         snapshot: Bytes,
         /// The records that are still needed.
         tail: Vec<R>,
@@ -97,7 +97,7 @@ pub enum Effect<M, R, T> {
     Install {
         /// The last slot that it contains.
         through: Slot,
-        /// The snapshot.
+        /// The snapshot; empty where no state is kept (a witness): the state machine stays as it is.
         snapshot: Bytes,
         /// The write it depends on; zero if none.
         after: WriteSeq,

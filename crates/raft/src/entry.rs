@@ -61,13 +61,15 @@ pub enum Content {
         /// All of them.
         members: Box<Members>,
     },
+    /// Somebody's proposal, of which a witness keeps no more than its place.
+    Withheld,
 }
 
 impl Content {
     /// The request that it came from.
     pub(crate) const fn id(&self) -> Option<ProposalId> {
         match self {
-            Self::Noop => None,
+            Self::Noop | Self::Withheld => None,
             Self::Proposal { id, .. } | Self::Members { id, .. } => Some(*id),
         }
     }
@@ -79,7 +81,7 @@ impl Entry {
     pub fn size(&self) -> usize {
         ENTRY_OVERHEAD_BYTES
             + match &self.content {
-                Content::Noop => 0,
+                Content::Noop | Content::Withheld => 0,
                 Content::Proposal { payload, .. } => payload.len(),
                 Content::Members { members, .. } => MEMBER_BYTES * members.iter().count(),
             }
@@ -95,6 +97,8 @@ pub struct Entries {
     size: usize,
     /// Whether an entry of the batch (of the shared one, if this is a part of it) names members.
     names_members: bool,
+    /// Whether a payload is withheld in it.
+    is_hollow: bool,
 }
 
 impl Entries {
@@ -121,8 +125,7 @@ impl Entries {
             return Self::default();
         }
         let (from, to) = (self.from + index(start), self.from + index(end));
-        let mut cut =
-            Self { shared: self.shared.clone(), from, to, size: 0, names_members: self.names_members };
+        let mut cut = Self { shared: self.shared.clone(), from, to, size: 0, ..*self };
         cut.size = cut.iter().map(Entry::size).sum();
         cut
     }
@@ -136,6 +139,20 @@ impl Entries {
     /// False if none of them names members, which is nearly always.
     pub(crate) const fn name_members(&self) -> bool {
         self.names_members
+    }
+
+    /// Whether a payload is withheld.
+    pub(crate) const fn is_hollow(&self) -> bool {
+        self.is_hollow
+    }
+
+    /// The same places, without any payload.
+    pub(crate) fn withhold(&self) -> Self {
+        let hollow = |entry: &Entry| match &entry.content {
+            Content::Proposal { .. } => Entry { term: entry.term, content: Content::Withheld },
+            Content::Noop | Content::Members { .. } | Content::Withheld => entry.clone(),
+        };
+        self.iter().map(hollow).collect()
     }
 }
 
@@ -157,8 +174,9 @@ impl FromIterator<Entry> for Entries {
             return Self::default();
         }
         let size = shared.iter().map(Entry::size).sum();
+        let is_hollow = shared.iter().any(|entry| matches!(entry.content, Content::Withheld));
         let names_members = shared.iter().any(|entry| matches!(entry.content, Content::Members { .. }));
-        Self { from: 0, to: index(shared.len()), size, names_members, shared: Some(shared) }
+        Self { from: 0, to: index(shared.len()), size, names_members, is_hollow, shared: Some(shared) }
     }
 }
 

@@ -78,9 +78,11 @@ where
         if Self::ordered() && through < self.applied {
             return Err(NodeError::OutOfOrder { slot: through, applied: self.applied });
         }
-        let (sessions, state) = snapshot::open(bytes)?;
-        self.machine.install(through, state)?;
-        self.sessions = sessions;
+        if !bytes.is_empty() {
+            let (sessions, state) = snapshot::open(bytes)?;
+            self.machine.install(through, state)?;
+            self.sessions = sessions;
+        }
         self.applied = self.applied.max(through);
         self.compaction.since_last = 0;
         self.compaction.last_size = bytes.len() as u64;
