@@ -1,5 +1,5 @@
-//! The upper bound: a leader appends, two followers append and acknowledge, the leader says so. No elections, no checks, no
-//! recovery: what any protocol under the same discipline pays at least.
+//! A leader appends, two followers append and acknowledge, the leader says so. No elections, no checks, no journal, no
+//! recovery: what a protocol under the same discipline pays at least, if every follower is sent a list of its own.
 
 use super::{Contestant, Payloads, Tally};
 use anyhow::Result;

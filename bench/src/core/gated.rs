@@ -5,9 +5,9 @@
 
 use bytes::Bytes;
 use consensus_core::{
-    Boot, ConfigError, ConsensusAlgorithm, Epoch, Faults, Guarantees, In, Input, Members, Membership, NodeId,
-    Out, Problem, ProposalId, Reads, Resilience, RestoreError, Role, Slot, Status, Termination, Time, Timing,
-    Verdict, WriteSeq,
+    Boot, ConfigError, ConsensusAlgorithm, Decision, Epoch, Faults, Guarantees, In, Input, Members,
+    Membership, NodeId, Out, Problem, ProposalId, Reads, Resilience, RestoreError, Role, Slot, Status,
+    Termination, Time, Timing, Verdict, WriteSeq,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -21,7 +21,18 @@ pub(super) struct Entry {
     payload: Bytes,
 }
 
-type Batch = Arc<[Entry]>;
+/// Entries from `first` on, shared.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Batch {
+    first: Slot,
+    entries: Arc<[Entry]>,
+}
+
+impl Batch {
+    fn last(&self) -> Slot {
+        Slot(self.first.0 + self.entries.len() as u64 - 1)
+    }
+}
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Message {
@@ -40,6 +51,8 @@ pub(super) struct Gated {
     log: VecDeque<Batch>,
     appended: u64,
     decided: u64,
+    decided_slot: Slot,
+    /// The leader's: the last slot that it has given out.
     last_slot: Slot,
     /// The leader's: what each node holds durably, in the order of the members.
     durable: Vec<u64>,
@@ -55,10 +68,8 @@ impl Gated {
             && let Some(batch) = self.log.pop_front()
         {
             self.decided += 1;
-            for entry in batch.iter() {
-                self.last_slot = self.last_slot.next();
-                out.decide_early(self.last_slot, Some(entry.id), Verdict::Commit, entry.payload.clone());
-            }
+            self.decided_slot = batch.last();
+            out.decide_record_early(batch);
         }
     }
 
@@ -81,7 +92,7 @@ impl Gated {
     fn on_message(&mut self, from: NodeId, message: Message, out: &mut Out<Self>) {
         match message {
             Message::Append(batch) => {
-                out.persist(Arc::clone(&batch));
+                out.persist(batch.clone());
                 self.log.push_back(batch);
                 self.appended += 1;
                 self.owes = true;
@@ -124,6 +135,7 @@ impl ConsensusAlgorithm for Gated {
             log: VecDeque::new(),
             appended: 0,
             decided: 0,
+            decided_slot: last_slot,
             last_slot,
             writes: VecDeque::new(),
             owes: false,
@@ -161,14 +173,24 @@ impl ConsensusAlgorithm for Gated {
         if self.proposed.is_empty() {
             return;
         }
-        let batch: Batch = self.proposed.drain(..).collect();
+        let batch = Batch { first: self.last_slot.next(), entries: self.proposed.drain(..).collect() };
+        self.last_slot = batch.last();
         self.appended += 1;
-        self.log.push_back(Arc::clone(&batch));
+        self.log.push_back(batch.clone());
         for node in self.members.others(self.id) {
             // EARLY: nothing is ever recovered here; a real protocol's append may leave early for its own reasons.
-            out.send_early(node, Message::Append(Arc::clone(&batch)));
+            out.send_early(node, Message::Append(batch.clone()));
         }
         self.writes.push_back((out.persist(batch), self.appended));
+    }
+
+    fn decisions(batch: &Batch) -> impl Iterator<Item = Decision<'_>> {
+        (batch.first.0..).map(Slot).zip(batch.entries.iter()).map(|(slot, entry)| Decision {
+            slot,
+            id: Some(entry.id),
+            verdict: Verdict::Commit,
+            payload: &entry.payload,
+        })
     }
 
     fn status(&self) -> Status {
@@ -176,7 +198,7 @@ impl ConsensusAlgorithm for Gated {
             role: if self.id == LEADER { Role::Leader } else { Role::Follower },
             leader: Some(LEADER),
             epoch: Epoch::ZERO,
-            decided: self.last_slot,
+            decided: self.decided_slot,
             members: self.members.clone(),
             blocked: Vec::new(),
         }

@@ -9,6 +9,7 @@ mod gated;
 mod omni;
 mod ours;
 mod raft_rs;
+mod shared;
 
 use crate::Rounds;
 use crate::alloc;
@@ -33,6 +34,7 @@ const CONTESTANTS: &[Named] = &[
         build: |shape| Ok(Box::new(ours::Ours::<gated::Gated>::build(shape)?)),
     },
     Named { name: "bare append", build: |_| Ok(Box::new(bare::Bare::default())) },
+    Named { name: "shared append", build: |_| Ok(Box::new(shared::Shared::default())) },
 ];
 const OURS: &str = "ours (raft)";
 
@@ -49,6 +51,19 @@ pub(crate) struct Options {
     /// Bytes per proposal, at least 8.
     #[arg(long, global = true, value_delimiter = ',', default_value = "16,256", value_name = "BYTES,…")]
     payload: Vec<usize>,
+    /// Carry out exactly so many bursts per measurement instead of measuring for a time: the same work each time, for
+    /// instruction counters (callgrind, perf stat).
+    #[arg(long, global = true, value_name = "N")]
+    bursts: Option<u64>,
+}
+
+/// How long one measurement goes on.
+#[derive(Clone, Copy)]
+enum Length {
+    /// For a time, after a warm-up of a fifth of it.
+    Time(Duration),
+    /// For so many bursts.
+    Bursts(u64),
 }
 
 #[derive(Clone, Copy)]
@@ -145,7 +160,8 @@ pub(crate) fn run(rounds: &Rounds, options: &Options) -> Result<serde_json::Valu
         contestants.push(Measured { named, samples: Vec::new() });
     }
     ensure!(!contestants.is_empty(), "no contestant has such a name");
-    let length = Duration::from_secs_f64(rounds.seconds);
+    let time = Length::Time(Duration::from_secs_f64(rounds.seconds));
+    let length = options.bursts.map_or(time, Length::Bursts);
     let mut lines = Vec::new();
     for &in_flight in &options.in_flight {
         for &payload in &options.payload {
@@ -164,7 +180,7 @@ struct Measured {
     samples: Vec<Sample>,
 }
 
-fn all_rounds(contestants: &mut [Measured], shape: Shape, length: Duration, rounds: u32) -> Result<()> {
+fn all_rounds(contestants: &mut [Measured], shape: Shape, length: Length, rounds: u32) -> Result<()> {
     for contestant in contestants.iter_mut() {
         contestant.samples.clear();
     }
@@ -185,21 +201,32 @@ fn all_rounds(contestants: &mut [Measured], shape: Shape, length: Duration, roun
     Ok(())
 }
 
-fn measure(build: Build, shape: Shape, length: Duration) -> Result<Sample> {
+fn measure(build: Build, shape: Shape, length: Length) -> Result<Sample> {
     let mut contestant = build(shape)?;
     let mut payloads = Payloads::new(shape.payload);
-    let warm_up = Instant::now();
-    while warm_up.elapsed() < length / 5 {
-        contestant.burst(&mut payloads, shape.in_flight)?;
-    }
-    let (before, allocated) = (payloads.expected.count, alloc::so_far());
-    let (start, cpu) = (Instant::now(), thread_cpu_time());
-    let elapsed = loop {
-        for _ in 0..16 {
+    if let Length::Time(time) = length {
+        let warm_up = Instant::now();
+        while warm_up.elapsed() < time / 5 {
             contestant.burst(&mut payloads, shape.in_flight)?;
         }
-        if start.elapsed() >= length {
-            break thread_cpu_time().saturating_sub(cpu);
+    }
+    let (before, allocated, start) = (payloads.expected.count, alloc::so_far(), Instant::now());
+    let elapsed = match length {
+        Length::Time(time) => {
+            let cpu = thread_cpu_time();
+            while start.elapsed() < time {
+                for _ in 0..16 {
+                    contestant.burst(&mut payloads, shape.in_flight)?;
+                }
+            }
+            thread_cpu_time().saturating_sub(cpu)
+        }
+        Length::Bursts(bursts) => {
+            for _ in 0..bursts {
+                contestant.burst(&mut payloads, shape.in_flight)?;
+            }
+            // Simulated processors do not know the clock of a thread.
+            start.elapsed()
         }
     };
     let after = alloc::so_far();

@@ -105,23 +105,26 @@ impl<A: ConsensusAlgorithm> Ours<A> {
         for (node, inbox) in self.nodes.iter_mut().zip(&mut self.inboxes) {
             std::mem::swap(&mut node.network().sent, inbox);
         }
-        let mut any = [false; 3];
+        let mut got = [false; 3];
         for (from, inbox) in (1..).map(NodeId).zip(&mut self.inboxes) {
             for (to, message) in inbox.drain(..) {
                 if let Some(wire) = &mut self.wire {
                     *wire += wire::encode(&message).len();
                 }
-                let place = usize::try_from(to.0)?.wrapping_sub(1);
-                let node = self.nodes.get_mut(place).context("a message to nobody")?;
+                let place = to.0 as usize - 1;
+                let (node, got) =
+                    self.nodes.get_mut(place).zip(got.get_mut(place)).context("a message to nobody")?;
                 node.push(self.now, Event::Message { from, message })?;
-                any[place] = true;
+                *got = true;
             }
         }
-        for (node, _) in self.nodes.iter_mut().zip(any).filter(|&(_, got)| got) {
-            node.flush(self.now)?;
-            node.replies();
+        for (node, got) in self.nodes.iter_mut().zip(got) {
+            if got {
+                node.flush(self.now)?;
+                node.replies();
+            }
         }
-        Ok(any != [false; 3])
+        Ok(got != [false; 3])
     }
 }
 

@@ -12,6 +12,8 @@ pub struct Claims {
     pub unchecked: Vec<&'static str>,
     restarts: bool,
     survives_losses: bool,
+    synchronous: bool,
+    guarantees: Guarantees,
     changes_members: bool,
 }
 
@@ -45,10 +47,10 @@ pub fn claims_of(guarantees: Guarantees) -> Result<Claims, Unsupported> {
         Faults::CrashRecovery => true,
         Faults::Byzantine => return Err(Unsupported("Byzantine nodes")),
     };
-    match timing {
-        Timing::Asynchronous | Timing::PartialSynchrony => {}
-        Timing::Synchronous => return Err(Unsupported("synchronous rounds")),
-    }
+    let synchronous = match timing {
+        Timing::Asynchronous | Timing::PartialSynchrony => false,
+        Timing::Synchronous => true,
+    };
     // How many nodes may be lost for good is for the world to read off the resilience.
     let survives_losses = match termination {
         Termination::AfterStabilisation
@@ -68,26 +70,41 @@ pub fn claims_of(guarantees: Guarantees) -> Result<Claims, Unsupported> {
             unchecked.push("changes of the members: all runs keep the members they began with");
         }
     }
-    let changes_members = matches!(membership, Membership::Joint);
-    Ok(Claims { properties: Property::ALL.to_vec(), unchecked, restarts, survives_losses, changes_members })
+    Ok(Claims {
+        properties: Property::ALL.to_vec(),
+        unchecked,
+        restarts,
+        survives_losses,
+        synchronous,
+        guarantees,
+        changes_members: matches!(membership, Membership::Joint),
+    })
 }
 
 impl Claims {
     /// Takes out of a plan what goes beyond the claims.
     pub fn restrain(&self, plan: &mut Plan) {
+        if self.synchronous {
+            plan.make_synchronous();
+        }
         if !self.restarts {
-            plan.crashes = None;
+            // Crashes stay: they are for good.
             plan.power_losses = None;
             plan.final_power_loss = false;
             plan.hardships.failed_syncs = None;
             plan.hardships.full_disks = None;
+            plan.hardships.rot = None;
         }
         if !self.changes_members {
             plan.changes = None;
         }
         if !self.survives_losses {
             plan.lost_for_good = 0;
+            plan.left_out.clear();
             plan.hardships.rot = None;
         }
+        let tolerated = self.guarantees.tolerated(plan.hosts());
+        plan.lost_for_good = plan.lost_for_good.min(tolerated);
+        plan.left_out.truncate(tolerated - plan.lost_for_good);
     }
 }

@@ -28,6 +28,7 @@ mod claims;
 pub mod mutants;
 pub mod page;
 mod panics;
+pub mod plans;
 mod recipe;
 mod recorded;
 mod report;

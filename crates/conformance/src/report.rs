@@ -128,7 +128,7 @@ impl SuiteReport {
 
 /// The counts by name, in the order of reports. Each must be met in a run of many seeds: a fault that never came proves nothing.
 #[must_use]
-pub const fn marks(counts: &Counts) -> [(&'static str, u64); 32] {
+pub const fn marks(counts: &Counts) -> [(&'static str, u64); 39] {
     [
         ("messages delivered", counts.delivered),
         ("messages lost", counts.lost),
@@ -151,6 +151,13 @@ pub const fn marks(counts: &Counts) -> [(&'static str, u64); 32] {
         ("pauses of a node", counts.pauses),
         ("links flapping", counts.flaps),
         ("messages lost to flaps", counts.lost_to_flaps),
+        ("stabilisations", counts.stabilisations),
+        ("nodes left out of the core", counts.left_out),
+        ("spans of starvation", counts.starvations),
+        ("links starved", counts.starved_links),
+        ("nodes starved", counts.starved_nodes),
+        ("us that a message waited", counts.longest_wait_us),
+        ("us that one waited in calm", counts.longest_calm_wait_us),
         ("messages lost in bursts", counts.lost_in_bursts),
         ("messages lost in queues", counts.lost_in_queues),
         ("messages over many links", counts.forwarded),

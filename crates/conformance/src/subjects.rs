@@ -1,6 +1,7 @@
 //! The algorithms of this workspace, and how their configurations are drawn. [`ALL`] is the one place that lists them.
 
 use crate::claims::Unsupported;
+use crate::plans::{beyond_claims, plan_of, with_plan};
 use crate::recipe::Recipe;
 use crate::recorded::{Recorded, record_recipe};
 use crate::report::SuiteReport;
@@ -11,9 +12,12 @@ use consensus_sim::{Plan, Report, Stream};
 use core::marker::PhantomData;
 use core::ops::Range;
 use core::time::Duration;
+use std::path::Path;
 
 /// Every algorithm that the command line knows by name; another protocol adds a line.
 pub const ALL: &[&dyn Subject] = &[&Entry::<raft::Raft, _>::new(raft)];
+
+type OwnTune<'a, C> = Box<dyn Fn(&mut Stream, &mut Plan) -> Tuning<C> + Sync + 'a>;
 
 /// An algorithm under test, whatever its types.
 pub trait Subject: Sync {
@@ -44,15 +48,30 @@ pub trait Subject: Sync {
     /// The suite cannot check what the algorithm claims.
     fn shrink(&self, recipe: &Recipe, most: u64) -> Result<Option<Shrunk>, Unsupported>;
 
+    /// The plan that a run follows.
+    ///
+    /// # Errors
+    /// The suite cannot check what the algorithm claims.
+    fn plan_of(&self, recipe: &Recipe) -> Result<Plan, Unsupported>;
+
+    /// The fields of a plan that go beyond what is claimed, and that runs therefore leave out or bend.
+    ///
+    /// # Errors
+    /// The suite cannot check what the algorithm claims.
+    fn beyond_claims(&self, plan: &Plan) -> Result<Vec<String>, Unsupported>;
+
+    /// The same subject, all of whose runs follow this plan, which was read from `path`, in place of what they draw.
+    fn under<'a>(&'a self, plan: Plan, path: &Path) -> Box<dyn Subject + 'a>;
+
     /// The command that replays a seed, up to the seed's number.
-    fn replay(&self) -> String {
-        format!("cargo xtask sim --algorithm {} --seed", self.name())
-    }
+    fn replay(&self) -> String;
 }
 
 /// An algorithm, and how its configuration is drawn.
 pub struct Entry<A, F> {
     tune: F,
+    /// What its commands say besides.
+    flags: String,
     algorithm: PhantomData<fn() -> A>,
 }
 
@@ -60,7 +79,7 @@ impl<A: ConsensusAlgorithm, F: Fn(&mut Stream, &mut Plan) -> Tuning<A::Config> +
     /// The algorithm `A`, its configuration drawn by `tune`.
     #[must_use]
     pub const fn new(tune: F) -> Self {
-        Self { tune, algorithm: PhantomData }
+        Self { tune, flags: String::new(), algorithm: PhantomData }
     }
 
     fn tune(&self) -> Tune<'_, A::Config> {
@@ -89,6 +108,25 @@ impl<A: ConsensusAlgorithm, F: Fn(&mut Stream, &mut Plan) -> Tuning<A::Config> +
 
     fn shrink(&self, recipe: &Recipe, most: u64) -> Result<Option<Shrunk>, Unsupported> {
         shrink_run::<A>(recipe, self.tune(), most)
+    }
+
+    fn plan_of(&self, recipe: &Recipe) -> Result<Plan, Unsupported> {
+        plan_of::<A>(recipe, self.tune())
+    }
+
+    fn beyond_claims(&self, plan: &Plan) -> Result<Vec<String>, Unsupported> {
+        beyond_claims::<A>(plan)
+    }
+
+    fn under<'a>(&'a self, plan: Plan, path: &Path) -> Box<dyn Subject + 'a> {
+        // As one type, whatever this subject's is: a subject under a plan may be put under another.
+        let tune: OwnTune<'a, A::Config> = Box::new(with_plan(Some(plan), self.tune()));
+        let flags = format!("{} --plan '{}'", self.flags, path.display());
+        Box::new(Entry::<A, _> { tune, flags, algorithm: PhantomData })
+    }
+
+    fn replay(&self) -> String {
+        format!("cargo xtask sim --algorithm {}{} --seed", self.name(), self.flags)
     }
 }
 
@@ -119,6 +157,9 @@ pub fn raft(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
     };
     // Several elections in a row may be split, each of up to one and a half timeouts.
     let patience = Duration::from_millis(3_000 + 20 * election_timeout_ms);
+    if plan.nodes >= 3 && plan.changes.is_none() && draw.below(8) == 0 {
+        plan.witnesses = 1 + draw.index(plan.nodes / 2);
+    }
     Tuning { config, patience }
 }
 

@@ -193,6 +193,8 @@ pub(crate) fn draw<A: ConsensusAlgorithm>(
     tune: Tune<'_, A::Config>,
 ) -> (Plan, Tuning<A::Config>) {
     let mut plan = Plan::draw(recipe.seed);
+    // Whoever may know the bound of a synchronous run must find it in the plan.
+    claims.restrain(&mut plan);
     let tuning = tune(&mut Stream::derive(recipe.seed, "tuning"), &mut plan);
     recipe.overrides.apply(&mut plan);
     claims.restrain(&mut plan);

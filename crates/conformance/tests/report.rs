@@ -1,22 +1,20 @@
 //! The verdict: as tables, as JSON, and to a reader who goes away.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-#[allow(dead_code, reason = "the flaws of other tests")]
-mod toy;
-
 use conformance::{Options, SuiteReport, Summary, Tuning, check};
 use consensus_sim::{Plan, Stream};
+use own_algorithm::{Config, FixedLeader, Flaw};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
-use toy::{Config, Flaw, Toy};
 
 fn report(flaw: Flaw, seeds: u64) -> SuiteReport {
     let tune = move |_: &mut Stream, _: &mut Plan| Tuning {
         config: Config { flaw },
         patience: Duration::from_secs(2),
     };
-    check(&Options::<Toy> { seeds: 0..seeds, jobs: 2, replay: "replay --seed".into(), tune: &tune }).unwrap()
+    check(&Options::<FixedLeader> { seeds: 0..seeds, jobs: 2, replay: "replay --seed".into(), tune: &tune })
+        .unwrap()
 }
 
 #[test]

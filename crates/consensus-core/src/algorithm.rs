@@ -3,7 +3,7 @@
 use crate::effects::Effects;
 use crate::guarantees::Guarantees;
 use crate::id::{Epoch, NodeId, ProposalId, ReadId, Slot, WriteSeq};
-use crate::machine::Verdict;
+use crate::machine::{Decision, Verdict};
 use crate::members::{Change, Members, Priority};
 use crate::time::Time;
 use alloc::string::String;
@@ -46,9 +46,15 @@ pub trait ConsensusAlgorithm: Sized {
     /// Takes one input. Infallible, non-blocking, deterministic: equal boots and inputs give equal effects.
     fn step(&mut self, now: Time, input: In<Self>, out: &mut Out<Self>);
 
-    /// Called once after a burst of inputs, before the effects are carried out: the moment to emit what was held back to be
-    /// batched (appends, acknowledgements, read probes). One burst = one append per follower, one write.
+    /// Called after a burst of inputs: the moment to emit what was held back to be batched (appends, acknowledgements, read
+    /// probes). One burst = one append per follower, one write. What the inputs persisted may be durable by now.
     fn flush(&mut self, _now: Time, _out: &mut Out<Self>) {}
+
+    /// The decisions that a record holds, oldest first: what [`crate::Effect::DecideRecord`] hands to the state machine. For
+    /// protocols that decide whole batches; the default is for those that never do.
+    fn decisions(_record: &Self::Record) -> impl Iterator<Item = Decision<'_>> {
+        core::iter::empty()
+    }
 
     /// What an observer may know.
     fn status(&self) -> Status;

@@ -10,6 +10,13 @@ pub trait Network<M> {
     /// Takes the message over.
     fn send(&mut self, to: NodeId, message: M);
 
+    /// Takes over all of these, in order, and leaves the list empty.
+    fn send_all(&mut self, messages: &mut Vec<(NodeId, M)>) {
+        for (to, message) in messages.drain(..) {
+            self.send(to, message);
+        }
+    }
+
     /// A burst ends here: what was taken over may leave in one write.
     fn flush(&mut self) {}
 }
@@ -23,10 +30,10 @@ pub trait Storage<R> {
     fn recover(&mut self) -> Result<Recovered<R>, StorageError>;
 
     /// Queues a record and returns at once.
-    fn append(&mut self, seq: WriteSeq, record: &R);
+    fn append(&mut self, seq: WriteSeq, record: R);
 
     /// Queues the replacement of every earlier write by a snapshot and a tail, atomic under a crash.
-    fn checkpoint(&mut self, seq: WriteSeq, through: Slot, snapshot: &Bytes, tail: &[R]);
+    fn checkpoint(&mut self, seq: WriteSeq, through: Slot, snapshot: Bytes, tail: Vec<R>);
 
     /// A burst ends here: what was queued should be on its way to the disk.
     fn flush(&mut self) {}

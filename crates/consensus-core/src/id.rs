@@ -138,6 +138,11 @@ impl ProposalId {
         Self { client: ClientId::anonymous(nonce), sequence: 0 }
     }
 
+    /// Whether it is a command of a session, or asks for one.
+    pub(crate) const fn concerns_sessions(&self) -> bool {
+        self.client.is_session() || self.opens_session()
+    }
+
     /// Whether this proposal asks for a new session.
     #[must_use]
     pub const fn opens_session(&self) -> bool {

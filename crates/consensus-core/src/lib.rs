@@ -23,7 +23,7 @@ pub mod wire;
 pub use algorithm::{
     Boot, ConfigError, ConsensusAlgorithm, In, Input, Offence, Out, Refusal, RestoreError, Role, Status,
 };
-pub use effects::{Effect, Effects};
+pub use effects::{Effect, Effects, Outgoing, Write};
 pub use guarantees::{Faults, Guarantees, Membership, Problem, Reads, Resilience, Termination, Timing};
 pub use hand_off::{Network, Recovered, Storage, StorageError};
 pub use id::{ClientId, ClusterId, Epoch, GroupId, NodeId, ProposalId, ReadId, Slot, WriteSeq};

@@ -23,7 +23,7 @@ pub struct Decision<'a> {
     pub slot: Slot,
     /// Who proposed it, if anybody.
     pub id: Option<ProposalId>,
-    /// Commit or abort; a no-op never reaches the state machine.
+    /// What was decided; a no-op never reaches the state machine.
     pub verdict: Verdict,
     /// What was proposed.
     pub payload: &'a Bytes,

@@ -1,5 +1,6 @@
 //! A network and a storage in memory, for tests, examples and measurements of the core alone.
 
+use crate::effects::Write;
 use crate::hand_off::{Network, Recovered, Storage, StorageError};
 use crate::id::{NodeId, Slot, WriteSeq};
 use alloc::vec::Vec;
@@ -22,6 +23,14 @@ impl<M> Network<M> for Outbox<M> {
     fn send(&mut self, to: NodeId, message: M) {
         self.sent.push((to, message));
     }
+
+    fn send_all(&mut self, messages: &mut Vec<(NodeId, M)>) {
+        if self.sent.is_empty() {
+            core::mem::swap(&mut self.sent, messages);
+        } else {
+            self.sent.append(messages);
+        }
+    }
 }
 
 /// A disk in memory. By default every write is durable at once; with [`MemoryStorage::held`] it is durable only after
@@ -32,12 +41,6 @@ pub struct MemoryStorage<R> {
     queued: Vec<Write<R>>,
     durable: WriteSeq,
     hold: bool,
-}
-
-#[derive(Clone, Debug)]
-enum Write<R> {
-    Append(WriteSeq, R),
-    Checkpoint(WriteSeq, Slot, Bytes, Vec<R>),
 }
 
 impl<R> Default for MemoryStorage<R> {
@@ -55,17 +58,33 @@ impl<R: Clone> MemoryStorage<R> {
 
     /// Makes everything queued durable.
     pub fn sync(&mut self) {
-        for write in self.queued.drain(..) {
-            match write {
-                Write::Append(seq, record) => {
-                    self.disk.records.push(record);
-                    self.durable = seq;
-                }
-                Write::Checkpoint(seq, through, snapshot, tail) => {
-                    self.disk = Recovered { snapshot: Some((through, snapshot)), records: tail };
-                    self.durable = seq;
-                }
+        let queued = core::mem::take(&mut self.queued);
+        for write in queued {
+            self.write(write);
+        }
+    }
+
+    fn write(&mut self, write: Write<R>) {
+        match write {
+            Write::Append { seq, record } => {
+                self.disk.records.push(record);
+                self.durable = seq;
             }
+            Write::Checkpoint { seq, through, snapshot, tail } => {
+                self.disk.snapshot = Some((through, snapshot));
+                // The room is kept: what follows is as long as what went.
+                self.disk.records.clear();
+                self.disk.records.extend(tail);
+                self.durable = seq;
+            }
+        }
+    }
+
+    fn take(&mut self, write: Write<R>) {
+        if self.hold {
+            self.queued.push(write);
+        } else {
+            self.write(write);
         }
     }
 
@@ -80,12 +99,6 @@ impl<R: Clone> MemoryStorage<R> {
     pub const fn contents(&self) -> &Recovered<R> {
         &self.disk
     }
-
-    fn settle(&mut self) {
-        if !self.hold {
-            self.sync();
-        }
-    }
 }
 
 impl<R: Clone> Storage<R> for MemoryStorage<R> {
@@ -96,14 +109,12 @@ impl<R: Clone> Storage<R> for MemoryStorage<R> {
         Ok(self.disk.clone())
     }
 
-    fn append(&mut self, seq: WriteSeq, record: &R) {
-        self.queued.push(Write::Append(seq, record.clone()));
-        self.settle();
+    fn append(&mut self, seq: WriteSeq, record: R) {
+        self.take(Write::Append { seq, record });
     }
 
-    fn checkpoint(&mut self, seq: WriteSeq, through: Slot, snapshot: &Bytes, tail: &[R]) {
-        self.queued.push(Write::Checkpoint(seq, through, snapshot.clone(), tail.to_vec()));
-        self.settle();
+    fn checkpoint(&mut self, seq: WriteSeq, through: Slot, snapshot: Bytes, tail: Vec<R>) {
+        self.take(Write::Checkpoint { seq, through, snapshot, tail });
     }
 
     fn durable(&mut self) -> Result<WriteSeq, StorageError> {

@@ -70,12 +70,12 @@ impl Storage<u64> for Nowhere {
         Ok(Recovered::default())
     }
 
-    fn append(&mut self, seq: WriteSeq, _record: &u64) {
+    fn append(&mut self, seq: WriteSeq, _record: u64) {
         self.written = seq;
         self.lag = !self.lag;
     }
 
-    fn checkpoint(&mut self, seq: WriteSeq, _through: Slot, _snapshot: &Bytes, _tail: &[u64]) {
+    fn checkpoint(&mut self, seq: WriteSeq, _through: Slot, _snapshot: Bytes, _tail: Vec<u64>) {
         self.written = seq;
     }
 

@@ -242,12 +242,12 @@ impl<R: Serialize + DeserializeOwned> Storage<R> for WalStorage<R> {
         self.recovered.take().unwrap_or_default().decode()
     }
 
-    fn append(&mut self, seq: WriteSeq, record: &R) {
-        self.queue(seq, 1, |batch, group| batch.append(group, record));
+    fn append(&mut self, seq: WriteSeq, record: R) {
+        self.queue(seq, 1, |batch, group| batch.append(group, &record));
     }
 
-    fn checkpoint(&mut self, seq: WriteSeq, through: Slot, snapshot: &Bytes, tail: &[R]) {
-        self.queue(seq, 1 + tail.len(), |batch, group| batch.checkpoint(group, through, snapshot, tail));
+    fn checkpoint(&mut self, seq: WriteSeq, through: Slot, snapshot: Bytes, tail: Vec<R>) {
+        self.queue(seq, 1 + tail.len(), |batch, group| batch.checkpoint(group, through, &snapshot, &tail));
     }
 
     fn flush(&mut self) {

@@ -1,5 +1,6 @@
 //! Changes of the members: what a plan asks for, and what must hold of those that are decided.
 
+use crate::plan::text;
 use crate::random::Stream;
 use bytes::Bytes;
 use consensus_core::{Members, NodeId, Slot, quorum, wire};
@@ -8,10 +9,12 @@ use serde::{Deserialize, Serialize};
 
 /// An operator who never leaves the members alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Changes {
     /// How many nodes there are beside those that begin as members.
     pub spares: usize,
     /// The mean time between two changes that are asked for.
+    #[serde(with = "text::span")]
     pub every: Duration,
 }
 

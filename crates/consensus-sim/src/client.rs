@@ -64,6 +64,8 @@ pub(crate) struct Client {
     /// The node it talks to.
     pub(crate) target: usize,
     pub(crate) errand: Option<Errand>,
+    /// Why it was last turned down, since an operation of it was last complete.
+    pub(crate) refused: Option<Refusal>,
     /// What it last saw in each register.
     pub(crate) seen: BTreeMap<Key, Value>,
     /// How many operations it completed since the count was last reset.
@@ -82,6 +84,7 @@ impl Client {
             errands: 0,
             target,
             errand: None,
+            refused: None,
             seen: BTreeMap::new(),
             completed: 0,
             served: None,

@@ -52,6 +52,10 @@ pub enum FaultClass {
     Skew,
     /// A node does not come back after the faults.
     LostNode,
+    /// A node is left out of the core that is mended after the faults.
+    LeftOut,
+    /// A link or a node is held back by the scheduler for a while.
+    Starvation,
     /// A message is lost by chance.
     Loss,
     /// A message arrives twice.
@@ -70,7 +74,7 @@ pub enum FaultClass {
 
 impl FaultClass {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::Partition,
         Self::Crash,
         Self::PowerLoss,
@@ -89,6 +93,8 @@ impl FaultClass {
         Self::Flap,
         Self::Skew,
         Self::LostNode,
+        Self::LeftOut,
+        Self::Starvation,
         Self::Loss,
         Self::Duplicate,
         Self::Spike,
@@ -120,6 +126,8 @@ impl FaultClass {
             Self::Flap => "flap",
             Self::Skew => "skew",
             Self::LostNode => "lost-node",
+            Self::LeftOut => "left-out",
+            Self::Starvation => "starvation",
             Self::Loss => "loss",
             Self::Duplicate => "duplicate",
             Self::Spike => "spike",

@@ -2,13 +2,18 @@
 
 use crate::injector::Injector;
 use crate::mask::FaultClass;
+use crate::paths::{BurstState, Paths, ways};
 use crate::plan::NetworkPlan;
-use crate::random::Stream;
+use crate::random::{MILLION, Stream};
+use crate::timing::TimingPlan;
 use crate::topology::{Route, routes};
 use consensus_core::{Network, NodeId, Time, wire};
 use core::marker::PhantomData;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
+
+/// How many of a million messages take any time within the bound, once there is one: an adversary may use all of it.
+const DAWDLING_PPM: u64 = MILLION / 8;
 
 /// The outbox of one node: messages leave it as bytes, so that encoders and decoders are part of every run.
 #[derive(Debug)]
@@ -81,9 +86,12 @@ pub struct Links {
     /// Whether the link from (row) to (column) is cut.
     cut: Vec<bool>,
     plan: NetworkPlan,
+    timing: TimingPlan,
     calm: bool,
     /// The way from (row) to (column); empty if all are alike.
     routes: Vec<Option<Route>>,
+    /// The links that have models of their own, if any.
+    paths: Option<Paths>,
     /// What else is known of the link from (row) to (column).
     lines: Vec<Line>,
     /// Choices of routes, bursts, queues and flips: they move no others.
@@ -93,10 +101,7 @@ pub struct Links {
 /// One direction between two nodes.
 #[derive(Clone, Copy, Debug, Default)]
 struct Line {
-    /// It is in a bad state, in which it loses most.
-    bad: bool,
-    /// The mask lets it lose in this bad state.
-    lossy: bool,
+    burst: BurstState,
     /// It loses everything up to here.
     down_until: Time,
     /// It carries earlier messages up to here.
@@ -108,11 +113,31 @@ impl Links {
     #[must_use]
     pub fn new(nodes: usize, plan: NetworkPlan, seed: u64) -> Self {
         let mut choices = Stream::derive(seed, "links");
-        let routes = plan.topology.as_ref().map_or_else(Vec::new, |topology| {
-            routes(nodes, &topology.links(nodes, plan.delay, &mut choices))
-        });
+        let paths = (!plan.links.is_empty()).then(|| Paths::new(nodes, &plan.links));
+        let routes = match plan.topology {
+            Some(topology) => routes(nodes, &topology.links(nodes, plan.delay, &mut choices)),
+            None if paths.is_some() => ways(nodes, &plan.links),
+            None => Vec::new(),
+        };
         let (cut, lines) = (vec![false; nodes * nodes], vec![Line::default(); nodes * nodes]);
-        Self { nodes, cut, plan, calm: false, routes, lines, choices }
+        Self {
+            nodes,
+            cut,
+            plan,
+            timing: TimingPlan::Asynchronous,
+            calm: false,
+            routes,
+            paths,
+            lines,
+            choices,
+        }
+    }
+
+    /// The same links, which keep to this timing.
+    #[must_use]
+    pub const fn timed(mut self, timing: TimingPlan) -> Self {
+        self.timing = timing;
+        self
     }
 
     /// How many links the way from `from` to `to` has; `None` if there is no way.
@@ -136,8 +161,12 @@ impl Links {
     }
 
     /// Perhaps flips one bit of the frame; whether it did.
-    pub fn corrupt(&mut self, frame: &mut [u8], faults: &mut Injector) -> bool {
-        if self.calm || frame.is_empty() || !self.choices.chance(self.plan.corrupt_ppm) {
+    pub fn corrupt(&mut self, now: Time, frame: &mut [u8], faults: &mut Injector) -> bool {
+        if self.calm
+            || self.timing.is_settled(now)
+            || frame.is_empty()
+            || !self.choices.chance(self.plan.corrupt_ppm)
+        {
             return false;
         }
         let (place, bit) = (self.choices.index(frame.len()), self.choices.below(8));
@@ -163,6 +192,18 @@ impl Links {
         self.cut.get(from * self.nodes + to).copied().unwrap_or(false)
     }
 
+    /// No message takes longer once everything is calm, unless there is another bound.
+    #[must_use]
+    pub fn calm_bound(&self) -> Duration {
+        match &self.paths {
+            Some(paths) => paths.longest(),
+            None => {
+                let longest = self.routes.iter().flatten().map(|route| route.delay).max();
+                longest.unwrap_or(self.plan.delay) * 3 / 2
+            }
+        }
+    }
+
     /// Whether any link is cut.
     #[must_use]
     pub fn any_cut(&self) -> bool {
@@ -174,10 +215,11 @@ impl Links {
         self.cut.fill(false);
     }
 
-    /// From now on nothing is lost, repeated or much delayed.
+    /// No link is cut, and from now on nothing is lost, repeated or much delayed; but if there is a moment of stabilisation, that
+    /// is left to it.
     pub fn calm(&mut self) {
         self.heal();
-        self.calm = true;
+        self.calm = self.timing.stabilisation().is_none();
     }
 
     /// Cuts links at random in the given manner. `target` is the node that the adversary dislikes most.
@@ -234,10 +276,14 @@ impl Links {
         let Some(route) = self.route(from, to).filter(|_| !self.is_cut(from, to)) else {
             return Fate::Lost(Loss::Cut);
         };
-        if self.calm {
-            return Fate::Arrives(choices.around(route.delay), None);
+        if self.timing.is_settled(now) {
+            return self.timely(now, route, (from, to), choices, faults);
         }
-        let lost = self.choices.chance(route.loss_ppm) | choices.chance(self.plan.loss_ppm);
+        if self.calm {
+            return Fate::Arrives(self.quiet_delay(route, (from, to), choices), None);
+        }
+        let route_ppm = if self.paths.is_some() { 0 } else { route.loss_ppm };
+        let lost = self.choices.chance(route_ppm) | choices.chance(self.plan.loss_ppm);
         let first = self.draw_delay(route, choices);
         let second = choices.chance(self.plan.duplicate_ppm).then(|| self.draw_delay(route, choices));
         let wait = match self.pass_line(now, from, to, bytes, faults) {
@@ -247,9 +293,44 @@ impl Links {
         if lost && faults.allows(FaultClass::Loss) {
             return Fate::Lost(Loss::Chance);
         }
-        let first = wait + first.span(faults);
+        let wait = match &mut self.paths {
+            Some(paths) => match paths.carry(now + wait, (from, to), bytes, &mut self.choices, faults) {
+                Ok(carried) => wait + carried,
+                Err(loss) => return Fate::Lost(loss),
+            },
+            None => wait,
+        };
+        let first = self.timing.bounded(now, wait + first.span(faults));
         let second = second.filter(|_| faults.allows(FaultClass::Duplicate));
-        Fate::Arrives(first, second.map(|second| wait + second.span(faults)))
+        Fate::Arrives(first, second.map(|second| self.timing.bounded(now, wait + second.span(faults))))
+    }
+
+    /// Once there is a bound, nothing is lost, and nothing comes later.
+    fn timely(
+        &self,
+        now: Time,
+        route: Route,
+        pair: (usize, usize),
+        choices: &mut Stream,
+        faults: &mut Injector,
+    ) -> Fate {
+        let mut delay = || {
+            let latest = self.timing.delta().unwrap_or_default();
+            let dawdles = choices.chance(DAWDLING_PPM);
+            let usual = self.quiet_delay(route, pair, choices);
+            self.timing.bounded(now, if dawdles { choices.span(usual.min(latest), latest) } else { usual })
+        };
+        let (first, second) = (delay(), delay());
+        let repeated = choices.chance(self.plan.duplicate_ppm) && faults.allows(FaultClass::Duplicate);
+        Fate::Arrives(first, repeated.then_some(second))
+    }
+
+    /// How long a message takes when nothing is lost and nothing queues.
+    fn quiet_delay(&self, route: Route, pair: (usize, usize), choices: &mut Stream) -> Duration {
+        match &self.paths {
+            Some(paths) => paths.quietly(pair, choices),
+            None => choices.around(route.delay),
+        }
     }
 
     /// How long the message waits for its turn on the line, and is on its way into it.
@@ -266,30 +347,20 @@ impl Links {
         if now < line.down_until {
             return Err(Loss::Flap);
         }
-        if let Some(bursts) = self.plan.bursts {
-            let turns = choices.chance(if line.bad { bursts.leave_ppm } else { bursts.enter_ppm });
-            let hit = choices.chance(bursts.loss_ppm);
-            line.bad ^= turns;
-            if turns && line.bad {
-                line.lossy = faults.allows(FaultClass::Burst);
-            }
-            if line.bad && line.lossy && hit {
-                return Err(Loss::Burst);
-            }
+        if let Some(bursts) = self.plan.bursts
+            && bursts.lose(&mut line.burst, choices, faults)
+        {
+            return Err(Loss::Burst);
         }
         let Some(bandwidth) = self.plan.bandwidth else { return Ok(Duration::ZERO) };
-        let free = line.busy_until.max(now);
-        if free.since(now) > bandwidth.longest_wait && faults.allows(FaultClass::Queue) {
-            return Err(Loss::Queue);
-        }
-        let nanos = (bytes as u128) * 1_000_000_000 / u128::from(bandwidth.bytes_per_second.max(1));
-        line.busy_until = free + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
-        Ok(line.busy_until.since(now))
+        let left = bandwidth.queue(&mut line.busy_until, now, bytes, faults).ok_or(Loss::Queue)?;
+        Ok(left.since(now))
     }
 
     fn draw_delay(&self, route: Route, choices: &mut Stream) -> Delay {
         let plan = &self.plan;
-        let usual = choices.around(route.delay);
+        // Links with models of their own take their time beside this.
+        let usual = if self.paths.is_some() { Duration::ZERO } else { choices.around(route.delay) };
         let spike = choices.chance(plan.spike_ppm).then(|| choices.span(Duration::ZERO, plan.spike));
         Delay { usual, spike }
     }
@@ -315,7 +386,6 @@ mod tests {
     use crate::hardship::{Bandwidth, Bursts};
     use crate::mask::Mask;
     use crate::plan::Plan;
-    use crate::random::MILLION;
 
     #[test]
     fn each_manner_of_cutting_leaves_some_links_and_cuts_others() {
@@ -412,9 +482,92 @@ mod tests {
         let mut links = Links::new(3, plan, 1);
         let mut frame = [0; 20];
         let mut faults = Injector::default();
-        assert!(links.corrupt(&mut frame, &mut faults) && !links.corrupt(&mut [], &mut faults));
+        assert!(
+            links.corrupt(Time::ZERO, &mut frame, &mut faults)
+                && !links.corrupt(Time::ZERO, &mut [], &mut faults)
+        );
         assert_eq!(frame.iter().map(|byte| byte.count_ones()).sum::<u32>(), 1);
         links.calm();
-        assert!(!links.corrupt(&mut frame, &mut faults));
+        assert!(!links.corrupt(Time::ZERO, &mut frame, &mut faults));
+    }
+
+    /// A network that does everything that a network may do.
+    fn wild_network() -> NetworkPlan {
+        NetworkPlan {
+            loss_ppm: MILLION / 5,
+            spike_ppm: MILLION / 2,
+            spike: Duration::from_secs(5),
+            duplicate_ppm: MILLION / 2,
+            bursts: Some(Bursts { enter_ppm: MILLION / 50, leave_ppm: MILLION / 5, loss_ppm: MILLION }),
+            bandwidth: Some(Bandwidth { bytes_per_second: 900_000, longest_wait: Duration::from_secs(1) }),
+            corrupt_ppm: MILLION,
+            ..calm_network()
+        }
+    }
+
+    #[test]
+    fn after_the_stabilisation_nothing_is_lost_or_late_and_before_it_much_is() {
+        let (bound, stabilises) = (Duration::from_millis(4), Duration::from_secs(2));
+        let timing = TimingPlan::PartialSynchrony { bound, stabilises };
+        let mut links = Links::new(3, wild_network(), 1).timed(timing);
+        let (mut choices, mut faults) = (Stream::derive(1, "network"), Injector::default());
+        let (mut lost, mut late, mut longest) = (0, 0, Duration::ZERO);
+        for millis in 0..4_000 {
+            let now = Time::from_millis(millis);
+            let settled = now >= Time::ZERO + stabilises;
+            match links.fate(now, (0, 1), 1_000, &mut choices, &mut faults) {
+                Fate::Lost(loss) => {
+                    assert!(!settled, "{loss:?} at {now}");
+                    lost += 1;
+                }
+                Fate::Arrives(first, second) => {
+                    let delay = first.max(second.unwrap_or_default());
+                    let latest = now.max(Time::ZERO + stabilises) + bound;
+                    assert!(now + delay <= latest, "sent at {now}, {delay:?} under way");
+                    late += usize::from(delay > bound);
+                    longest = if settled { longest.max(delay) } else { longest };
+                }
+            }
+            assert_eq!(links.corrupt(now, &mut [0; 9], &mut faults), !settled);
+        }
+        assert!(lost > 300 && late > 300, "{lost} lost, {late} late");
+        assert!(longest > bound * 3 / 4, "the whole bound is used: {longest:?}");
+    }
+
+    #[test]
+    fn a_calm_that_waits_for_the_stabilisation_changes_nothing_before_it() {
+        let timing = TimingPlan::PartialSynchrony {
+            bound: Duration::from_millis(4),
+            stabilises: Duration::from_secs(2),
+        };
+        let mut links = Links::new(3, wild_network(), 1).timed(timing);
+        links.calm();
+        let (mut choices, mut faults) = (Stream::derive(1, "network"), Injector::default());
+        let fates = (0..100)
+            .map(|millis| links.fate(Time::from_millis(millis), (0, 1), 10, &mut choices, &mut faults));
+        assert!(fates.filter(|fate| matches!(fate, Fate::Lost(_))).count() > 20);
+    }
+
+    #[test]
+    fn the_measured_loss_is_the_planned_one() {
+        for ppm in [1_000, 50_000, 300_000] {
+            let (mut links, mut choices) = (
+                Links::new(3, NetworkPlan { loss_ppm: ppm, ..calm_network() }, 1),
+                Stream::derive(1, "network"),
+            );
+            let (messages, mut faults) = (50_000, Injector::default());
+            let lost = (0..messages)
+                .filter(|&at| {
+                    matches!(
+                        links.fate(Time::from_millis(at), (0, 1), 9, &mut choices, &mut faults),
+                        Fate::Lost(_)
+                    )
+                })
+                .count() as u64;
+            // Four standard deviations of a binomial count.
+            let mean = messages * ppm / MILLION;
+            let off = 4 * (mean * (MILLION - ppm) / MILLION).isqrt() + 1;
+            assert!((mean - off..=mean + off).contains(&lost), "{lost} of {messages}, not {mean}");
+        }
     }
 }

@@ -46,13 +46,15 @@ pub enum Property {
     Durability,
     /// There is an order of all operations that explains every reply to a client.
     Linearizable,
+    /// The scheduler keeps nobody waiting beyond the bound, once there is one: without that, nothing can be said of progress.
+    Fairness,
     /// The same seed gives the same run.
     Determinism,
 }
 
 impl Property {
     /// All properties, in the order of reports.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Agreement,
         Self::PrefixOrder,
         Self::Integrity,
@@ -68,6 +70,7 @@ impl Property {
         Self::Progress,
         Self::Durability,
         Self::Linearizable,
+        Self::Fairness,
         Self::Determinism,
     ];
 
@@ -90,6 +93,7 @@ impl Property {
             Self::Progress => "progress after healing",
             Self::Durability => "durability",
             Self::Linearizable => "linearizability",
+            Self::Fairness => "fair scheduling",
             Self::Determinism => "determinism",
         }
     }

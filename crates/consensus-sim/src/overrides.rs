@@ -98,7 +98,9 @@ impl Setting {
             Self::FaultsForUs => micros(plan.faults_for),
             Self::BurstUs => micros(plan.burst),
             Self::CompactAfterBytes => Some(plan.compact_after_bytes),
-            Self::FullMesh => Some(u64::from(plan.network.topology.is_none())),
+            Self::FullMesh => {
+                Some(u64::from(plan.network.topology.is_none() && plan.network.links.is_empty()))
+            }
         }
     }
 
@@ -113,7 +115,10 @@ impl Setting {
             Self::FaultsForUs => plan.faults_for = span,
             Self::BurstUs => plan.burst = span,
             Self::CompactAfterBytes => plan.compact_after_bytes = value,
-            Self::FullMesh if value == 1 => plan.network.topology = None,
+            Self::FullMesh if value == 1 => {
+                plan.network.topology = None;
+                plan.network.links.clear();
+            }
             Self::FullMesh => {}
         }
     }

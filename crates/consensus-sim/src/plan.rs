@@ -3,49 +3,83 @@
 //! A swarm (Groce and others 2012): each seed first draws which classes of faults are on, so that some runs see one class
 //! alone and hard, and no class hides another in every run.
 
+mod check;
+mod file;
+pub(crate) mod text;
+
 use crate::changes::Changes;
-use crate::hardship::{Bandwidth, Bursts, ClockPlan, Hardships};
+use crate::hardship::{Bandwidth, Bursts, ClockPlan, Hardships, Misery};
+use crate::paths::LinkModel;
 use crate::random::{MILLION, Stream};
+use crate::timing::TimingPlan;
 use crate::topology::Topology;
+pub use check::MAX_NODES;
 use core::time::Duration;
+pub use file::{Format, PlanError};
 use serde::{Deserialize, Serialize};
+
+/// What counts as starving if nothing else is said: about an election timeout.
+const FAIR_WITHIN: Duration = Duration::from_millis(100);
 
 /// The whole of a run, but for the algorithm's own configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Plan {
     /// How many nodes begin as members.
     pub nodes: usize,
+    /// How many of those keep no payload: the last ones. An algorithm that knows witnesses draws this in its tuning.
+    pub witnesses: usize,
     /// How long faults are injected, in virtual time.
+    #[serde(with = "text::span")]
     pub faults_for: Duration,
+    /// What holds of time: of delays, and of how the nodes keep pace.
+    pub timing: TimingPlan,
     /// The links.
     pub network: NetworkPlan,
     /// Partitions; `None`: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub partitions: Option<Rhythm>,
     /// Crashes of single nodes.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub crashes: Option<Rhythm>,
     /// Power losses of the whole cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub power_losses: Option<Rhythm>,
     /// How many of a million crashes, cuts and transfers are aimed at a leader, if there is one.
+    #[serde(rename = "at_leaders", with = "text::rate")]
     pub at_leaders_ppm: u64,
     /// Leadership transfers asked for by an operator.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub transfers: Option<Rhythm>,
     /// Nodes that begin to wish to lead, or not to.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub wishes: Option<Rhythm>,
     /// Changes of the members; `None`: they stay as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub changes: Option<Changes>,
     /// Opinions of failure detectors, mostly wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub suspicions: Option<Rhythm>,
     /// Faults of disks, machines and single links.
     pub hardships: Hardships,
     /// The nodes' clocks; `None`: all show the same time.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub clocks: Option<ClockPlan>,
     /// How many nodes never come back after the fault phase. Never more than the algorithm tolerates.
     pub lost_for_good: usize,
+    /// The nodes outside of the core that is mended after the storm, one for each entry, and what becomes of them for ever.
+    /// Together with those that are lost never more than the algorithm tolerates.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<Misery>,
+    /// A link or a node for which a message waits longer than this, while none comes, counts as starved.
+    #[serde(with = "text::span")]
+    pub fair_within: Duration,
     /// Whether the whole cluster loses power once more at the very end, and must come back with everything.
     pub final_power_loss: bool,
     /// The disks.
     pub disk: DiskPlan,
     /// How long a node collects inputs before it carries them out together; zero: each alone.
+    #[serde(with = "text::span")]
     pub burst: Duration,
     /// The bytes of applied payload after which a node offers a snapshot.
     pub compact_after_bytes: u64,
@@ -55,44 +89,65 @@ pub struct Plan {
 
 /// Something that starts now and then, and lasts a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Rhythm {
     /// The mean time between two.
+    #[serde(with = "text::span")]
     pub every: Duration,
     /// The mean time that one lasts.
+    #[serde(with = "text::span")]
     pub lasts: Duration,
 }
 
 /// What the links do to messages.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct NetworkPlan {
     /// The mean delay.
+    #[serde(with = "text::span")]
     pub delay: Duration,
     /// How many of a million messages are lost.
+    #[serde(rename = "loss", with = "text::rate")]
     pub loss_ppm: u64,
     /// How many of a million arrive twice.
+    #[serde(rename = "duplicates", with = "text::rate")]
     pub duplicate_ppm: u64,
     /// How many of a million are much delayed.
+    #[serde(rename = "spikes", with = "text::rate")]
     pub spike_ppm: u64,
     /// By how much, at most.
+    #[serde(rename = "longest_spike", with = "text::span")]
     pub spike: Duration,
     /// Who is wired to whom; `None`: every pair, all alike.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub topology: Option<Topology>,
+    /// Links with models of their own; if there are any, there are no others, `topology` is `None`, and `delay` is that of the
+    /// way to the clients alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<LinkModel>,
     /// Losses that come together.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub bursts: Option<Bursts>,
     /// How much a link carries; `None`: anything at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub bandwidth: Option<Bandwidth>,
     /// How many of a million messages arrive with a flipped bit.
+    #[serde(rename = "corruption", with = "text::rate")]
     pub corrupt_ppm: u64,
 }
 
 /// What the disks do to writes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct DiskPlan {
     /// The mean time of a sync.
+    #[serde(with = "text::span")]
     pub sync: Duration,
     /// How many of a million syncs are slow.
+    #[serde(rename = "slow_syncs", with = "text::rate")]
     pub slow_ppm: u64,
     /// How slow, at most.
+    #[serde(rename = "slowest_sync", with = "text::span")]
     pub slow: Duration,
     /// How large a segment of the journal is: small ones rotate often.
     pub segment_bytes: u64,
@@ -104,24 +159,31 @@ pub struct DiskPlan {
 
 /// What the clients do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Workload {
     /// How many clients.
     pub clients: u32,
     /// On how many registers.
     pub keys: u16,
     /// How many of a million clients use a session, and retry.
+    #[serde(rename = "sessions", with = "text::rate")]
     pub session_ppm: u64,
     /// How many of a million operations are reads.
+    #[serde(rename = "reads", with = "text::rate")]
     pub read_ppm: u64,
     /// How many of a million reads go through the log.
+    #[serde(rename = "reads_through_log", with = "text::rate")]
     pub log_read_ppm: u64,
     /// The mean time that a client waits between two operations.
+    #[serde(with = "text::span")]
     pub think: Duration,
     /// How long a client waits for a reply.
+    #[serde(with = "text::span")]
     pub timeout: Duration,
     /// The most bytes of ballast in a command.
     pub ballast_bytes: u64,
     /// How many operations all clients together begin before the faults are over; `None`: as many as there is time for.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub operations: Option<u64>,
 }
 
@@ -138,7 +200,9 @@ impl Plan {
         let faults_for = Duration::from_millis(draw.between(1_500, 5_000));
         let mut plan = Self {
             nodes,
+            witnesses: 0,
             faults_for,
+            timing: TimingPlan::Asynchronous,
             network: NetworkPlan::draw(draw),
             partitions: rhythm(draw, 600_000, (300, 2_000), (50, 1_200)),
             crashes: rhythm(draw, 600_000, (200, 2_000), (1, 800)),
@@ -152,6 +216,8 @@ impl Plan {
             hardships: Hardships::default(),
             clocks: None,
             lost_for_good: draw.index(nodes),
+            left_out: Vec::new(),
+            fair_within: FAIR_WITHIN,
             final_power_loss: draw.chance(MILLION / 4),
             disk: DiskPlan::draw(draw),
             burst: Duration::from_micros(if draw.chance(MILLION / 2) { draw.between(20, 2_000) } else { 0 }),
@@ -162,6 +228,8 @@ impl Plan {
         if seed % 8 == 7 {
             plan.add_gusts(&mut Stream::derive(seed, "gusts"));
         }
+        plan.timing = TimingPlan::draw(seed, &plan);
+        plan.draw_left_out(seed);
         plan
     }
 
@@ -181,20 +249,19 @@ impl Plan {
     /// A plan without any fault, for tests and schedules of one's own.
     #[must_use]
     pub fn calm(nodes: usize) -> Self {
+        Self { nodes, ..Self::default() }
+    }
+}
+
+/// Three nodes without any fault: what a file leaves out.
+impl Default for Plan {
+    fn default() -> Self {
         Self {
-            nodes,
+            nodes: 3,
+            witnesses: 0,
             faults_for: Duration::from_millis(500),
-            network: NetworkPlan {
-                delay: Duration::from_micros(500),
-                loss_ppm: 0,
-                duplicate_ppm: 0,
-                spike_ppm: 0,
-                spike: Duration::ZERO,
-                topology: None,
-                bursts: None,
-                bandwidth: None,
-                corrupt_ppm: 0,
-            },
+            timing: TimingPlan::default(),
+            network: NetworkPlan::default(),
             partitions: None,
             crashes: None,
             power_losses: None,
@@ -206,28 +273,59 @@ impl Plan {
             hardships: Hardships::default(),
             clocks: None,
             lost_for_good: 0,
+            left_out: Vec::new(),
+            fair_within: FAIR_WITHIN,
             final_power_loss: false,
-            disk: DiskPlan {
-                sync: Duration::from_micros(200),
-                slow_ppm: 0,
-                slow: Duration::ZERO,
-                segment_bytes: 64 << 10,
-                zero_ahead_bytes: 0,
-                lying_syncs: false,
-            },
+            disk: DiskPlan::default(),
             burst: Duration::ZERO,
             compact_after_bytes: 1 << 20,
-            workload: Workload {
-                clients: 3,
-                keys: 2,
-                session_ppm: MILLION / 2,
-                read_ppm: MILLION / 3,
-                log_read_ppm: 0,
-                think: Duration::from_millis(2),
-                timeout: Duration::from_millis(200),
-                ballast_bytes: 0,
-                operations: None,
-            },
+            workload: Workload::default(),
+        }
+    }
+}
+
+impl Default for NetworkPlan {
+    fn default() -> Self {
+        Self {
+            delay: Duration::from_micros(500),
+            loss_ppm: 0,
+            duplicate_ppm: 0,
+            spike_ppm: 0,
+            spike: Duration::ZERO,
+            topology: None,
+            links: Vec::new(),
+            bursts: None,
+            bandwidth: None,
+            corrupt_ppm: 0,
+        }
+    }
+}
+
+impl Default for DiskPlan {
+    fn default() -> Self {
+        Self {
+            sync: Duration::from_micros(200),
+            slow_ppm: 0,
+            slow: Duration::ZERO,
+            segment_bytes: 64 << 10,
+            zero_ahead_bytes: 0,
+            lying_syncs: false,
+        }
+    }
+}
+
+impl Default for Workload {
+    fn default() -> Self {
+        Self {
+            clients: 3,
+            keys: 2,
+            session_ppm: MILLION / 2,
+            read_ppm: MILLION / 3,
+            log_read_ppm: 0,
+            think: Duration::from_millis(2),
+            timeout: Duration::from_millis(200),
+            ballast_bytes: 0,
+            operations: None,
         }
     }
 }
@@ -244,6 +342,7 @@ impl NetworkPlan {
             spike_ppm: if spiky { draw.between(1_000, 100_000) } else { 0 },
             spike: Duration::from_millis(draw.between(5, 400)),
             topology: None,
+            links: Vec::new(),
             bursts: None,
             bandwidth: None,
             corrupt_ppm: 0,
@@ -311,6 +410,8 @@ mod tests {
             on(|plan| plan.hardships.rot.is_some()),
             on(|plan| plan.hardships.pauses.is_some()),
             on(|plan| plan.hardships.flaps.is_some()),
+            on(|plan| plan.hardships.starvation.is_some()),
+            on(|plan| !plan.left_out.is_empty()),
             on(|plan| plan.clocks.is_some()),
             on(|plan| plan.network.topology.is_some()),
             on(|plan| plan.network.bursts.is_some()),

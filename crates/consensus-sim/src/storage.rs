@@ -152,9 +152,9 @@ impl<R: Clone + Serialize + DeserializeOwned> SimStorage<R> {
         let writes = core::mem::take(&mut self.in_flight);
         for write in self.queued.drain(..writes) {
             match write {
-                Write::Append(seq, record) => self.solo.append(seq, &record),
+                Write::Append(seq, record) => self.solo.append(seq, record),
                 Write::Checkpoint(seq, through, snapshot, tail) => {
-                    self.solo.checkpoint(seq, through, &snapshot, &tail);
+                    self.solo.checkpoint(seq, through, snapshot, tail);
                 }
             }
         }
@@ -188,12 +188,12 @@ impl<R: Clone + Serialize + DeserializeOwned> Storage<R> for SimStorage<R> {
         self.solo.recover()
     }
 
-    fn append(&mut self, seq: WriteSeq, record: &R) {
-        self.queued.push(Write::Append(seq, record.clone()));
+    fn append(&mut self, seq: WriteSeq, record: R) {
+        self.queued.push(Write::Append(seq, record));
     }
 
-    fn checkpoint(&mut self, seq: WriteSeq, through: Slot, snapshot: &Bytes, tail: &[R]) {
-        self.queued.push(Write::Checkpoint(seq, through, snapshot.clone(), tail.to_vec()));
+    fn checkpoint(&mut self, seq: WriteSeq, through: Slot, snapshot: Bytes, tail: Vec<R>) {
+        self.queued.push(Write::Checkpoint(seq, through, snapshot, tail));
     }
 
     fn durable(&mut self) -> Result<WriteSeq, StorageError> {

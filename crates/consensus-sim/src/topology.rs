@@ -1,12 +1,14 @@
 //! Who is wired to whom, as data. Every pair of nodes talks, but a message travels along the links, and takes their delays and
 //! their losses: a star's leaves hear each other through its centre.
 
+use crate::plan::text;
 use crate::random::{MILLION, Stream};
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
 /// The shape of a network.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Shape {
     /// Every pair has a link.
     Mesh,
@@ -18,12 +20,10 @@ pub enum Shape {
     Tree,
     /// A tree drawn at random, with some more links.
     Random,
-    /// These links, and no others; what [`Topology::links`] draws for the other shapes may be given back here.
-    Given(Vec<Link>),
 }
 
 /// One direction of a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link {
     /// The sender's index.
     pub from: usize,
@@ -36,16 +36,24 @@ pub struct Link {
 }
 
 /// A shape, and how its links are drawn.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Topology {
     /// The shape.
     pub shape: Shape,
     /// Each direction of a link is between one and so many times as slow as the plan's mean delay.
+    #[serde(default = "alike")]
     pub slowest: u32,
     /// How many of a million links lose messages.
+    #[serde(default, rename = "lossy_links", with = "text::rate")]
     pub lossy_ppm: u64,
     /// How many of a million messages a lossy link loses at most.
+    #[serde(default, rename = "loss", with = "text::rate")]
     pub loss_ppm: u64,
+}
+
+const fn alike() -> u32 {
+    1
 }
 
 /// The way from one node to another.
@@ -63,7 +71,7 @@ impl Topology {
     pub(crate) fn draw(choices: &mut Stream) -> Self {
         let shapes = [Shape::Mesh, Shape::Star, Shape::Ring, Shape::Tree, Shape::Random];
         Self {
-            shape: choices.pick(&shapes).cloned().unwrap_or(Shape::Mesh),
+            shape: choices.pick(&shapes).copied().unwrap_or(Shape::Mesh),
             slowest: if choices.chance(MILLION / 2) { 1 } else { 2 },
             lossy_ppm: choices.below(MILLION / 2),
             loss_ppm: choices.between(1_000, 100_000),
@@ -73,8 +81,7 @@ impl Topology {
     /// The links between `nodes` nodes, both directions of each.
     #[must_use]
     pub fn links(&self, nodes: usize, delay: Duration, choices: &mut Stream) -> Vec<Link> {
-        let pairs: Vec<(usize, usize)> = match &self.shape {
-            Shape::Given(links) => return links.clone(),
+        let pairs: Vec<(usize, usize)> = match self.shape {
             Shape::Mesh => (0..nodes).flat_map(|to| (0..to).map(move |from| (from, to))).collect(),
             Shape::Star => (1..nodes).map(|to| (0, to)).collect(),
             Shape::Ring if nodes < 3 => (1..nodes).map(|to| (0, to)).collect(),
@@ -104,20 +111,15 @@ impl Topology {
             .collect()
     }
 
-    /// The longest way that a message between `nodes` nodes may have to go, as a multiple of the mean delay; for given links, of
-    /// `delay`.
+    /// The longest way that a message between `nodes` nodes may have to go, as a multiple of the mean delay.
     #[must_use]
     pub fn longest(&self, nodes: usize, delay: Duration) -> Duration {
         let spare = u32::try_from(nodes.saturating_sub(1)).unwrap_or(u32::MAX).max(1);
-        let hops = match &self.shape {
+        let hops = match self.shape {
             Shape::Mesh => 1,
             Shape::Star => 2.min(spare),
             Shape::Ring => spare.div_ceil(2),
             Shape::Tree | Shape::Random => spare,
-            Shape::Given(links) => {
-                let ways = routes(nodes, links);
-                return ways.into_iter().flatten().map(|route| route.delay).max().unwrap_or(delay);
-            }
         };
         delay * hops * self.slowest.max(1)
     }
@@ -181,7 +183,7 @@ mod tests {
     fn every_shape_connects_all_nodes_within_its_longest_way() {
         for shape in [Shape::Mesh, Shape::Star, Shape::Ring, Shape::Tree, Shape::Random] {
             for nodes in 1..8 {
-                let topology = topology(shape.clone());
+                let topology = topology(shape);
                 let links = topology.links(nodes, DELAY, &mut Stream::derive(nodes as u64, "links"));
                 let ways = routes(nodes, &links);
                 assert_eq!(ways.len(), nodes * nodes);
@@ -203,13 +205,38 @@ mod tests {
     }
 
     #[test]
-    fn given_links_are_taken_as_they_are_and_leave_gaps() {
+    fn links_are_taken_as_they_are_and_leave_gaps() {
         let link = Link { from: 0, to: 1, delay: DELAY, loss_ppm: MILLION };
-        let given = topology(Shape::Given(vec![link, Link { from: 9, ..link }]));
-        let links = given.links(3, Duration::ZERO, &mut Stream::derive(1, "links"));
-        let ways = routes(3, &links);
+        let ways = routes(3, &[link, Link { from: 9, ..link }]);
         assert_eq!(ways.get(1).copied().flatten().map(|way| way.loss_ppm), Some(MILLION));
         assert_eq!(ways.get(3), Some(&None), "there is no way back");
-        assert_eq!(given.longest(3, Duration::ZERO), DELAY);
+    }
+
+    /// How many links each node has, and the longest of all shortest ways.
+    fn degrees_and_diameter(shape: Shape, nodes: usize) -> (Vec<usize>, u32) {
+        // All links are as fast, so that the quickest way is the one with the fewest links.
+        let topology = Topology { slowest: 1, ..topology(shape) };
+        let links = topology.links(nodes, DELAY, &mut Stream::derive(1, "links"));
+        let degree = |node| links.iter().filter(|link| link.from == node).count();
+        let diameter = routes(nodes, &links).into_iter().map(|way| way.expect("a way").hops).max();
+        ((0..nodes).map(degree).collect(), diameter.expect("a node"))
+    }
+
+    #[test]
+    fn each_shape_has_its_degrees_and_its_diameter() {
+        for nodes in 3..10 {
+            let hops = |count: usize| u32::try_from(count).unwrap();
+            assert_eq!(degrees_and_diameter(Shape::Mesh, nodes), (vec![nodes - 1; nodes], 1));
+            assert_eq!(degrees_and_diameter(Shape::Ring, nodes), (vec![2; nodes], hops(nodes / 2)));
+            let (degrees, diameter) = degrees_and_diameter(Shape::Star, nodes);
+            assert_eq!((degrees.first(), diameter), (Some(&(nodes - 1)), 2));
+            assert!(degrees.iter().skip(1).all(|&degree| degree == 1), "{degrees:?}");
+            let (degrees, _) = degrees_and_diameter(Shape::Tree, nodes);
+            assert_eq!(degrees.iter().sum::<usize>(), 2 * (nodes - 1), "a tree has one link less than nodes");
+            assert!(degrees.iter().all(|&degree| degree <= 3), "one parent and two children: {degrees:?}");
+            let (degrees, diameter) = degrees_and_diameter(Shape::Random, nodes);
+            assert!(degrees.iter().sum::<usize>() >= 2 * (nodes - 1) && diameter < hops(nodes));
+        }
+        assert_eq!(degrees_and_diameter(Shape::Tree, 7), (vec![2, 3, 3, 1, 1, 1, 1], 4));
     }
 }

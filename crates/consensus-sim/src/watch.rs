@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use consensus_core::{
-    Boot, ConfigError, ConsensusAlgorithm, Effect, Guarantees, In, Members, NodeId, Offence, Out, ProposalId,
-    RestoreError, Slot, Status, Time, Verdict,
+    Boot, ConfigError, ConsensusAlgorithm, Decision, Effect, Guarantees, In, Members, NodeId, Offence, Out,
+    ProposalId, RestoreError, Slot, Status, Time, Verdict,
 };
 use core::fmt::Debug;
 use std::cell::RefCell;
@@ -22,6 +22,13 @@ pub struct Decided {
     pub verdict: Verdict,
     /// What was proposed.
     pub payload: Bytes,
+}
+
+impl From<Decision<'_>> for Decided {
+    fn from(decision: Decision<'_>) -> Self {
+        let Decision { slot, id, verdict, payload } = decision;
+        Self { slot, id, verdict, payload: payload.clone() }
+    }
 }
 
 /// Decisions in the order of their emission: the order in which they are applied.
@@ -52,10 +59,13 @@ impl<A> Watched<A> {
 
 impl<A: ConsensusAlgorithm> Watched<A> {
     fn note(&self, out: &Out<A>, from: usize) {
-        for effect in out.as_slice().get(from..).unwrap_or_default() {
+        for effect in out.others().skip(from) {
             if let Effect::Decide { slot, id, verdict, payload, after: _ } = effect {
                 let decided = Decided { slot: *slot, id: *id, verdict: *verdict, payload: payload.clone() };
                 self.tap.borrow_mut().push_back(decided);
+            }
+            if let Effect::DecideRecord { record, after: _ } = effect {
+                self.tap.borrow_mut().extend(A::decisions(record).map(Decided::from));
             }
         }
     }
@@ -75,7 +85,7 @@ impl<A: ConsensusAlgorithm> ConsensusAlgorithm for Watched<A> {
 
     fn restore(boot: Boot<Self>, out: &mut Out<Self>) -> Result<Self, RestoreError> {
         let Boot { id, members, config, seed, now, snapshot, records } = boot;
-        let from = out.as_slice().len();
+        let from = out.others().len();
         let inner = Boot { id, members, config: config.inner, seed, now, snapshot, records };
         let watched = Self { inner: A::restore(inner, out)?, tap: config.tap };
         watched.note(out, from);
@@ -83,15 +93,19 @@ impl<A: ConsensusAlgorithm> ConsensusAlgorithm for Watched<A> {
     }
 
     fn step(&mut self, now: Time, input: In<Self>, out: &mut Out<Self>) {
-        let from = out.as_slice().len();
+        let from = out.others().len();
         self.inner.step(now, input, out);
         self.note(out, from);
     }
 
     fn flush(&mut self, now: Time, out: &mut Out<Self>) {
-        let from = out.as_slice().len();
+        let from = out.others().len();
         self.inner.flush(now, out);
         self.note(out, from);
+    }
+
+    fn decisions(record: &Self::Record) -> impl Iterator<Item = Decision<'_>> {
+        A::decisions(record)
     }
 
     fn status(&self) -> Status {

@@ -72,13 +72,13 @@ impl<D: Disk, R: Serialize + DeserializeOwned> Storage<R> for SoloStorage<D, R> 
         core::mem::take(&mut self.recovered).decode()
     }
 
-    fn append(&mut self, seq: WriteSeq, record: &R) {
-        self.batch.append(self.group, record);
+    fn append(&mut self, seq: WriteSeq, record: R) {
+        self.batch.append(self.group, &record);
         self.queued = seq;
     }
 
-    fn checkpoint(&mut self, seq: WriteSeq, through: Slot, snapshot: &Bytes, tail: &[R]) {
-        self.batch.checkpoint(self.group, through, snapshot, tail);
+    fn checkpoint(&mut self, seq: WriteSeq, through: Slot, snapshot: Bytes, tail: Vec<R>) {
+        self.batch.checkpoint(self.group, through, &snapshot, &tail);
         self.queued = seq;
     }
 

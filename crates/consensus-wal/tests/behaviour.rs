@@ -168,16 +168,16 @@ fn a_commit_is_one_write_and_one_sync() {
 fn a_full_disk_is_named_and_final() {
     let disk = FaultyDisk::default();
     let mut solo = SoloStorage::<_, Vec<u8>>::open(disk.clone(), config(), US, GroupId(0)).unwrap();
-    solo.append(WriteSeq(1), &vec![1; 100]);
+    solo.append(WriteSeq(1), vec![1; 100]);
     assert!(solo.is_pending());
     solo.commit().unwrap();
     disk.set_room(Some(1000));
-    solo.append(WriteSeq(2), &vec![2; 2000]);
+    solo.append(WriteSeq(2), vec![2; 2000]);
     let error = solo.commit().unwrap_err();
     let message = error.to_string();
     assert!(message.contains("0000000000000001.seg") && message.contains("no storage space"), "{message}");
     disk.set_room(None);
-    solo.append(WriteSeq(3), &vec![3]);
+    solo.append(WriteSeq(3), vec![3]);
     assert_eq!(solo.commit(), Err(error.clone()), "no second attempt: nobody knows what is on the disk");
     assert_eq!(solo.durable(), Err(error));
     let again = SoloStorage::<_, Vec<u8>>::open(disk, config(), US, GroupId(0)).unwrap().recover().unwrap();

@@ -20,16 +20,16 @@ fn what_is_committed_is_recovered_and_the_rest_is_not() {
     let mut solo = open(&path, US).unwrap();
     assert_eq!(solo.recover().unwrap().records.len(), 0);
     for seq in 1..=200 {
-        solo.append(WriteSeq(seq), &format!("record {seq}"));
+        solo.append(WriteSeq(seq), format!("record {seq}"));
         if seq % 10 == 0 {
             assert_eq!(solo.commit().unwrap(), WriteSeq(seq));
         }
         assert_eq!(solo.durable().unwrap(), WriteSeq(seq / 10 * 10));
     }
-    solo.checkpoint(WriteSeq(201), Slot(9), &Bytes::from_static(b"state"), &["kept".into()]);
-    solo.append(WriteSeq(202), &"after".into());
+    solo.checkpoint(WriteSeq(201), Slot(9), Bytes::from_static(b"state"), vec!["kept".into()]);
+    solo.append(WriteSeq(202), "after".into());
     solo.commit().unwrap();
-    solo.append(WriteSeq(203), &"never committed".into());
+    solo.append(WriteSeq(203), "never committed".into());
     drop(solo);
     let recovered = open(&path, US).unwrap().recover().unwrap();
     assert_eq!(recovered.snapshot, Some((Slot(9), Bytes::from_static(b"state"))));

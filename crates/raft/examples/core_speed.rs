@@ -51,12 +51,12 @@ impl Storage<Record> for FastDisk {
         Ok(Recovered::default())
     }
 
-    fn append(&mut self, seq: WriteSeq, record: &Record) {
-        self.last = Some(record.clone());
+    fn append(&mut self, seq: WriteSeq, record: Record) {
+        self.last = Some(record);
         self.durable = seq;
     }
 
-    fn checkpoint(&mut self, seq: WriteSeq, _through: Slot, _snapshot: &Bytes, _tail: &[Record]) {
+    fn checkpoint(&mut self, seq: WriteSeq, _through: Slot, _snapshot: Bytes, _tail: Vec<Record>) {
         self.durable = seq;
     }
 

@@ -7,7 +7,7 @@ use crate::config::MAX_BATCH_ENTRIES;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use consensus_core::{Bytes, Epoch, Members, ProposalId, Slot};
+use consensus_core::{Bytes, Decision, Epoch, Members, ProposalId, Slot, Verdict};
 use core::fmt;
 use core::ops::Deref;
 use serde::de::{Error as _, SeqAccess, Visitor};
@@ -66,6 +66,15 @@ pub enum Content {
 }
 
 impl Content {
+    /// The request that is done when it is committed. [R38] A change of members is done with its last configuration.
+    pub(crate) fn settles(&self) -> Option<ProposalId> {
+        match self {
+            Self::Noop | Self::Withheld => None,
+            Self::Proposal { id, .. } => Some(*id),
+            Self::Members { id, members } => members.outgoing().is_empty().then_some(*id),
+        }
+    }
+
     /// The request that it came from.
     pub(crate) const fn id(&self) -> Option<ProposalId> {
         match self {
@@ -75,7 +84,27 @@ impl Content {
     }
 }
 
+/// What entries without a payload show.
+static NOTHING: Bytes = Bytes::new();
+
 impl Entry {
+    /// What the gate is told when it is committed at `slot`. Members are not shown: a batch that names some is decided one by
+    /// one, with their encoded form.
+    #[must_use]
+    pub fn decision(&self, slot: Slot) -> Decision<'_> {
+        match &self.content {
+            Content::Noop | Content::Withheld => {
+                Decision { slot, id: None, verdict: Verdict::Noop, payload: &NOTHING }
+            }
+            Content::Proposal { id, payload } => {
+                Decision { slot, id: Some(*id), verdict: Verdict::Commit, payload }
+            }
+            Content::Members { .. } => {
+                Decision { slot, id: self.content.settles(), verdict: Verdict::Noop, payload: &NOTHING }
+            }
+        }
+    }
+
     /// What it counts for when bytes are bounded.
     #[must_use]
     pub fn size(&self) -> usize {
@@ -102,6 +131,28 @@ pub struct Entries {
 }
 
 impl Entries {
+    /// A batch of entries of which it is known what they count for.
+    pub(crate) fn of_size(entries: impl Iterator<Item = Entry>, size: usize) -> Self {
+        let entries = Self::whole(entries.collect(), size);
+        debug_assert_eq!(size, entries.iter().map(Entry::size).sum::<usize>());
+        entries
+    }
+
+    fn whole(shared: Arc<[Entry]>, size: usize) -> Self {
+        if shared.is_empty() {
+            return Self::default();
+        }
+        let (mut names_members, mut is_hollow) = (false, false);
+        for entry in shared.iter() {
+            match entry.content {
+                Content::Noop | Content::Proposal { .. } => {}
+                Content::Members { .. } => names_members = true,
+                Content::Withheld => is_hollow = true,
+            }
+        }
+        Self { from: 0, to: index(shared.len()), size, names_members, is_hollow, shared: Some(shared) }
+    }
+
     /// The first `count` of these, or all.
     #[must_use]
     pub fn take(&self, count: usize) -> Self {
@@ -128,6 +179,18 @@ impl Entries {
         let mut cut = Self { shared: self.shared.clone(), from, to, size: 0, ..*self };
         cut.size = cut.iter().map(Entry::size).sum();
         cut
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        (self.to - self.from) as usize
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.from == self.to
     }
 
     /// What they count for when bytes are bounded.
@@ -170,13 +233,8 @@ impl Deref for Entries {
 impl FromIterator<Entry> for Entries {
     fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Self {
         let shared: Arc<[Entry]> = entries.into_iter().collect();
-        if shared.is_empty() {
-            return Self::default();
-        }
         let size = shared.iter().map(Entry::size).sum();
-        let is_hollow = shared.iter().any(|entry| matches!(entry.content, Content::Withheld));
-        let names_members = shared.iter().any(|entry| matches!(entry.content, Content::Members { .. }));
-        Self { from: 0, to: index(shared.len()), size, names_members, is_hollow, shared: Some(shared) }
+        Self::whole(shared, size)
     }
 }
 
@@ -223,7 +281,7 @@ impl<'de> Deserialize<'de> for Entries {
                     }
                     taken.push(entry);
                 }
-                Ok(taken.into_iter().collect())
+                Ok(if taken.is_empty() { Entries::default() } else { taken.into_iter().collect() })
             }
         }
         deserializer.deserialize_seq(Bounded)

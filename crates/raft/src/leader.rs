@@ -57,6 +57,8 @@ pub(crate) struct Leader {
     uncommitted_size: usize,
     /// Somebody holds more than before: the commit index may advance.
     has_progress: bool,
+    /// Something happened since the followers were fed last, beyond a write of our own that became durable.
+    has_news: bool,
     pub(crate) reads: ReadQueue,
     pub(crate) hand_over: Option<HandOver>,
     /// The change of members that is to be committed before the next may begin.
@@ -78,6 +80,7 @@ impl Leader {
             pending_size: 0,
             uncommitted_size: uncommitted.sum(),
             has_progress: false,
+            has_news: true,
             reads: ReadQueue::new(),
             hand_over: None,
             change: Self::open_change(core),
@@ -99,9 +102,20 @@ impl Leader {
         self.peers.iter_mut().find(|peer| peer.id == id)
     }
 
-    /// Our own disk is further.
-    pub(crate) const fn on_own_progress(&mut self) {
-        self.has_progress = true;
+    /// Our own disk is further. It commits something only together with a follower's, or if there is no other voter.
+    pub(crate) fn on_own_progress(&mut self, core: &Core) {
+        let is_alone = core.members.voter_count() < 2;
+        self.has_progress |= is_alone || self.peers.iter().any(|peer| peer.matched > core.commit);
+    }
+
+    /// Who counts has changed.
+    pub(crate) const fn recount(&mut self) {
+        (self.has_progress, self.has_news) = (true, true);
+    }
+
+    /// Anything else happened.
+    pub(crate) const fn on_news(&mut self) {
+        self.has_news = true;
     }
 
     /// The end of a burst: close the batch, commit, probe for reads, feed the followers.
@@ -112,6 +126,9 @@ impl Leader {
         }
         if self.change.is_some_and(|slot| slot.max(self.term_start) <= core.commit) {
             self.finish_change(core, out);
+        }
+        if !core::mem::take(&mut self.has_news) {
+            return;
         }
         let has_own_commit =
             core.commit >= self.term_start || core.config.plants(Mutant::ReadBeforeOwnCommit);
@@ -130,8 +147,8 @@ impl Leader {
         if self.pending.is_empty() {
             return;
         }
-        self.pending_size = 0;
-        let entries: Entries = self.pending.drain(..).collect();
+        let size = core::mem::take(&mut self.pending_size);
+        let entries = Entries::of_size(self.pending.drain(..), size);
         let names_members = entries.name_members();
         core.append(entries, out);
         if names_members {
@@ -144,6 +161,7 @@ impl Leader {
         let reached = self.reached(core);
         let is_own_term = reached >= self.term_start || core.config.plants(Mutant::CommitOldTermByCounting);
         if reached > core.commit && is_own_term {
+            self.has_news = true;
             self.uncommitted_size -= core.commit_through(reached, out);
             if core.config.plants(Mutant::MembersWhenCommitted) {
                 self.follow_members(core);

@@ -27,6 +27,8 @@ pub(crate) struct Log {
 #[derive(Clone, Debug)]
 struct Batch {
     first: Slot,
+    /// The term of what precedes it.
+    prev_term: Epoch,
     entries: Entries,
 }
 
@@ -44,6 +46,7 @@ impl Batch {
     fn assert_follows(&self, before: Position) -> Position {
         assert_eq!(self.first, before.slot.next(), "the log has a gap");
         assert!(!self.entries.is_empty(), "the log has an empty batch");
+        assert_eq!(self.prev_term, before.term, "a batch is wrong about what precedes it");
         let mut term = before.term;
         for entry in self.entries.iter() {
             assert!(entry.term >= term, "terms fall along the log");
@@ -72,11 +75,13 @@ impl Log {
     }
 
     /// Appends entries that write `seq` brings to the disk.
+    #[inline]
     pub(crate) fn append(&mut self, entries: Entries, seq: WriteSeq) {
         let Some(newest) = entries.last() else { return };
         let first = self.last.slot.next();
+        let prev_term = self.last.term;
         self.last = Position { term: newest.term, slot: Slot(self.last.slot.0 + entries.len() as u64) };
-        self.batches.push_back(Batch { first, entries });
+        self.batches.push_back(Batch { first, prev_term, entries });
         self.unwritten.push_back((seq, self.last.slot));
     }
 
@@ -122,6 +127,7 @@ impl Log {
             let gone = usize::try_from(slot.0 + 1 - batch.first.0).unwrap_or(usize::MAX);
             batch.entries = batch.entries.skip(gone);
             batch.first = slot.next();
+            batch.prev_term = base.term;
         }
         self.base = base;
     }
@@ -141,6 +147,12 @@ impl Log {
         }
         if slot == self.base.slot {
             return Some(self.base.term);
+        }
+        // What precedes an append that has not been sent yet.
+        if let Some(newest) = self.batches.back()
+            && slot.next() == newest.first
+        {
+            return Some(newest.prev_term);
         }
         self.entry(slot).map(|entry| entry.term)
     }
@@ -174,17 +186,26 @@ impl Log {
         batch.entries.get(index)
     }
 
+    #[inline]
     fn find(&self, slot: Slot) -> Option<(usize, &Batch)> {
         let batch = self.batches.get(self.batch_of(slot)?)?;
         Some((usize::try_from(slot.0 - batch.first.0).ok()?, batch))
     }
 
+    #[inline]
     fn batch_of(&self, slot: Slot) -> Option<usize> {
         if slot <= self.base.slot || slot > self.last.slot {
             return None;
         }
+        match self.batches.back() {
+            Some(newest) if newest.first <= slot => Some(self.batches.len() - 1),
+            Some(_) | None => self.older_batch_of(slot),
+        }
+    }
+
+    fn older_batch_of(&self, slot: Slot) -> Option<usize> {
         // What is asked for is nearly always among the newest: a search over the whole log would miss every cache.
-        let newest = self.batches.len();
+        let newest = self.batches.len().saturating_sub(1);
         for index in (newest.saturating_sub(RECENT_BATCHES)..newest).rev() {
             if self.batches.get(index)?.first <= slot {
                 return Some(index);
@@ -205,6 +226,23 @@ impl Log {
             let first = batch.first.0 + skipped as u64;
             (first..).map(Slot).zip(wanted)
         })
+    }
+
+    /// The entries from `from` on that share its batch, up to `to`; none if `from` is not in the log.
+    pub(crate) fn part(&self, from: Slot, to: Slot) -> Entries {
+        let Some((skipped, batch)) = self.find(from) else { return Entries::default() };
+        let end = usize::try_from((to.0 + 1).saturating_sub(batch.first.0)).unwrap_or(usize::MAX);
+        batch.entries.range(skipped, end)
+    }
+
+    /// The entries up to `through`, newest first, with their slots.
+    pub(crate) fn newest_first(&self, through: Slot) -> impl Iterator<Item = (Slot, &Entry)> {
+        let end = self.batch_of(through).map_or(0, |index| index + 1);
+        let entries = self.batches.range(..end).rev().flat_map(|batch| {
+            let slots = (batch.first.0..=batch.last().0).rev().map(Slot);
+            slots.zip(batch.entries.iter().rev())
+        });
+        entries.skip_while(move |(slot, _)| *slot > through)
     }
 
     /// Entries from `from` on, at most so many and so many bytes, but at least one if there is any. They are shared with the

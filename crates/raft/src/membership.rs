@@ -157,7 +157,7 @@ impl Leader {
         }
         self.peers.sort_unstable_by_key(|peer| peer.id);
         // The quorum may be another one, and what waits for it may have it already.
-        self.on_own_progress();
+        self.recount();
         self.reads.on_echo();
     }
 
@@ -172,6 +172,9 @@ fn after(
     change: &Change,
     is_caught_up: impl Fn(NodeId) -> bool,
 ) -> Result<Members, String> {
+    if !members.witnesses().is_empty() {
+        return Err("a group with witnesses keeps the members it was born with".into());
+    }
     let next = match change {
         Change::AddLearner(node) => {
             let node = newcomer(members, *node)?;
@@ -182,11 +185,7 @@ fn after(
             let node = may_vote(members, *node, is_caught_up)?;
             with_voters(members, members.voters().iter().copied().chain([node]))
         }
-        Change::AddWitness(node) => {
-            let node = newcomer(members, *node)?;
-            let witnesses = members.witnesses().iter().copied().chain([node]);
-            with_voters(members, members.voters().iter().copied().chain([node])).with_witnesses(witnesses)
-        }
+        Change::AddWitness(_) => return Err("witnesses are named at a group's birth only".into()),
         Change::Remove(node) if !members.contains(*node) => return Err(format!("{node} is not a member")),
         Change::Remove(node) => {
             let stays = |other: &NodeId| other != node;

@@ -165,6 +165,7 @@ impl Message {
     ///
     /// # Errors
     /// What no correct node would say.
+    #[inline]
     pub fn check(&self) -> Result<(), Offence> {
         let fits = |counters: &[u64]| counters.iter().all(|&counter| counter <= MAX_COUNTER);
         let position = |p: &Position| fits(&[p.term.0, p.slot.0]);

@@ -7,6 +7,7 @@
 
 use crate::config::Config;
 use crate::entry::Position;
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use consensus_core::{Bytes, Members, NodeId, Slot};
 
@@ -49,7 +50,8 @@ pub(crate) enum Mode {
     /// The place is known; appends are pipelined.
     Replicate,
     /// It needs a snapshot.
-    Snapshot(Transfer),
+    /// (Boxed: it is large and rare, and every follower's state is as large as the largest.)
+    Snapshot(Box<Transfer>),
 }
 
 /// A snapshot on its way.
@@ -106,8 +108,8 @@ impl Progress {
     pub(crate) fn become_snapshot(&mut self, through: Position, members: Members, bytes: Bytes) {
         self.window.clear();
         self.next = self.matched.next();
-        self.mode =
-            Mode::Snapshot(Transfer { through, members, bytes, received: 0, is_due: true, has_moved: true });
+        let transfer = Transfer { through, members, bytes, received: 0, is_due: true, has_moved: true };
+        self.mode = Mode::Snapshot(Box::new(transfer));
     }
 
     /// The follower holds everything up to `matched`; `base` is where our log begins. [R14]

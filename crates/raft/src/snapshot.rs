@@ -143,18 +143,13 @@ impl Incoming {
 impl Core {
     /// The last slot that may be forgotten when a snapshot reaches `through`. [R22]
     fn retained_from(&self, through: Slot) -> Slot {
-        let base = self.log.base().slot;
-        let most = through.0.saturating_sub(self.config.retained_entries as u64);
-        let mut from = through;
         let mut size = 0;
-        while from > base && from.0 > most {
-            size += self.log.iter(from, from).map(|(_, entry)| entry.size()).sum::<usize>();
-            if size > self.config.retained_bytes {
-                break;
-            }
-            from = Slot(from.0 - 1);
-        }
-        from
+        let entries = self.log.newest_first(through).take(self.config.retained_entries);
+        let retained = entries.take_while(|(_, entry)| {
+            size += entry.size();
+            size <= self.config.retained_bytes
+        });
+        Slot(through.0 - retained.count() as u64)
     }
 
     /// [R24] Nothing in our log agrees with the snapshot: it takes the place of the whole log.

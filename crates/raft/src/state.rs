@@ -16,8 +16,8 @@ use crate::replay::{Replayed, replay};
 use crate::step::{Out, Timer};
 use alloc::vec::Vec;
 use consensus_core::{
-    Boot, Bytes, Epoch, Members, NodeId, Priority, Refusal, RestoreError, Role as Part, Slot, Status, Time,
-    Verdict, WriteSeq, wire,
+    Boot, Bytes, Decision, Epoch, Members, NodeId, Priority, Refusal, RestoreError, Role as Part, Slot,
+    Status, Time, WriteSeq, wire,
 };
 use core::time::Duration;
 use rand::rngs::ChaCha8Rng;
@@ -267,22 +267,21 @@ impl Core {
             return 0;
         }
         let mut size = 0;
-        for (slot, entry) in self.log.iter(self.commit.next(), slot) {
-            size += entry.size();
-            // EARLY: what is committed is durable at a quorum, and stands without our own disk.
-            match &entry.content {
-                Content::Noop | Content::Withheld => {
-                    out.decide_early(slot, None, Verdict::Noop, Bytes::new())
-                }
-                Content::Proposal { id, payload } => {
-                    out.decide_early(slot, Some(*id), Verdict::Commit, payload.clone());
-                }
-                Content::Members { id, members } => {
-                    // [R38] A change is done when its last configuration is committed.
-                    let id = members.outgoing().is_empty().then_some(*id);
-                    out.decide_early(slot, id, Verdict::Noop, wire::encode(&**members).into());
-                }
+        let mut first = self.commit.next();
+        while first <= slot {
+            let entries = self.log.part(first, slot);
+            if entries.is_empty() {
+                break;
             }
+            let next = Slot(first.0 + entries.len() as u64);
+            size += entries.size();
+            // EARLY: what is committed is durable at a quorum, and stands without our own disk.
+            if entries.name_members() {
+                decide_each(first, &entries, out);
+            } else {
+                out.decide_record_early(Record::Entries { first, entries });
+            }
+            first = next;
         }
         self.commit = slot;
         if self.config.plants(Mutant::MembersWhenCommitted) {
@@ -345,5 +344,18 @@ impl Core {
         }
         let width = u64::try_from(to.saturating_sub(from).as_nanos()).unwrap_or(u64::MAX);
         from + Duration::from_nanos(self.rng.next_u64() % width.max(1))
+    }
+}
+
+/// Decides entries among which some name members, which are shown in their encoded form.
+fn decide_each(first: Slot, entries: &Entries, out: &mut Out) {
+    for (slot, entry) in (first.0..).map(Slot).zip(entries.iter()) {
+        let Decision { slot, id, verdict, payload } = entry.decision(slot);
+        let payload = match &entry.content {
+            Content::Members { members, .. } => wire::encode(&**members).into(),
+            Content::Noop | Content::Proposal { .. } | Content::Withheld => payload.clone(),
+        };
+        // EARLY: what is committed is durable at a quorum, and stands without our own disk.
+        out.decide_early(slot, id, verdict, payload);
     }
 }

@@ -5,8 +5,8 @@ use crate::message::Message;
 use crate::record::Record;
 use crate::state::{Raft, Role};
 use consensus_core::{
-    Boot, ConfigError, ConsensusAlgorithm, Effects, Faults, Guarantees, Input, Members, Membership, NodeId,
-    Offence, Problem, Reads, Resilience, RestoreError, Status, Termination, Time, Timing, WriteSeq,
+    Boot, ConfigError, ConsensusAlgorithm, Decision, Effects, Faults, Guarantees, Input, Members, Membership,
+    NodeId, Offence, Problem, Reads, Resilience, RestoreError, Status, Termination, Time, Timing, WriteSeq,
 };
 
 /// The effect buffer.
@@ -45,7 +45,10 @@ impl ConsensusAlgorithm for Raft {
         Self::recover(boot, out)
     }
 
+    // Where the kind of input is known, only its handler remains of this.
+    #[inline(always)]
     fn step(&mut self, now: Time, input: Input<Message, Timer>, out: &mut Out) {
+        let is_own_write = matches!(input, Input::Durable(_));
         match input {
             Input::Message { from, message } => self.on_message(now, from, message, out),
             Input::Timer(Timer::Election) => self.on_election_timeout(now, out),
@@ -63,8 +66,12 @@ impl ConsensusAlgorithm for Raft {
             // Nothing was ever given to be judged.
             Input::Judged { .. } => {}
         }
+        if !is_own_write && let Role::Leader(leader) = &mut self.role {
+            leader.on_news();
+        }
     }
 
+    #[inline]
     fn flush(&mut self, now: Time, out: &mut Out) {
         match &mut self.role {
             Role::Follower(follower) => follower.flush(now, &mut self.core, out),
@@ -78,10 +85,15 @@ impl ConsensusAlgorithm for Raft {
         }
     }
 
+    fn decisions(record: &Record) -> impl Iterator<Item = Decision<'_>> {
+        record.decisions()
+    }
+
     fn status(&self) -> Status {
         self.observe()
     }
 
+    #[inline]
     fn screen(_config: &Config, _from: NodeId, message: &Message) -> Result<(), Offence> {
         message.check() // [R26]
     }
@@ -92,6 +104,7 @@ impl ConsensusAlgorithm for Raft {
 }
 
 impl Raft {
+    #[inline(always)]
     fn on_message(&mut self, now: Time, from: NodeId, message: Message, out: &mut Out) {
         if from == self.core.id || from == NodeId::ZERO {
             return out.accuse(from, Offence::Stranger); // [R26]
@@ -117,6 +130,7 @@ impl Raft {
         }
     }
 
+    #[inline]
     fn on_durable(&mut self, now: Time, seq: WriteSeq, out: &mut Out) {
         self.core.durable = self.core.durable.max(seq);
         self.core.log.on_durable(seq);
@@ -124,7 +138,7 @@ impl Raft {
             // The acknowledgement leaves in `flush`.
             Role::Follower(_) | Role::PreCandidate(_) => {}
             Role::Candidate(_) => self.count_own_vote(now, out),
-            Role::Leader(leader) => leader.on_own_progress(),
+            Role::Leader(leader) => leader.on_own_progress(&self.core),
         }
     }
 }

@@ -5,7 +5,7 @@ use consensus_core::quorum::{self, Tally};
 use consensus_core::{Members, NodeId};
 
 /// Groups up to this size are counted on the stack.
-const ON_STACK: usize = 16;
+const ON_STACK: usize = 8;
 
 /// Whether those who voted are a quorum. [R30]
 pub(crate) fn has_quorum(members: &Members, votes: &Tally) -> bool {
@@ -23,12 +23,18 @@ fn halves(members: &Members) -> impl Iterator<Item = &[NodeId]> {
 
 fn reached_by_half(half: &[NodeId], value: impl Fn(NodeId) -> u64) -> u64 {
     let quorum = quorum::majority(half.len());
-    let mut on_stack = [0; ON_STACK];
-    if let Some(values) = on_stack.get_mut(..half.len()) {
-        for (place, &node) in values.iter_mut().zip(half) {
-            *place = value(node);
+    if half.len() <= ON_STACK {
+        // So few are sorted as they come in, the largest first.
+        let mut sorted = [0; ON_STACK];
+        for (count, &node) in half.iter().enumerate() {
+            let mut value = value(node);
+            for place in sorted.iter_mut().take(count + 1) {
+                let smaller = value.min(*place);
+                *place = value.max(*place);
+                value = smaller;
+            }
         }
-        return quorum::reached_by(values, quorum).unwrap_or(0);
+        return sorted.get(quorum - 1).copied().unwrap_or(0);
     }
     let mut values: Vec<u64> = half.iter().map(|&node| value(node)).collect();
     quorum::reached_by(&mut values, quorum).unwrap_or(0)

@@ -711,7 +711,7 @@ fn records_that_contradict_each_other_keep_a_node_from_starting() {
     let gap = Record::Entries { first: Slot(7), entries: entries(&[1]) };
     for records in [vec![vote(2), vote(1)], vec![vote(2), gap]] {
         let mut storage = MemoryStorage::default();
-        for (seq, record) in (1..).map(WriteSeq).zip(&records) {
+        for (seq, record) in (1..).map(WriteSeq).zip(records) {
             storage.append(seq, record);
         }
         let config = NodeConfig::<Raft>::new(n(1), Members::of([n(1)]), 1);

@@ -23,6 +23,7 @@ fn allowed(krate: &str) -> Option<&'static [&'static str]> {
         "consensus-sim" | "consensus-runtime" => &["consensus-core", "consensus-wal"],
         "conformance" => &["consensus-core", "consensus-wal", "consensus-sim", "failure-detector"],
         "kvstore" => &["consensus-core", "consensus-runtime", "failure-detector"],
+        "own-algorithm" => &["consensus-core"],
         protocol if PROTOCOLS.contains(&protocol) => &["consensus-core"],
         _ => return None,
     })

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use conformance::subjects::Subject;
 use conformance::{MAX_RUNS, Recipe, Shrunk, page};
-use consensus_sim::{Mask, Overrides, Report};
+use consensus_sim::{Format, Mask, Overrides, Report};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -41,15 +41,29 @@ pub(crate) struct Sim {
     /// Where to write the run as one page that a browser shows without a network.
     #[arg(long)]
     html: Option<PathBuf>,
+    /// A plan, in TOML or JSON, that the run follows in place of what its seed draws.
+    #[arg(long)]
+    plan: Option<PathBuf>,
+    /// Print the plan that the run would follow, as toml or json, and do not run.
+    #[arg(long, value_name = "FORMAT")]
+    print_plan: Option<String>,
 }
 
 /// Does the run; whether it passed.
 pub(crate) fn replay(sim: &Sim) -> Result<bool> {
     let sound = crate::known(&sim.algorithm)?;
     let sick = sim.mutant.as_deref().map(planted).transpose()?;
-    let subject = sick.as_deref().unwrap_or(sound);
+    let drawn = sick.as_deref().unwrap_or(sound);
+    let planned = super::plan::under(drawn, sim.plan.as_deref())?;
+    let subject = planned.as_deref().unwrap_or(drawn);
     let command = command(sim);
     let mut recipe = Recipe { seed: sim.seed, mask: sim.only.clone(), overrides: sim.set.clone() };
+    if let Some(format) = &sim.print_plan {
+        let format = Format::named(format)
+            .with_context(|| format!("a plan is printed as toml or as json, not as {format:?}"))?;
+        print(subject.plan_of(&recipe)?.print(format)?.trim_end())?;
+        return Ok(true);
+    }
     if sim.shrink {
         match subject.shrink(&recipe, sim.shrink_runs)? {
             Some(shrunk) => {
@@ -73,7 +87,8 @@ pub(crate) fn replay(sim: &Sim) -> Result<bool> {
 /// The command that does such a run again, up to the seed's number.
 fn command(sim: &Sim) -> String {
     let mutant = sim.mutant.as_ref().map(|name| format!(" --mutant {name}")).unwrap_or_default();
-    format!("cargo xtask sim --algorithm {}{mutant} --seed", sim.algorithm)
+    let plan = sim.plan.as_ref().map(|path| format!(" --plan '{}'", path.display())).unwrap_or_default();
+    format!("cargo xtask sim --algorithm {}{mutant}{plan} --seed", sim.algorithm)
 }
 
 fn told(shrunk: &Shrunk, command: &str) -> String {

@@ -274,7 +274,7 @@ class Diagram {
     }
     for (const slow of seen("disks", model.slows)) {
       const [left, right] = edges(slow);
-      const y = this.laneY(slow.node) + Math.min(this.gap * 0.4, 45);
+      const y = this.laneY(slow.node) + Math.min(this.gap * 0.36, 42);
       this.wave(left, right, y, palette["--disk"]);
       this.hits.push({ event: slow.event, box: [left - 1, y - 6, right + 1, y + 6], ground: true });
       this.labelWithin(`disk ${slow.event.times}× slower`, left + 2, right, y + 1, palette["--disk"]);
@@ -288,7 +288,7 @@ class Diagram {
     const { from, to } = flap.event;
     const side = to > from ? 1 : -1;
     // Each receiver has a height of its own, so that several links of one node lie side by side.
-    const y = this.laneY(from) + side * Math.min(this.gap * 0.44, 46 + 4 * Math.abs(to - from));
+    const y = this.laneY(from) + side * Math.min(this.gap * 0.47, 52 + 4 * Math.abs(to - from));
     c.strokeStyle = palette["--flap"];
     c.lineWidth = 1.8;
     c.setLineDash([3, 2.5]);

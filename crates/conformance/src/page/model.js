@@ -112,7 +112,7 @@ function readNodeEvent(model, event, open) {
     case "slow_disk": {
       // A disk that is slow already is now slow by another measure, and for as long as either says.
       const before = open.slows[node];
-      const end = Math.max(event.until, before?.end ?? 0);
+      const end = Math.min(Math.max(event.until, before?.end ?? 0), model.end);
       if (before) before.end = Math.min(before.end, at);
       open.slows[node] = { event, node, at, end };
       model.slows.push(open.slows[node]);
@@ -174,7 +174,7 @@ function buildModel(run) {
           for (const span of [...model.flaps, ...model.slows]) span.end = Math.min(span.end, event.at);
         }
         break;
-      case "flap": model.flaps.push({ event, at: event.at, end: event.until }); break;
+      case "flap": model.flaps.push({ event, at: event.at, end: Math.min(event.until, model.end) }); break;
       case "power_loss": model.lines.push({ event, at: event.at, label: "⚡ power loss" }); break;
       case "failure": model.failure = event; break;
       case "invoke": case "ask": case "return": case "give_up": readClientEvent(model, event, open); break;

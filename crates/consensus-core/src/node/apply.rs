@@ -1,7 +1,7 @@
 //! From decisions to the state machine: sessions, replies, reads, snapshots.
 
 use super::gate::{Decided, Handover};
-use super::{Node, NodeError, Outcome, Reply};
+use super::{Node, NodeError, Outcome, Reply, Stopped};
 use crate::algorithm::{ConsensusAlgorithm, Refusal};
 use crate::hand_off::{Network, Storage};
 use crate::id::{ProposalId, ReadId, Slot};
@@ -22,29 +22,39 @@ where
     S: Storage<A::Record>,
     M: StateMachine,
 {
-    pub(super) fn take_over(&mut self, handover: Handover) -> Result<(), NodeError> {
+    pub(super) fn take_over(&mut self, handover: Handover<A::Record>) -> Result<(), Stopped> {
         match handover {
-            Handover::Decide(decided) => self.apply(decided),
+            Handover::Decide(Decided { slot, id, verdict, payload }) => {
+                self.apply(Decision { slot, id, verdict, payload: &payload })
+            }
+            Handover::DecideRecord(record) => self.apply_all(&record),
             Handover::Install { through, snapshot } => self.install(through, &snapshot),
         }
     }
 
-    fn apply(&mut self, decided: Decided) -> Result<(), NodeError> {
-        let Decided { slot, id, verdict, payload } = decided;
+    pub(super) fn apply_all(&mut self, record: &A::Record) -> Result<(), Stopped> {
+        for decision in A::decisions(record) {
+            self.apply(decision)?;
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn apply(&mut self, decision: Decision<'_>) -> Result<(), Stopped> {
+        let Decision { slot, id, verdict, payload } = decision;
         if Self::ordered() && slot != self.applied.next() {
-            return Err(NodeError::OutOfOrder { slot, applied: self.applied });
+            return Err(self.stop(NodeError::OutOfOrder { slot, applied: self.applied }));
         }
         self.applied = self.applied.max(slot);
         self.compaction.since_last += payload.len() as u64 + DECISION_BYTES;
         let outcome = match (verdict, id) {
             (Verdict::Noop, _) => Outcome::Noop,
-            (Verdict::Commit, Some(id)) => self.apply_once(slot, id, &payload),
-            (Verdict::Commit, None) => {
-                Outcome::Applied(self.machine.apply(Decision { slot, id, verdict, payload: &payload }))
+            // Without one order for all, replicas would keep different tables: the algorithm itself decides a proposal once.
+            (Verdict::Commit, Some(id)) if Self::ordered() && id.concerns_sessions() => {
+                self.apply_in_session(id, decision)
             }
-            (Verdict::Abort, _) => {
-                Outcome::Aborted(self.machine.apply(Decision { slot, id, verdict, payload: &payload }))
-            }
+            (Verdict::Commit, _) => Outcome::Applied(self.machine.apply(decision)),
+            (Verdict::Abort, _) => Outcome::Aborted(self.machine.apply(decision)),
         };
         if let Some(id) = id {
             self.replies.push(Reply::Done { id, slot, outcome });
@@ -52,18 +62,12 @@ where
         Ok(())
     }
 
-    fn apply_once(&mut self, slot: Slot, id: ProposalId, payload: &Bytes) -> Outcome {
-        if !Self::ordered() {
-            // Without one order for all, replicas would keep different tables: the algorithm itself decides a proposal once.
-            let decision = Decision { slot, id: Some(id), verdict: Verdict::Commit, payload };
-            return Outcome::Applied(self.machine.apply(decision));
-        }
+    fn apply_in_session(&mut self, id: ProposalId, decision: Decision<'_>) -> Outcome {
         if id.opens_session() {
-            return Outcome::Opened(self.sessions.open(slot));
+            return Outcome::Opened(self.sessions.open(decision.slot));
         }
-        match self.sessions.admit(slot, id) {
+        match self.sessions.admit(decision.slot, id) {
             Admission::Fresh => {
-                let decision = Decision { slot, id: Some(id), verdict: Verdict::Commit, payload };
                 let reply = self.machine.apply(decision);
                 self.sessions.record(id, &reply);
                 Outcome::Applied(reply)
@@ -74,13 +78,13 @@ where
         }
     }
 
-    fn install(&mut self, through: Slot, bytes: &Bytes) -> Result<(), NodeError> {
+    fn install(&mut self, through: Slot, bytes: &Bytes) -> Result<(), Stopped> {
         if Self::ordered() && through < self.applied {
-            return Err(NodeError::OutOfOrder { slot: through, applied: self.applied });
+            return Err(self.stop(NodeError::OutOfOrder { slot: through, applied: self.applied }));
         }
         if !bytes.is_empty() {
-            let (sessions, state) = snapshot::open(bytes)?;
-            self.machine.install(through, state)?;
+            let (sessions, state) = snapshot::open(bytes).map_err(|error| self.stop(error))?;
+            self.machine.install(through, state).map_err(|error| self.stop(error))?;
             self.sessions = sessions;
         }
         self.applied = self.applied.max(through);
@@ -99,6 +103,7 @@ where
         }
     }
 
+    #[inline]
     pub(super) fn serve_parked_reads(&mut self) {
         if self.parked_reads.is_empty() {
             return;
@@ -112,6 +117,7 @@ where
         });
     }
 
+    #[inline]
     pub(super) fn snapshot_if_due(&mut self) -> Option<(Slot, Bytes)> {
         let compaction = &mut self.compaction;
         if compaction.since_last <= compaction.threshold.max(compaction.last_size) {

@@ -1,7 +1,8 @@
 //! What waits for the disk.
 
+use crate::effects::Outgoing;
 use crate::hand_off::Network;
-use crate::id::{NodeId, ProposalId, Slot, WriteSeq};
+use crate::id::{ProposalId, Slot, WriteSeq};
 use crate::machine::Verdict;
 use alloc::collections::VecDeque;
 use bytes::Bytes;
@@ -12,8 +13,9 @@ pub(super) const MAX_HELD_SENDS: usize = 1 << 16;
 
 /// Something on its way to the state machine.
 #[derive(Debug)]
-pub(super) enum Handover {
+pub(super) enum Handover<R> {
     Decide(Decided),
+    DecideRecord(R),
     Install { through: Slot, snapshot: Bytes },
 }
 
@@ -25,47 +27,43 @@ pub(super) struct Decided {
     pub(super) payload: Bytes,
 }
 
-/// First in, first out: what was emitted later never overtakes what waits, except for sends that wait for nothing.
+/// First in, first out, for messages and for the state machine each: what was emitted later never overtakes what waits, except
+/// for sends that wait for nothing.
 #[derive(Debug)]
-pub(super) struct Gate<M> {
-    held: VecDeque<(WriteSeq, Held<M>)>,
-    held_handovers: usize,
+pub(super) struct Gate<M, R> {
+    sends: VecDeque<Outgoing<M>>,
+    handovers: VecDeque<(WriteSeq, Handover<R>)>,
     durable: WriteSeq,
 }
 
-#[derive(Debug)]
-enum Held<M> {
-    Send { to: NodeId, message: M },
-    Handover(Handover),
-}
-
-impl<M> Default for Gate<M> {
+impl<M, R> Default for Gate<M, R> {
     fn default() -> Self {
-        Self { held: VecDeque::new(), held_handovers: 0, durable: WriteSeq::ZERO }
+        Self { sends: VecDeque::new(), handovers: VecDeque::new(), durable: WriteSeq::ZERO }
     }
 }
 
-impl<M> Gate<M> {
+impl<M, R> Gate<M, R> {
     pub(super) const fn durable(&self) -> WriteSeq {
         self.durable
     }
 
-    pub(super) fn send(&mut self, network: &mut impl Network<M>, to: NodeId, message: M, after: WriteSeq) {
-        if after <= self.durable {
-            network.send(to, message);
-        } else if self.held.len() - self.held_handovers < MAX_HELD_SENDS {
-            self.held.push_back((after, Held::Send { to, message }));
+    #[inline]
+    pub(super) fn send(&mut self, network: &mut impl Network<M>, outgoing: Outgoing<M>) {
+        if outgoing.after <= self.durable {
+            network.send(outgoing.to, outgoing.message);
+        } else if self.sends.len() < MAX_HELD_SENDS {
+            self.sends.push_back(outgoing);
         }
     }
 
-    /// Gives it back if the state machine may take it now.
-    pub(super) fn hand_over(&mut self, handover: Handover, after: WriteSeq) -> Option<Handover> {
-        if after <= self.durable && self.held_handovers == 0 {
-            return Some(handover);
-        }
-        self.held.push_back((after, Held::Handover(handover)));
-        self.held_handovers += 1;
-        None
+    /// Whether the state machine may take now what depends on write `after`.
+    pub(super) fn is_open(&self, after: WriteSeq) -> bool {
+        after <= self.durable && self.handovers.is_empty()
+    }
+
+    /// Keeps something for the state machine until write `after` is durable.
+    pub(super) fn hold(&mut self, handover: Handover<R>, after: WriteSeq) {
+        self.handovers.push_back((after, handover));
     }
 
     /// Notes what is durable; true if that is news.
@@ -75,17 +73,21 @@ impl<M> Gate<M> {
         news
     }
 
-    /// Lets out what waits for nothing any more: sends go to the network, what the state machine takes next is returned.
-    pub(super) fn release(&mut self, network: &mut impl Network<M>) -> Option<Handover> {
-        while let Some((_, held)) = self.held.pop_front_if(|(after, _)| *after <= self.durable) {
-            match held {
-                Held::Send { to, message } => network.send(to, message),
-                Held::Handover(handover) => {
-                    self.held_handovers -= 1;
-                    return Some(handover);
-                }
-            }
+    /// Whether anything waits.
+    pub(super) fn holds(&self) -> bool {
+        !self.sends.is_empty() || !self.handovers.is_empty()
+    }
+
+    /// Lets out the messages that wait for nothing any more.
+    pub(super) fn release(&mut self, network: &mut impl Network<M>) {
+        while let Some(outgoing) = self.sends.pop_front_if(|outgoing| outgoing.after <= self.durable) {
+            network.send(outgoing.to, outgoing.message);
         }
-        None
+    }
+
+    /// What the state machine may take next of what was held for it.
+    pub(super) fn next_handover(&mut self) -> Option<Handover<R>> {
+        let (_, handover) = self.handovers.pop_front_if(|(after, _)| *after <= self.durable)?;
+        Some(handover)
     }
 }

@@ -7,28 +7,25 @@
 //! - After the first error nothing is carried out any more: the node has stopped.
 
 mod apply;
+mod event;
 mod gate;
+mod settle;
 mod timers;
 
-use crate::algorithm::{
-    Boot, ConfigError, ConsensusAlgorithm, Input, Offence, Out, Refusal, RestoreError, Status,
-};
-use crate::effects::Effect;
-use crate::guarantees::{Membership, Problem};
+use crate::algorithm::{Boot, ConfigError, ConsensusAlgorithm, Input, Offence, Out, RestoreError, Status};
+use crate::guarantees::Membership;
 use crate::hand_off::{Network, Storage, StorageError};
-use crate::id::{ClientId, NodeId, ProposalId, ReadId, Slot, WriteSeq};
+use crate::id::{NodeId, ReadId, Slot, WriteSeq};
 use crate::machine::{InstallError, StateMachine};
-use crate::members::{Change, Members, Priority};
+use crate::members::Members;
 use crate::session::Sessions;
 use crate::snapshot;
 use crate::time::Time;
 use alloc::vec::{Drain, Vec};
-use bytes::Bytes;
-use gate::{Decided, Gate, Handover};
+use gate::Gate;
 use timers::Timers;
 
-/// The most accusations that wait for the driver; more are dropped, since a liar must not fill our memory.
-const MAX_ACCUSATIONS: usize = 1024;
+pub use event::{Event, Outcome, Reply};
 
 /// What a node is made from.
 #[derive(Clone, Debug)]
@@ -61,111 +58,6 @@ impl<A: ConsensusAlgorithm> NodeConfig<A> {
             check_invariants: cfg!(debug_assertions),
         }
     }
-}
-
-/// What a driver tells a node.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Event<M> {
-    /// A decoded message from an authenticated peer. It is screened here ([`ConsensusAlgorithm::screen`]).
-    Message {
-        /// The sender.
-        from: NodeId,
-        /// What it says.
-        message: M,
-    },
-    /// A message that the driver has screened already, on another core.
-    Screened {
-        /// The sender.
-        from: NodeId,
-        /// What it says.
-        message: M,
-    },
-    /// The time may have reached [`Node::deadline`].
-    Tick,
-    /// The storage may have news ([`Storage::durable`]).
-    Written,
-    /// A client proposes.
-    Propose {
-        /// Its name for good.
-        id: ProposalId,
-        /// What is proposed.
-        payload: Bytes,
-    },
-    /// A client asks for a linearizable read barrier.
-    Read(ReadId),
-    /// An operator asks for other members.
-    Reconfigure {
-        /// Its name for good.
-        id: ProposalId,
-        /// The change.
-        change: Change,
-    },
-    /// Hand leadership over.
-    Transfer {
-        /// The wished-for successor.
-        to: Option<NodeId>,
-    },
-    /// How much this node wishes to lead.
-    Priority(Priority),
-    /// The failure detector's opinion.
-    Suspect {
-        /// The peer.
-        peer: NodeId,
-        /// Whether it is suspected from now on.
-        suspected: bool,
-    },
-}
-
-/// What a client is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reply {
-    /// A proposal was decided and applied here. Every replica reports every proposal; a driver picks out those it waits for.
-    Done {
-        /// The proposal.
-        id: ProposalId,
-        /// Its place.
-        slot: Slot,
-        /// What came of it.
-        outcome: Outcome,
-    },
-    /// A proposal was turned down.
-    Refused {
-        /// The proposal.
-        id: ProposalId,
-        /// Why.
-        reason: Refusal,
-    },
-    /// The state machine now holds everything that a linearizable read at this point must see.
-    ReadReady {
-        /// The read.
-        id: ReadId,
-        /// The slot that was waited for.
-        at: Slot,
-    },
-    /// A read was turned down.
-    ReadRefused {
-        /// The read.
-        id: ReadId,
-        /// Why.
-        reason: Refusal,
-    },
-}
-
-/// What came of a decided proposal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It was carried out, now or (a repeated command of a session) before.
-    Applied(Bytes),
-    /// It was decided not to carry it out.
-    Aborted(Bytes),
-    /// The session was opened.
-    Opened(ClientId),
-    /// The slot carried no command (a change of members took effect).
-    Noop,
-    /// The session let go of this reply; the command is not applied again.
-    Stale,
-    /// The session is unknown or has expired; the command is not applied.
-    Expired,
 }
 
 /// Why a node does not start, or has stopped.
@@ -203,7 +95,7 @@ pub struct Node<A: ConsensusAlgorithm, N, S, M> {
     storage: S,
     machine: M,
     out: Out<A>,
-    gate: Gate<A::Message>,
+    gate: Gate<A::Message, A::Record>,
     timers: Timers<A::Timer>,
     members: Option<Members>,
     sessions: Sessions,
@@ -212,14 +104,18 @@ pub struct Node<A: ConsensusAlgorithm, N, S, M> {
     replies: Vec<Reply>,
     accusations: Vec<(NodeId, Offence)>,
     compaction: Compaction,
+    /// Something was handed to the storage since its last flush.
     wrote: bool,
+    /// The algorithm has taken an input since its last flush.
+    stepped: bool,
     check_invariants: bool,
     stopped: Option<NodeError>,
-    /// Reused between bursts.
-    scratch: Vec<Effect<A::Message, A::Record, A::Timer>>,
     /// Reused between ticks.
     due: Vec<(Time, A::Timer)>,
 }
+
+/// The node has stopped; `Node::stopped` says why.
+struct Stopped;
 
 #[derive(Clone, Copy, Debug)]
 struct Compaction {
@@ -295,9 +191,9 @@ where
             accusations: Vec::new(),
             compaction: Compaction { threshold: compact_after_bytes, since_last: 0, last_size },
             wrote: false,
+            stepped: true,
             check_invariants,
             stopped: None,
-            scratch: Vec::new(),
             due: Vec::new(),
         };
         node.flush(now)?;
@@ -317,33 +213,27 @@ where
     ///
     /// # Errors
     /// The node has stopped before.
+    #[inline]
     pub fn push(&mut self, now: Time, event: Event<A::Message>) -> Result<(), NodeError> {
-        if let Some(error) = &self.stopped {
-            return Err(error.clone());
+        if self.stopped.is_some() {
+            return self.outcome();
         }
-        let input = match event {
-            Event::Message { from, message } => {
-                if let Err(offence) = A::screen(&self.config, from, &message) {
-                    self.accuse(from, offence);
-                    return Ok(());
-                }
-                Input::Message { from, message }
-            }
-            Event::Screened { from, message } => Input::Message { from, message },
-            Event::Propose { id, payload } => Input::Propose { id, payload },
-            Event::Read(id) => Input::Read(id),
-            Event::Reconfigure { id, change } => Input::Reconfigure { id, change },
-            Event::Transfer { to } => Input::Transfer { to },
-            Event::Priority(priority) => Input::Priority(priority),
-            Event::Suspect { peer, suspected } => Input::Suspect { peer, suspected },
-            Event::Tick => {
-                self.fire_timers(now);
-                return Ok(());
-            }
+        match event {
+            Event::Message { from, message } => match A::screen(&self.config, from, &message) {
+                Ok(()) => self.step(now, Input::Message { from, message }),
+                Err(offence) => self.accuse(from, offence),
+            },
+            Event::Screened { from, message } => self.step(now, Input::Message { from, message }),
+            Event::Propose { id, payload } => self.step(now, Input::Propose { id, payload }),
+            Event::Read(id) => self.step(now, Input::Read(id)),
+            Event::Reconfigure { id, change } => self.step(now, Input::Reconfigure { id, change }),
+            Event::Transfer { to } => self.step(now, Input::Transfer { to }),
+            Event::Priority(priority) => self.step(now, Input::Priority(priority)),
+            Event::Suspect { peer, suspected } => self.step(now, Input::Suspect { peer, suspected }),
+            Event::Tick => self.fire_timers(now),
             // The storage is asked at the end of every burst anyway.
-            Event::Written => return Ok(()),
-        };
-        self.step(now, input);
+            Event::Written => {}
+        }
         Ok(())
     }
 
@@ -352,14 +242,23 @@ where
     /// # Errors
     /// The node has stopped, now or before.
     pub fn flush(&mut self, now: Time) -> Result<(), NodeError> {
-        if let Some(error) = &self.stopped {
-            return Err(error.clone());
+        if self.stopped.is_none() && self.settle(now).is_ok() {
+            return Ok(());
         }
-        let result = self.settle(now);
-        if let Err(error) = &result {
-            self.stopped = Some(error.clone());
-        }
-        result
+        self.outcome()
+    }
+
+    /// Why the node has stopped, if it has.
+    #[cold]
+    fn outcome(&self) -> Result<(), NodeError> {
+        self.stopped.clone().map_or(Ok(()), Err)
+    }
+
+    /// Stops the node, for good.
+    #[cold]
+    fn stop(&mut self, error: impl Into<NodeError>) -> Stopped {
+        self.stopped = Some(error.into());
+        Stopped
     }
 
     /// When the node wants to be woken by [`Event::Tick`], if nothing else happens before.
@@ -378,7 +277,7 @@ where
         self.accusations.drain(..)
     }
 
-    /// The members, if they were announced anew since this was last asked ([`Effect::Members`]).
+    /// The members, if they were announced anew since this was last asked ([`crate::Effect::Members`]).
     pub const fn take_members(&mut self) -> Option<Members> {
         self.members.take()
     }
@@ -432,133 +331,5 @@ where
     /// Ends this incarnation and gives back its storage and machine.
     pub fn into_parts(self) -> (N, S, M) {
         (self.network, self.storage, self.machine)
-    }
-
-    fn step(&mut self, now: Time, input: Input<A::Message, A::Timer>) {
-        self.algorithm.step(now, input, &mut self.out);
-        if self.check_invariants {
-            self.algorithm.assert_invariants();
-        }
-    }
-
-    fn fire_timers(&mut self, now: Time) {
-        // What was cancelled or set anew earlier in this burst must not fire, though nothing else is carried out before its
-        // end: a heartbeat and the tick that it came too late for may sit in one burst.
-        self.settle_timers();
-        let mut due = core::mem::take(&mut self.due);
-        self.timers.due(now, &mut due);
-        // Each timer that is due fires once; what it sets anew for the past waits for the next tick.
-        for (at, timer) in due.drain(..) {
-            if self.timers.expire(timer, at) {
-                self.step(now, Input::Timer(timer));
-                self.settle_timers();
-            }
-        }
-        self.due = due;
-    }
-
-    fn settle_timers(&mut self) {
-        let timers = &mut self.timers;
-        self.out.take_timers(|timer, at| match at {
-            Some(at) => timers.set(timer, at),
-            None => timers.cancel(timer),
-        });
-    }
-
-    fn accuse(&mut self, peer: NodeId, offence: Offence) {
-        if self.accusations.len() < MAX_ACCUSATIONS {
-            self.accusations.push((peer, offence));
-        }
-    }
-
-    fn settle(&mut self, now: Time) -> Result<(), NodeError> {
-        loop {
-            self.algorithm.flush(now, &mut self.out);
-            self.carry_out(now)?;
-            if core::mem::take(&mut self.wrote) {
-                self.storage.flush();
-            }
-            let durable = self.storage.durable()?;
-            if self.gate.advance(durable) {
-                while let Some(handover) = self.gate.release(&mut self.network) {
-                    self.take_over(handover)?;
-                }
-                self.step(now, Input::Durable(durable));
-                continue;
-            }
-            if let Some((through, snapshot)) = self.snapshot_if_due() {
-                self.step(now, Input::Compact { through, snapshot });
-                continue;
-            }
-            break;
-        }
-        self.network.flush();
-        self.serve_parked_reads();
-        Ok(())
-    }
-
-    fn carry_out(&mut self, now: Time) -> Result<(), NodeError> {
-        while !self.out.is_empty() {
-            let mut effects = core::mem::take(&mut self.scratch);
-            self.out.swap(&mut effects);
-            for effect in effects.drain(..) {
-                self.carry_out_one(now, effect)?;
-            }
-            self.scratch = effects;
-        }
-        Ok(())
-    }
-
-    fn carry_out_one(
-        &mut self,
-        now: Time,
-        effect: Effect<A::Message, A::Record, A::Timer>,
-    ) -> Result<(), NodeError> {
-        match effect {
-            Effect::Persist { seq, record } => {
-                self.storage.append(seq, &record);
-                self.wrote = true;
-            }
-            Effect::Checkpoint { seq, through, snapshot, tail } => {
-                self.storage.checkpoint(seq, through, &snapshot, &tail);
-                self.wrote = true;
-            }
-            Effect::Send { to, message, after } => {
-                debug_assert_ne!(to, self.id, "a node does not send to itself");
-                self.gate.send(&mut self.network, to, message, after);
-            }
-            Effect::SetTimer { timer, at } => {
-                self.timers.set(timer, at);
-            }
-            Effect::CancelTimer(timer) => self.timers.cancel(timer),
-            Effect::Decide { slot, id, verdict, payload, after } => {
-                let decided = Decided { slot, id, verdict, payload };
-                self.hand_over(Handover::Decide(decided), after)?;
-            }
-            Effect::ReadReady { id, at } => self.park_read(id, at),
-            Effect::Judge { id, payload } => {
-                let accept = self.machine.judge(id, &payload);
-                self.step(now, Input::Judged { id, accept });
-            }
-            Effect::Refuse { id, reason } => self.replies.push(Reply::Refused { id, reason }),
-            Effect::RefuseRead { id, reason } => self.replies.push(Reply::ReadRefused { id, reason }),
-            Effect::Install { through, snapshot, after } => {
-                self.hand_over(Handover::Install { through, snapshot }, after)?;
-            }
-            Effect::Members(members) => self.members = Some(*members),
-            Effect::Accuse { peer, offence } => self.accuse(peer, offence),
-        }
-        Ok(())
-    }
-
-    fn hand_over(&mut self, handover: Handover, after: WriteSeq) -> Result<(), NodeError> {
-        match self.gate.hand_over(handover, after) {
-            Some(handover) => self.take_over(handover),
-            None => Ok(()),
-        }
-    }
-
-    const fn ordered() -> bool {
-        matches!(A::GUARANTEES.problem, Problem::Log)
     }
 }

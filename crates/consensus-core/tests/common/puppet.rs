@@ -187,13 +187,13 @@ impl Storage<()> for Stage {
         Ok(Recovered { snapshot: self.recovered.borrow().clone(), records: Vec::new() })
     }
 
-    fn append(&mut self, seq: WriteSeq, (): &()) {
+    fn append(&mut self, seq: WriteSeq, (): ()) {
         assert_eq!(seq.0, self.written.get() + 1, "writes arrive in order");
         self.written.set(seq.0);
     }
 
-    fn checkpoint(&mut self, seq: WriteSeq, _through: Slot, _snapshot: &Bytes, _tail: &[()]) {
-        self.append(seq, &());
+    fn checkpoint(&mut self, seq: WriteSeq, _through: Slot, _snapshot: Bytes, _tail: Vec<()>) {
+        self.append(seq, ());
     }
 
     fn durable(&mut self) -> Result<WriteSeq, StorageError> {

@@ -144,8 +144,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     pub(super) fn on_client_timeout(&mut self, ticket: Ticket) {
-        let nodes = self.hosts.len();
-        let next = self.streams.clients.index(nodes);
+        let next = self.some_target();
         let Some(client) = self.client(ticket.client).filter(|client| client.ticket() == ticket) else {
             return;
         };
@@ -234,6 +233,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let Some(errand) = client.errand.take() else { return };
         client.target = node;
         client.completed += 1;
+        client.refused = None;
         client.served.get_or_insert(now);
         client.learn(errand.key, errand.call, answer);
         self.lookout.on_return(number, errand.call == Call::Get);
@@ -245,13 +245,13 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     fn on_refused(&mut self, ticket: Ticket, reason: &Refusal) {
-        let nodes = self.hosts.len();
         self.lookout.marks.hit_if(Mark::Busy, *reason == Refusal::Busy);
         let hint = if let Refusal::NotLeader { hint } = reason { *hint } else { None };
-        let hint = hint.and_then(index_of).filter(|&index| index < nodes);
-        let next = hint.unwrap_or_else(|| self.streams.clients.index(nodes));
+        let hint = hint.and_then(index_of).filter(|&index| self.is_reachable(index));
+        let next = hint.unwrap_or_else(|| self.some_target());
         let Some(client) = self.client(ticket.client) else { return };
         let uses_session = client.uses_session;
+        client.refused = Some(reason.clone());
         client.target = next;
         let Some(errand) = &mut client.errand else { return };
         errand.in_doubt |= !reason.is_definite();

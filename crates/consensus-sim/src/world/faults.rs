@@ -9,7 +9,7 @@ use crate::network::Cut;
 use crate::plan::Rhythm;
 use crate::random::{MILLION, Stream};
 use crate::record::{self, Happened};
-use consensus_core::{ConsensusAlgorithm, Event, Role};
+use consensus_core::{ConsensusAlgorithm, Event, Faults, Role};
 
 impl<A: ConsensusAlgorithm> World<A> {
     pub(super) fn start_faults(&mut self) {
@@ -48,7 +48,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     pub(super) fn on_partition(&mut self) {
-        let Some(rhythm) = self.plan.partitions.filter(|_| self.stormy) else { return };
+        let Some(rhythm) = self.plan.partitions.filter(|_| self.is_unruly()) else { return };
         let mut choices = self.choices_for(FaultClass::Partition);
         if self.allows(FaultClass::Partition) {
             let target = self.victim(&mut choices);
@@ -81,10 +81,17 @@ impl<A: ConsensusAlgorithm> World<A> {
         let Some(rhythm) = self.plan.crashes.filter(|_| self.stormy) else { return };
         let mut choices = self.choices_for(FaultClass::Crash);
         let index = self.victim(&mut choices);
-        if self.injector.allows_if(FaultClass::Crash, self.is_up(index)) {
+        // Where a crash is for good, the fault budget bounds how many there are.
+        let for_good = A::GUARANTEES.faults == Faults::Crash;
+        let possible = self.is_up(index) && (!for_good || (self.losses_left() > 0 && self.may_lose(index)));
+        if self.injector.allows_if(FaultClass::Crash, possible) {
             self.counts.crashes += 1;
-            self.kill(index);
-            self.plan_restart(index, rhythm, &mut choices);
+            if for_good {
+                self.lose(index);
+            } else {
+                self.kill(index);
+                self.plan_restart(index, rhythm, &mut choices);
+            }
         }
         self.plan_fault(FaultClass::Crash, self.plan.crashes, Happening::Crash);
     }

@@ -28,11 +28,20 @@ pub(super) enum Hardship {
     Rot,
     Pause,
     Flap,
+    Starve,
 }
 
 impl Hardship {
-    const ALL: [Self; 6] =
-        [Self::FailedSync, Self::FullDisk, Self::SlowDisk, Self::Rot, Self::Pause, Self::Flap];
+    const ALL: [Self; 7] =
+        [Self::FailedSync, Self::FullDisk, Self::SlowDisk, Self::Rot, Self::Pause, Self::Flap, Self::Starve];
+
+    /// Whether it breaks a promise about time, and no other.
+    const fn delays(self) -> bool {
+        match self {
+            Self::SlowDisk | Self::Pause | Self::Flap | Self::Starve => true,
+            Self::FailedSync | Self::FullDisk | Self::Rot => false,
+        }
+    }
 
     const fn class(self) -> FaultClass {
         match self {
@@ -42,6 +51,7 @@ impl Hardship {
             Self::Rot => FaultClass::Rot,
             Self::Pause => FaultClass::Pause,
             Self::Flap => FaultClass::Flap,
+            Self::Starve => FaultClass::Starvation,
         }
     }
 }
@@ -62,6 +72,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             Hardship::Rot => plan.rot,
             Hardship::Pause => plan.pauses,
             Hardship::Flap => plan.flaps,
+            Hardship::Starve => plan.starvation,
         }
     }
 
@@ -74,6 +85,10 @@ impl<A: ConsensusAlgorithm> World<A> {
 
     pub(super) fn on_hardship(&mut self, hardship: Hardship) {
         let Some(rhythm) = self.rhythm_of(hardship).filter(|_| self.stormy) else { return };
+        // The network has stabilised, and stays so.
+        if hardship.delays() && !self.is_unruly() {
+            return;
+        }
         let mut choices = self.choices_for(hardship.class());
         let index = self.victim(&mut choices);
         let span = choices.around(rhythm.lasts);
@@ -85,6 +100,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             Hardship::Rot => self.rot(index, span, &mut choices),
             Hardship::Pause => self.pause(index, span, &mut choices),
             Hardship::Flap => self.flap(span, &mut choices),
+            Hardship::Starve => self.starve(index, span, &mut choices),
         }
         self.plan_hardship(hardship);
     }
@@ -179,7 +195,7 @@ impl<A: ConsensusAlgorithm> World<A> {
 
     /// How long a sync takes that would take `span`.
     pub(super) fn slowed(&self, index: usize, span: Duration) -> Duration {
-        let slow = self.hosts.get(index).filter(|host| self.stormy && self.now < host.slow_until);
+        let slow = self.hosts.get(index).filter(|host| self.is_unruly() && self.now < host.slow_until);
         slow.map_or(span, |host| span * host.slower)
     }
 
@@ -206,7 +222,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             Rot::Refused(detail) => {
                 self.counts.bit_rots += 1;
                 self.counts.refused_disks += 1;
-                host.lost = true;
+                (host.lost, host.bad_disk) = (true, true);
                 detail
             }
             Rot::Wrong(detail) => {
@@ -229,7 +245,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
         let now = self.now;
         let Some(host) = self.hosts.get_mut(index) else { return };
-        host.paused = Some(Pause { since: now, clock_stops, backlog: Vec::new() });
+        host.paused = Some(Pause { clock_stops, ..Pause::new(now) });
         let boot = host.boot;
         self.counts.pauses += 1;
         self.trace.say(self.now, || format!("n{} stands still", index + 1));
@@ -238,7 +254,9 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     pub(super) fn on_resume(&mut self, index: usize, boot: u64) {
-        if self.hosts.get(index).is_some_and(|host| host.boot == boot) {
+        // Who stands still after the storm does so for ever.
+        let ends = |host: &super::host::Host<A>| host.boot == boot && host.misery.is_none();
+        if self.hosts.get(index).is_some_and(ends) {
             self.resume(index);
         }
     }
@@ -262,6 +280,12 @@ impl<A: ConsensusAlgorithm> World<A> {
 
     /// Keeps what happens to a machine that stands still; gives back what happens now.
     pub(super) fn defer(&mut self, happening: Happening) -> Option<Happening> {
+        if let Happening::Deliver { from, to, stamp, .. } = &happening
+            && let Some(until) = self.held_back(*from, *to, stamp.sent)
+        {
+            self.plan_at(until, happening);
+            return None;
+        }
         let (node, may_be_lost) = match &happening {
             Happening::Deliver { to: node, .. } | Happening::Arrive { node, .. } => (*node, true),
             Happening::Wake { node } | Happening::Flush { node, .. } | Happening::DiskDone { node, .. } => {
@@ -270,6 +294,8 @@ impl<A: ConsensusAlgorithm> World<A> {
             Happening::Restart { .. }
             | Happening::Resume { .. }
             | Happening::Hardship(_)
+            | Happening::Stabilise
+            | Happening::Turn { .. }
             | Happening::Partition
             | Happening::Mend { .. }
             | Happening::Crash
@@ -343,4 +369,10 @@ pub(super) struct Pause {
     clock_stops: bool,
     /// What waits for it.
     backlog: Vec<Happening>,
+}
+
+impl Pause {
+    pub(super) const fn new(since: Time) -> Self {
+        Self { since, clock_stops: false, backlog: Vec::new() }
+    }
 }

@@ -1,9 +1,11 @@
 //! One node's life: boot, inputs, effects, crash.
 
 use super::hardships::Pause;
+use super::members::Part;
 use super::{Happening, World};
 use crate::client::{Request, Response, Ticket};
 use crate::clock::Clock;
+use crate::hardship::Misery;
 use crate::machine::{Applied, Journal, Key, Registers};
 use crate::marks::{Forgotten, Mark};
 use crate::mask::FaultClass;
@@ -40,6 +42,10 @@ pub(super) struct Host<A: ConsensusAlgorithm> {
     pub(super) boot: u64,
     /// It stays down for ever.
     pub(super) lost: bool,
+    /// Its disk is damaged, so that it must not start.
+    pub(super) bad_disk: bool,
+    /// It is no part of the core, and this is why.
+    pub(super) misery: Option<Misery>,
     wake: Option<Time>,
     flush_planned: bool,
     pub(super) tap: Tap,
@@ -49,6 +55,8 @@ pub(super) struct Host<A: ConsensusAlgorithm> {
     last_status: Option<(Role, u64)>,
     /// Whom the node last took for the members.
     pub(super) last_members: Option<Members>,
+    /// What it may keep: settled when it is first to be a member, and never changed.
+    pub(super) part: Option<Part>,
     /// What this node takes for the time.
     pub(super) clock: Clock,
     /// How many millionths of a second its clock counts in a second.
@@ -69,6 +77,8 @@ impl<A: ConsensusAlgorithm> Host<A> {
             node: None,
             boot: 0,
             lost: false,
+            bad_disk: false,
+            misery: None,
             wake: None,
             flush_planned: false,
             tap: Tap::default(),
@@ -77,6 +87,7 @@ impl<A: ConsensusAlgorithm> Host<A> {
             reads: BTreeMap::new(),
             last_status: None,
             last_members: None,
+            part: None,
             clock: Clock::TRUE,
             rate_ppm,
             paused: None,
@@ -101,7 +112,12 @@ impl<A: ConsensusAlgorithm> Host<A> {
         self.node.as_ref().map(Node::applied)
     }
 
-    /// Why this node may not be making progress.
+    /// How many proposals and reads it has taken and not answered.
+    pub(super) fn unanswered(&self) -> (usize, usize) {
+        (self.waiting.len(), self.reads.len())
+    }
+
+    /// What this node says of itself.
     pub(super) fn describe(&mut self) -> String {
         let id = self.id;
         match &mut self.node {
@@ -279,9 +295,10 @@ impl<A: ConsensusAlgorithm> World<A> {
             );
         }
         if writes {
+            let unruly = self.is_unruly();
             let (disk, choices) = (&self.plan.disk, &mut self.streams.disk);
             let mut span = choices.around(disk.sync);
-            if self.stormy && choices.chance(disk.slow_ppm) {
+            if unruly && choices.chance(disk.slow_ppm) {
                 let more = choices.span(core::time::Duration::ZERO, disk.slow);
                 let allowed = self.injector.allows(FaultClass::SlowSync);
                 span += if allowed { more } else { core::time::Duration::ZERO };
@@ -303,8 +320,14 @@ impl<A: ConsensusAlgorithm> World<A> {
             let mut journal = host.journal.borrow_mut();
             installs = journal.iter().filter(|entry| matches!(entry, Applied::Installed { .. })).count();
             let mut tap = host.tap.borrow_mut();
-            self.tape.applied(self.now, id, &tap, &journal, node.applied());
-            self.oracle.on_applied(self.now, id, &mut tap, &mut journal, node.applied());
+            if host.part == Some(Part::Witness) {
+                // What it decides are places only.
+                tap.clear();
+                journal.clear();
+            } else {
+                self.tape.applied(self.now, id, &tap, &journal, node.applied());
+                self.oracle.on_applied(self.now, id, &mut tap, &mut journal, node.applied());
+            }
         }
         let status = node.status();
         let now_is = (status.role, status.epoch.0);
@@ -343,7 +366,7 @@ impl<A: ConsensusAlgorithm> World<A> {
                     continue;
                 }
             };
-            if self.links.corrupt(&mut frame, &mut self.injector) {
+            if self.links.corrupt(self.now, &mut frame, &mut self.injector) {
                 self.tape.sent::<A::Message>(self.now, (index, target), &frame, Some(Loss::Corrupted));
                 self.drop_corrupted(index, &frame);
                 continue;

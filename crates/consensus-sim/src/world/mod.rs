@@ -1,9 +1,12 @@
 //! The world: one queue of events, ordered by time and then by the order in which they were planned.
 
 mod clients;
+mod diagnosis;
+mod fairness;
 mod faults;
 mod hardships;
 mod host;
+mod left_out;
 mod lookout;
 mod members;
 mod partial;
@@ -26,6 +29,7 @@ use crate::record::{Happened, Tape};
 use crate::trace::Trace;
 use consensus_core::{ConsensusAlgorithm, Members, NodeId, Time};
 use core::time::Duration;
+use fairness::Fairness;
 use hardships::Hardship;
 use host::Host;
 pub use partial::{Observation, PartialCase, observe};
@@ -88,6 +92,19 @@ pub struct Counts {
     /// Spans in which a single link was down, and what it lost.
     pub flaps: u64,
     pub lost_to_flaps: u64,
+    /// Spans in which the scheduler held back what was sent over a link or to a node.
+    pub starvations: u64,
+    /// How often a message waited longer than is fair, and none came over its link in that time.
+    pub starved_links: u64,
+    /// How often a message waited longer than is fair, and none came to its receiver in that time.
+    pub starved_nodes: u64,
+    /// How long a message waited at most, in microseconds: of all, and of those that were sent in the calm.
+    pub longest_wait_us: u64,
+    pub longest_calm_wait_us: u64,
+    /// Nodes that were left in their misery after the storm.
+    pub left_out: u64,
+    /// Moments from which on the bound on delays held.
+    pub stabilisations: u64,
     /// Messages that a link in a bad state lost.
     pub lost_in_bursts: u64,
     /// Messages dropped because too much waited before them.
@@ -130,6 +147,13 @@ impl Counts {
         self.pauses += other.pauses;
         self.flaps += other.flaps;
         self.lost_to_flaps += other.lost_to_flaps;
+        self.stabilisations += other.stabilisations;
+        self.starvations += other.starvations;
+        self.starved_links += other.starved_links;
+        self.starved_nodes += other.starved_nodes;
+        self.left_out += other.left_out;
+        self.longest_wait_us = longest(self.longest_wait_us, other.longest_wait_us);
+        self.longest_calm_wait_us = longest(self.longest_calm_wait_us, other.longest_calm_wait_us);
         self.lost_in_bursts += other.lost_in_bursts;
         self.lost_in_queues += other.lost_in_queues;
         self.forwarded += other.forwarded;
@@ -151,6 +175,10 @@ impl Counts {
         let links = self.flaps + self.lost_to_flaps + self.lost_in_bursts + self.lost_in_queues;
         classic + disks + links + self.corrupted + self.pauses + self.skewed_boots
     }
+}
+
+const fn longest(first: u64, second: u64) -> u64 {
+    if first > second { first } else { second }
 }
 
 /// What came of a run.
@@ -211,6 +239,11 @@ enum Happening {
         boot: u64,
     },
     Hardship(Hardship),
+    Stabilise,
+    /// The links of a node that is left out come and go.
+    Turn {
+        node: usize,
+    },
     Partition,
     Mend {
         phase: u64,
@@ -264,6 +297,7 @@ pub struct World<A: ConsensusAlgorithm> {
     queue: Queue<Happening>,
     hosts: Vec<Host<A>>,
     links: Links,
+    fairness: Fairness,
     clients: Vec<Client>,
     next_read: u64,
     history: History,
@@ -311,7 +345,9 @@ impl<A: ConsensusAlgorithm> World<A> {
     pub fn with_tape(setup: Setup<A>, tape: Tape) -> Self {
         let Setup { seed, plan, mask, config, patience, trace } = setup;
         let ids = (1..=plan.hosts() as u64).map(NodeId);
-        let members = Members::of(ids.clone().take(plan.nodes));
+        let full = plan.nodes.saturating_sub(plan.witnesses);
+        let witnesses = ids.clone().take(plan.nodes).skip(full);
+        let members = Members::of(ids.clone().take(plan.nodes)).with_witnesses(witnesses);
         let streams = Streams {
             network: Stream::derive(seed, "network"),
             disk: Stream::derive(seed, "disk"),
@@ -327,7 +363,8 @@ impl<A: ConsensusAlgorithm> World<A> {
             .map(|id| Host::new(id, &plan.disk, rates.between(MILLION - drift_ppm, MILLION + drift_ppm)))
             .collect();
         let mut world = Self {
-            links: Links::new(plan.hosts(), plan.network.clone(), seed),
+            links: Links::new(plan.hosts(), plan.network.clone(), seed).timed(plan.timing),
+            fairness: Fairness::new(plan.hosts()),
             lookout: Lookout::new(plan.hosts(), plan.workload.clients),
             costs: Costs::default(),
             member_history: MemberHistory::new(members.clone()),
@@ -354,10 +391,12 @@ impl<A: ConsensusAlgorithm> World<A> {
         };
         let plan = format!("{:?}, mask {:?}", world.plan, mask.to_string());
         world.trace.say(Time::ZERO, || plan);
+        world.assign_parts();
         for node in 0..world.hosts.len() {
             world.boot(node);
         }
         world.add_clients();
+        world.await_stabilisation();
         world
     }
 
@@ -471,6 +510,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let Some(happening) = self.defer(happening) else { return };
         match happening {
             Happening::Deliver { from, to, frame, message, stamp } => {
+                self.watch_delivery((from, to), stamp.sent);
                 self.tape.arrived(self.now, message, || self.is_up(to));
                 self.look_at_arrival(from, to, stamp);
                 self.on_deliver(from, to, &frame);
@@ -481,6 +521,8 @@ impl<A: ConsensusAlgorithm> World<A> {
             Happening::Restart { node, boot } => self.on_restart(node, boot),
             Happening::Resume { node, boot } => self.on_resume(node, boot),
             Happening::Hardship(hardship) => self.on_hardship(hardship),
+            Happening::Stabilise => self.on_stabilise(),
+            Happening::Turn { node } => self.on_turn(node),
             Happening::Partition => self.on_partition(),
             Happening::Mend { phase } => self.on_mend(phase),
             Happening::Crash => self.on_crash(),

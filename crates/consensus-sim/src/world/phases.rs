@@ -2,9 +2,10 @@
 
 use super::host::Host;
 use super::{Happening, World};
+use crate::hardship::Misery;
 use crate::mask::FaultClass;
 use crate::oracle::Property;
-use crate::record::{self, Happened};
+use crate::record::Happened;
 use consensus_core::{ConsensusAlgorithm, Time};
 use core::time::Duration;
 
@@ -20,6 +21,8 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.start_clients();
         self.run_until(self.now + self.plan.faults_for);
         self.calm();
+        // Nobody claims progress before the network has stabilised.
+        self.run_until(self.plan.timing.stabilisation().unwrap_or_default());
         if self.plan.workload.operations.is_some() {
             // Those that were held back ask again, to show that they are served.
             self.start_clients();
@@ -35,10 +38,39 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
     }
 
-    /// The faults end: the links are whole, and every node is up, but for those that are lost for good.
+    /// Plans the moment of stabilisation, unless the bound holds from the first.
+    pub(super) fn await_stabilisation(&mut self) {
+        if let Some(at) = self.plan.timing.stabilisation().filter(|&at| at > self.now) {
+            self.plan_at(at, Happening::Stabilise);
+        }
+    }
+
+    /// From now on every message arrives within the bound, and live nodes keep pace. They may go on crashing.
+    pub(super) fn on_stabilise(&mut self) {
+        self.counts.stabilisations += 1;
+        self.trace.event(self.now, 48, 0);
+        self.trace.say(self.now, || "the network has stabilised".into());
+        if self.stormy {
+            self.tape.note(self.now, || Happened::Heal);
+            self.links.heal();
+            self.fairness.release();
+            for index in 0..self.hosts.len() {
+                self.resume(index);
+            }
+        }
+    }
+
+    /// Whether promises about time may be broken at the moment.
+    pub(super) fn is_unruly(&self) -> bool {
+        self.stormy && !self.plan.timing.is_settled(self.now)
+    }
+
+    /// The faults end: the links are whole, and every node is up, but for those that are lost for good or left out.
     pub fn calm(&mut self) {
         self.stormy = false;
         self.links.calm();
+        self.fairness.release();
+        self.fairness.calm(self.now);
         self.lookout.cuts += 1;
         self.trace.event(self.now, 13, 0);
         self.trace.say(self.now, || "the faults are over".into());
@@ -61,16 +93,13 @@ impl<A: ConsensusAlgorithm> World<A> {
             }
             if losses < lost && self.may_lose(index) && self.allows(FaultClass::LostNode) {
                 losses += 1;
-                self.kill(index);
-                self.tape.note(self.now, || Happened::Lost { node: record::node(index) });
-                if let Some(host) = self.hosts.get_mut(index) {
-                    host.lost = true;
-                }
+                self.lose(index);
             } else if !self.is_up(index) {
                 self.counts.restarts += 1;
                 self.boot(index);
             }
         }
+        self.leave_out();
     }
 
     /// Every node loses power at once, and those that are not lost for good come back.
@@ -80,6 +109,10 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.look_at_power_loss();
         for index in 0..self.hosts.len() {
             self.kill(index);
+            // A machine that stood still for ever does not start either.
+            if let Some(host) = self.hosts.get_mut(index) {
+                host.lost |= host.misery == Some(Misery::Paused);
+            }
         }
         for index in 0..self.hosts.len() {
             if let Some(host) = self.hosts.get(index).filter(|host| !host.lost) {
@@ -119,7 +152,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
     }
 
-    /// Clients finish what they began; then every live node must hold everything that was ever decided.
+    /// Clients finish what they began; then every live node of the core must hold everything that was ever decided.
     pub fn expect_everything(&mut self) {
         self.busy = false;
         let bound = self.patience + self.plan.workload.timeout * 16;
@@ -131,7 +164,8 @@ impl<A: ConsensusAlgorithm> World<A> {
         let complete = |world: &Self| {
             let last = world.oracle.last();
             let is_done = |host: &Host<A>| host.applied().is_none_or(|applied| applied == last);
-            world.hosts.iter().all(|host| is_done(host) || !world.is_member(host))
+            let is_owed = |host: &Host<A>| host.misery.is_none() && world.is_member(host);
+            world.hosts.iter().all(|host| is_done(host) || !is_owed(host))
         };
         if !self.run_while(bound, |world| !complete(world)) {
             let last = self.oracle.last();
@@ -153,21 +187,5 @@ impl<A: ConsensusAlgorithm> World<A> {
             self.run_until(self.now + LOOK_EVERY);
         }
         true
-    }
-
-    fn why_not(&mut self) -> String {
-        let up = self.hosts.iter().filter(|host| host.node.is_some()).count();
-        let leaders = self
-            .hosts
-            .iter()
-            .filter_map(|host| host.status())
-            .filter(|status| status.role == consensus_core::Role::Leader)
-            .count();
-        let mut text = format!("{up} of {} nodes are up, {leaders} lead", self.hosts.len());
-        for host in &mut self.hosts {
-            text.push_str("; ");
-            text.push_str(&host.describe());
-        }
-        text
     }
 }

@@ -1,7 +1,7 @@
 //! An algorithm of one's own, as small as can be: node 1 leads for ever, and what a majority has on disk is decided.
 //!
-//! It tolerates no node that is lost for good (nobody takes over from node 1), but every node may crash and come back.
-//! Each [`Flaw`] is a planted mistake that the suite must find.
+//! Every node may crash and come back, but none may be lost for good. An input comes in, and effects are written down; nothing
+//! is done here. Each [`Flaw`] is a mistake that is easily made, for the suite to find.
 
 use bytes::Bytes;
 use consensus_core::{
@@ -17,8 +17,10 @@ const RETRANSMIT: Duration = Duration::from_millis(20);
 const LEADER: NodeId = NodeId(1);
 const MAX_BATCH: usize = 64;
 
+/// A planted mistake.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Flaw {
+pub enum Flaw {
+    /// It is as it should be.
     #[default]
     None,
     /// A follower acknowledges before its disk has the entry.
@@ -37,31 +39,42 @@ pub(crate) enum Flaw {
     BrokenInvariant,
 }
 
+/// What a user may choose.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Config {
-    pub(crate) flaw: Flaw,
+pub struct Config {
+    /// The mistake, if any.
+    pub flaw: Flaw,
 }
 
+/// A place of the log, in messages and on disk.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Entry {
+pub struct Entry {
     id: ProposalId,
     payload: Bytes,
 }
 
+/// What nodes tell each other.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) enum Message {
+#[expect(missing_docs, reason = "the variants say it")]
+pub enum Message {
     /// Entries behind the first `after`, and how many are decided.
     Append { after: u64, entries: Vec<Entry>, decided: u64 },
     /// This many entries are on my disk.
     Have { length: u64 },
 }
 
+type Append = (u64, Vec<Entry>, u64);
+
+/// Why a node wakes up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Timer {
+pub enum Timer {
+    /// To send again what may have been lost.
     Retransmit,
 }
 
-pub(crate) struct Toy {
+/// One node's state.
+#[derive(Debug)]
+pub struct FixedLeader {
     id: NodeId,
     members: Members,
     flaw: Flaw,
@@ -74,8 +87,8 @@ pub(crate) struct Toy {
     dirty: bool,
 }
 
-impl ConsensusAlgorithm for Toy {
-    const NAME: &'static str = "toy";
+impl ConsensusAlgorithm for FixedLeader {
+    const NAME: &'static str = "fixed-leader";
     const GUARANTEES: Guarantees = Guarantees {
         problem: Problem::Log,
         faults: Faults::CrashRecovery,
@@ -99,8 +112,7 @@ impl ConsensusAlgorithm for Toy {
 
     fn restore(boot: Boot<Self>, out: &mut Out<Self>) -> Result<Self, RestoreError> {
         out.set_timer(Timer::Retransmit, boot.now + RETRANSMIT);
-        let broken = boot.config.flaw == Flaw::BrokenInvariant;
-        let durable = boot.records.len() as u64 + u64::from(broken);
+        let durable = boot.records.len() as u64 + u64::from(boot.config.flaw == Flaw::BrokenInvariant);
         Ok(Self {
             id: boot.id,
             members: boot.members,
@@ -117,7 +129,7 @@ impl ConsensusAlgorithm for Toy {
     fn step(&mut self, now: Time, input: In<Self>, out: &mut Out<Self>) {
         match input {
             Input::Message { from, message: Message::Append { after, entries, decided } } => {
-                self.on_append(from, after, entries, decided, out);
+                self.on_append(from, (after, entries, decided), out);
             }
             Input::Message { from, message: Message::Have { length } } => {
                 let known = self.have.entry(from).or_default();
@@ -177,21 +189,14 @@ impl ConsensusAlgorithm for Toy {
     }
 }
 
-impl Toy {
+impl FixedLeader {
     fn append(&mut self, entry: Entry, out: &mut Out<Self>) {
         let seq = out.persist(entry.clone());
         self.log.push(entry);
         self.writing.insert(seq, self.log.len() as u64);
     }
 
-    fn on_append(
-        &mut self,
-        from: NodeId,
-        after: u64,
-        entries: Vec<Entry>,
-        decided: u64,
-        out: &mut Out<Self>,
-    ) {
+    fn on_append(&mut self, from: NodeId, (after, entries, decided): Append, out: &mut Out<Self>) {
         let gap = after > self.log.len() as u64;
         if !gap || self.flaw == Flaw::AckEarlyAndAcceptGaps {
             let known = (self.log.len() as u64).saturating_sub(after);
