@@ -127,7 +127,8 @@ impl Leader {
         if self.change.is_some_and(|slot| slot.max(self.term_start) <= core.commit) {
             self.finish_change(core, out);
         }
-        if !core::mem::take(&mut self.has_news) {
+        // What a witness may know can change without anything new: our own disk is further.
+        if !core::mem::take(&mut self.has_news) && core.members.witnesses().is_empty() {
             return;
         }
         let has_own_commit =
