@@ -29,7 +29,7 @@ pub enum Write<R> {
         seq: WriteSeq,
         /// The last slot that the snapshot contains.
         through: Slot,
-        /// The snapshot.
+        /// The snapshot; empty where no state is kept (a witness), and then none is installed at the next boot.
         snapshot: Bytes,
         /// The records that are still needed.
         tail: Vec<R>,
@@ -113,7 +113,7 @@ pub enum Effect<R, T> {
     Install {
         /// The last slot that it contains.
         through: Slot,
-        /// The snapshot.
+        /// The snapshot; empty where no state is kept (a witness): the state machine stays as it is.
         snapshot: Bytes,
         /// The write it depends on; zero if none.
         after: WriteSeq,

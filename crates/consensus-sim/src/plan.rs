@@ -30,6 +30,8 @@ const FAIR_WITHIN: Duration = Duration::from_millis(100);
 pub struct Plan {
     /// How many nodes begin as members.
     pub nodes: usize,
+    /// How many of those keep no payload: the last ones. An algorithm that knows witnesses draws this in its tuning.
+    pub witnesses: usize,
     /// How long faults are injected, in virtual time.
     #[serde(with = "text::span")]
     pub faults_for: Duration,
@@ -231,6 +233,7 @@ impl Plan {
         let faults_for = Duration::from_millis(draw.between(1_500, 5_000));
         let mut plan = Self {
             nodes,
+            witnesses: 0,
             faults_for,
             timing: TimingPlan::Asynchronous,
             network: NetworkPlan::draw(draw),
@@ -288,6 +291,7 @@ impl Default for Plan {
     fn default() -> Self {
         Self {
             nodes: 3,
+            witnesses: 0,
             faults_for: Duration::from_millis(500),
             timing: TimingPlan::default(),
             network: NetworkPlan::default(),

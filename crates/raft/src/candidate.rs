@@ -222,7 +222,8 @@ impl Core {
     pub(crate) fn may_campaign(&self) -> bool {
         let newest = self.configurations.newest().slot;
         let had_vote = || self.configurations.at(Slot(newest.0 - 1)).members.is_voter(self.id);
-        self.members.is_voter(self.id) || (newest > self.commit && had_vote())
+        let may_win = self.members.is_voter(self.id) || (newest > self.commit && had_vote());
+        may_win && (self.is_full() || self.config.plants(Mutant::WitnessLeads)) // [R42]
     }
 
     /// [R2] Whether a log that ends at `last` holds everything that may be committed, as far as our own log tells.

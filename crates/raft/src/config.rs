@@ -90,6 +90,12 @@ impl Config {
         if members.voter_count() == 0 {
             return refuse("members", "there is no voter; name at least one");
         }
+        if members.voters().iter().all(|node| members.witnesses().contains(node)) {
+            return refuse(
+                "members",
+                "all voters are witnesses, and nobody could lead; name one that is not",
+            );
+        }
         if self.heartbeat_interval_ms == 0 {
             return refuse("heartbeat_interval_ms", "it must be at least 1");
         }

@@ -109,7 +109,7 @@ mod tests {
                     let before = model.last().unwrap().clone();
                     model.push(match &entry.content {
                         Content::Members { members, .. } => (**members).clone(),
-                        Content::Noop | Content::Proposal { .. } => before,
+                        Content::Noop | Content::Proposal { .. } | Content::Withheld => before,
                     });
                 }
             }

@@ -61,13 +61,15 @@ pub enum Content {
         /// All of them.
         members: Box<Members>,
     },
+    /// Somebody's proposal, of which a witness keeps no more than its place.
+    Withheld,
 }
 
 impl Content {
     /// The request that is done when it is committed. [R38] A change of members is done with its last configuration.
     pub(crate) fn settles(&self) -> Option<ProposalId> {
         match self {
-            Self::Noop => None,
+            Self::Noop | Self::Withheld => None,
             Self::Proposal { id, .. } => Some(*id),
             Self::Members { id, members } => members.outgoing().is_empty().then_some(*id),
         }
@@ -76,7 +78,7 @@ impl Content {
     /// The request that it came from.
     pub(crate) const fn id(&self) -> Option<ProposalId> {
         match self {
-            Self::Noop => None,
+            Self::Noop | Self::Withheld => None,
             Self::Proposal { id, .. } | Self::Members { id, .. } => Some(*id),
         }
     }
@@ -91,7 +93,9 @@ impl Entry {
     #[must_use]
     pub fn decision(&self, slot: Slot) -> Decision<'_> {
         match &self.content {
-            Content::Noop => Decision { slot, id: None, verdict: Verdict::Noop, payload: &NOTHING },
+            Content::Noop | Content::Withheld => {
+                Decision { slot, id: None, verdict: Verdict::Noop, payload: &NOTHING }
+            }
             Content::Proposal { id, payload } => {
                 Decision { slot, id: Some(*id), verdict: Verdict::Commit, payload }
             }
@@ -106,7 +110,7 @@ impl Entry {
     pub fn size(&self) -> usize {
         ENTRY_OVERHEAD_BYTES
             + match &self.content {
-                Content::Noop => 0,
+                Content::Noop | Content::Withheld => 0,
                 Content::Proposal { payload, .. } => payload.len(),
                 Content::Members { members, .. } => MEMBER_BYTES * members.iter().count(),
             }
@@ -122,6 +126,8 @@ pub struct Entries {
     size: usize,
     /// Whether an entry of the batch (of the shared one, if this is a part of it) names members.
     names_members: bool,
+    /// Whether a payload is withheld in it.
+    is_hollow: bool,
 }
 
 impl Entries {
@@ -136,8 +142,15 @@ impl Entries {
         if shared.is_empty() {
             return Self::default();
         }
-        let names_members = shared.iter().any(|entry| matches!(entry.content, Content::Members { .. }));
-        Self { from: 0, to: index(shared.len()), size, names_members, shared: Some(shared) }
+        let (mut names_members, mut is_hollow) = (false, false);
+        for entry in shared.iter() {
+            match entry.content {
+                Content::Noop | Content::Proposal { .. } => {}
+                Content::Members { .. } => names_members = true,
+                Content::Withheld => is_hollow = true,
+            }
+        }
+        Self { from: 0, to: index(shared.len()), size, names_members, is_hollow, shared: Some(shared) }
     }
 
     /// The first `count` of these, or all.
@@ -163,8 +176,7 @@ impl Entries {
             return Self::default();
         }
         let (from, to) = (self.from + index(start), self.from + index(end));
-        let mut cut =
-            Self { shared: self.shared.clone(), from, to, size: 0, names_members: self.names_members };
+        let mut cut = Self { shared: self.shared.clone(), from, to, size: 0, ..*self };
         cut.size = cut.iter().map(Entry::size).sum();
         cut
     }
@@ -190,6 +202,20 @@ impl Entries {
     /// False if none of them names members, which is nearly always.
     pub(crate) const fn name_members(&self) -> bool {
         self.names_members
+    }
+
+    /// Whether a payload is withheld.
+    pub(crate) const fn is_hollow(&self) -> bool {
+        self.is_hollow
+    }
+
+    /// The same places, without any payload.
+    pub(crate) fn withhold(&self) -> Self {
+        let hollow = |entry: &Entry| match &entry.content {
+            Content::Proposal { .. } => Entry { term: entry.term, content: Content::Withheld },
+            Content::Noop | Content::Members { .. } | Content::Withheld => entry.clone(),
+        };
+        self.iter().map(hollow).collect()
     }
 }
 

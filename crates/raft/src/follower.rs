@@ -63,7 +63,7 @@ impl Follower {
         let is_due = self.owes_echo
             || matched > self.acknowledged
             || (self.owes_acknowledgement && self.verified <= durable);
-        if !is_due {
+        if !is_due || core.is_misplaced() {
             return;
         }
         self.owes_echo = false;

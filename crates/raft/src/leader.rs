@@ -127,12 +127,16 @@ impl Leader {
         if self.change.is_some_and(|slot| slot.max(self.term_start) <= core.commit) {
             self.finish_change(core, out);
         }
-        if !core::mem::take(&mut self.has_news) {
+        // What a witness may know can change without anything new: our own disk is further.
+        if !core::mem::take(&mut self.has_news) && core.members.witnesses().is_empty() {
             return;
         }
         let has_own_commit =
             core.commit >= self.term_start || core.config.plants(Mutant::ReadBeforeOwnCommit);
         self.reads.start_round(core.commit, has_own_commit);
+        if !core.members.witnesses().is_empty() {
+            self.bound_witnesses(core);
+        }
         for peer in &mut self.peers {
             feed(peer, core, self.reads.probe(), out);
         }
@@ -365,14 +369,14 @@ fn agreement(core: &Core, prev: Slot, hint: Position) -> Slot {
 
 /// Sends what a follower lacks, as far as its window allows; tells an idle one of the commit index. [R15] [R27]
 fn feed(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) {
-    let last = core.log.last().slot;
+    let last = peer.reach(core.log.last().slot);
     let mut has_spoken = false;
     loop {
         let may_send = match &mut peer.mode {
             progress::Mode::Probe { is_waiting } => !core::mem::replace(is_waiting, true),
             progress::Mode::Replicate => peer.next <= last && peer.window.has_room(&core.config),
             progress::Mode::Snapshot(transfer) => {
-                if core::mem::take(&mut transfer.is_due) {
+                if transfer.through.slot <= last && core::mem::take(&mut transfer.is_due) {
                     let chunk = transfer.chunk(core);
                     // EARLY: a snapshot holds what is committed; forgetting that we sent it contradicts nothing.
                     out.send_early(peer.id, Message::Snapshot(Box::new(chunk)));
@@ -403,7 +407,7 @@ fn send_entries(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) -> 
         return false;
     };
     let (max_entries, max_bytes) = (core.config.max_append_entries, core.config.max_append_bytes);
-    let entries = core.log.slice(peer.next, max_entries, max_bytes);
+    let entries = peer.share(prev.slot, core.log.slice(peer.next, max_entries, max_bytes));
     // What is sent on trial is not counted on: the answer tells where to go on.
     let is_probing = matches!(peer.mode, progress::Mode::Probe { .. });
     if !is_probing {
@@ -426,7 +430,9 @@ fn send_entries(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) -> 
 /// Our log has forgotten what the follower lacks. A log that forgot something has a snapshot of it.
 fn turn_to_snapshot(peer: &mut Progress, core: &Core) {
     if let Some(snapshot) = &core.snapshot {
-        peer.become_snapshot(snapshot.through, snapshot.members.clone(), snapshot.bytes.clone());
+        // [R42] A witness needs to know where it ends, and no state.
+        let bytes = if peer.bound.is_some() { Bytes::new() } else { snapshot.bytes.clone() };
+        peer.become_snapshot(snapshot.through, snapshot.members.clone(), bytes);
     }
 }
 

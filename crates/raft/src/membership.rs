@@ -42,7 +42,7 @@ impl Raft {
         let core = &self.core;
         let Role::Leader(leader) = &self.role else { return };
         let last = core.log.last().slot;
-        let heir = leader.peers.iter().find(|peer| core.members.is_voter(peer.id) && peer.matched == last);
+        let heir = leader.peers.iter().find(|peer| core.is_full_voter(peer.id) && peer.matched == last);
         if let Some(heir) = heir {
             // EARLY: it says nothing but our term, which is durable since our election.
             out.send_early(heir.id, Message::TimeoutNow { term: core.term });
@@ -136,7 +136,7 @@ impl Leader {
             .with_witnesses(members.witnesses().iter().copied());
         let id = core.log.iter(*slot, *slot).find_map(|(_, entry)| match &entry.content {
             Content::Members { id, .. } => Some(*id),
-            Content::Noop | Content::Proposal { .. } => None,
+            Content::Noop | Content::Proposal { .. } | Content::Withheld => None,
         });
         self.append_members(id.unwrap_or_default(), next, core, out);
     }
@@ -172,6 +172,9 @@ fn after(
     change: &Change,
     is_caught_up: impl Fn(NodeId) -> bool,
 ) -> Result<Members, String> {
+    if !members.witnesses().is_empty() {
+        return Err("a group with witnesses keeps the members it was born with".into());
+    }
     let next = match change {
         Change::AddLearner(node) => {
             let node = newcomer(members, *node)?;
@@ -182,7 +185,7 @@ fn after(
             let node = may_vote(members, *node, is_caught_up)?;
             with_voters(members, members.voters().iter().copied().chain([node]))
         }
-        Change::AddWitness(_) => return Err("witnesses are not offered; add a learner and promote it".into()),
+        Change::AddWitness(_) => return Err("witnesses are named at a group's birth only".into()),
         Change::Remove(node) if !members.contains(*node) => return Err(format!("{node} is not a member")),
         Change::Remove(node) => {
             let stays = |other: &NodeId| other != node;
@@ -191,7 +194,7 @@ fn after(
         }
         Change::Replace(voters) => replaced(members, voters, is_caught_up)?,
     };
-    if next.voter_count() == next.witnesses().len() {
+    if next.voters().iter().all(|node| next.witnesses().contains(node)) {
         return Err("nobody would be left who can lead; name at least one voter".into());
     }
     let lists = [next.voters(), next.outgoing(), next.learners(), next.witnesses()];

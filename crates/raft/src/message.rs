@@ -206,12 +206,13 @@ impl Message {
 
     /// [R26] Members of whom nobody can lead end a group for good.
     fn members_can_elect(&self) -> bool {
-        let can_elect = |members: &Members| members.voter_count() > members.witnesses().len();
+        let can_elect =
+            |members: &Members| members.voters().iter().any(|node| !members.witnesses().contains(node));
         match self {
             Self::Append(m) if m.entries.name_members() => {
                 m.entries.iter().all(|entry| match &entry.content {
                     Content::Members { members, .. } => can_elect(members),
-                    Content::Noop | Content::Proposal { .. } => true,
+                    Content::Noop | Content::Proposal { .. } | Content::Withheld => true,
                 })
             }
             Self::Snapshot(m) => can_elect(&m.members),

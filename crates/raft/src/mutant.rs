@@ -133,6 +133,10 @@ mutants! {
     LearnerCounts,
     /// A snapshot keeps the members of the one before it.
     SnapshotKeepsOldMembers,
+    /// A witness seeks election, though it holds no payload.
+    WitnessLeads,
+    /// A witness is told of entries that no other replica holds yet.
+    WitnessAhead,
 }
 
 impl Config {

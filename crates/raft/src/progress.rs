@@ -35,6 +35,8 @@ pub(crate) struct Progress {
     pub(crate) was_active: bool,
     /// The probe with which its stay began: what it said without having seen that is of an earlier one.
     pub(crate) stay: u64,
+    /// A witness: the last slot that it may know of now.
+    pub(crate) bound: Option<Slot>,
 }
 
 /// How a follower is fed.
@@ -82,6 +84,7 @@ impl Progress {
             has_declined: false,
             was_active: false,
             stay: 0,
+            bound: None,
         }
     }
 

@@ -209,6 +209,10 @@ impl Raft {
     pub(crate) fn on_read(&mut self, id: ReadId, out: &mut Out) {
         match &mut self.role {
             Role::Leader(leader) => leader.reads.push(&self.core, Asker::Local(id), out),
+            // [R42] A witness has nothing to read.
+            Role::Follower(follower) if !self.core.is_full() => {
+                out.refuse_read(id, Refusal::NotLeader { hint: follower.leader });
+            }
             Role::Follower(follower) if follower.leader.is_some() => follower.reads.push(&self.core, id, out),
             Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
                 out.refuse_read(id, Refusal::NotLeader { hint: None });

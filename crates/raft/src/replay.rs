@@ -17,12 +17,20 @@ pub(crate) struct Replayed {
     pub(crate) log: Log,
     pub(crate) snapshot: Option<Snapshot>,
     pub(crate) configurations: Configurations,
+    pub(crate) is_hollow: bool,
 }
 
 impl Replayed {
     pub(crate) fn empty(members: Members) -> Self {
         let configurations = Configurations::new(Slot::ZERO, members);
-        Self { term: Epoch::ZERO, vote: None, log: Log::new(Position::ZERO), snapshot: None, configurations }
+        Self {
+            term: Epoch::ZERO,
+            vote: None,
+            log: Log::new(Position::ZERO),
+            snapshot: None,
+            configurations,
+            is_hollow: false,
+        }
     }
 }
 
@@ -53,6 +61,7 @@ pub(crate) fn replay(
                     return Err("the records hold entries whose terms fall");
                 }
                 state.configurations.truncate_after(Slot(first.0 - 1));
+                state.is_hollow |= entries.is_hollow();
                 state.configurations.learn(first, &entries);
                 state.log.append(entries, WriteSeq::ZERO);
             }
@@ -62,6 +71,7 @@ pub(crate) fn replay(
                 if slot != through.slot || base > through {
                     return Err("the records speak of another snapshot");
                 }
+                state.is_hollow = bytes.is_empty();
                 state.log = Log::new(base);
                 state.configurations = Configurations::new(through.slot, (*members).clone());
                 state.snapshot = Some(Snapshot { through, members: *members, bytes });

@@ -42,6 +42,8 @@ impl Raft {
     /// followers who are a little behind.
     pub(crate) fn on_compact(&mut self, through: Slot, snapshot: Bytes, out: &mut Out) {
         let core = &mut self.core;
+        // [R42] What the state machine of a witness holds is nothing, and is marked so.
+        let snapshot = if core.is_full() { snapshot } else { Bytes::new() };
         let newest = core.snapshot.as_ref().map_or(Slot::ZERO, |snapshot| snapshot.through.slot);
         let Some(place) = core.log.position(through) else { return };
         if through <= newest || through > core.commit {
@@ -154,6 +156,7 @@ impl Core {
     fn install(&mut self, whole: Incoming, out: &mut Out) {
         let Incoming { through, members, total: _, bytes } = whole;
         let bytes = Bytes::from(bytes);
+        self.is_hollow = bytes.is_empty();
         self.snapshot = Some(Snapshot { through, members: members.clone(), bytes: bytes.clone() });
         let seq = out.written().next();
         self.log.replace(through, seq, self.commit);

@@ -45,6 +45,8 @@ pub(crate) struct Core {
     pub(crate) log: Log,
     pub(crate) commit: Slot,
     pub(crate) snapshot: Option<Snapshot>,
+    /// Whether some of our log or snapshot is a witness's: places without payload.
+    pub(crate) is_hollow: bool,
     /// Everything up to here is on our disk.
     pub(crate) durable: WriteSeq,
     /// When a leader was last heard.
@@ -99,7 +101,7 @@ impl Raft {
         let Boot { id, members, config, seed, now, snapshot, records } = boot;
         let birth = members.clone();
         let replayed = replay(members, snapshot, records).map_err(RestoreError)?;
-        let Replayed { term, vote, log, snapshot, configurations } = replayed;
+        let Replayed { term, vote, log, snapshot, configurations, is_hollow } = replayed;
         // Nodes that are given the same seed must not time out together.
         let mut rng = ChaCha8Rng::seed_from_u64(seed ^ id.0.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let boot = rng.next_u64();
@@ -115,6 +117,7 @@ impl Raft {
             log,
             commit,
             snapshot,
+            is_hollow,
             durable: WriteSeq::ZERO,
             heard: None,
             election_due: Time::ZERO,
@@ -178,6 +181,7 @@ impl Raft {
 
     pub(crate) fn observe(&self) -> Status {
         let role = match &self.role {
+            Role::Follower(_) if self.core.is_witness(self.core.id) => Part::Witness,
             Role::Follower(_) if !self.core.members.is_voter(self.core.id) => Part::Learner,
             Role::Follower(_) => Part::Follower,
             Role::PreCandidate(_) | Role::Candidate(_) => Part::Candidate,
@@ -214,7 +218,10 @@ impl Raft {
             Role::PreCandidate(_) => {}
             // The planted bug is found by its consequences, not by this.
             Role::Candidate(_) => assert_eq!(core.vote, Some(core.id), "a candidate votes for itself"),
-            Role::Leader(leader) => leader.assert_invariants(core),
+            Role::Leader(leader) => {
+                assert!(core.is_full() || core.config.plants(Mutant::WitnessLeads), "a witness leads");
+                leader.assert_invariants(core);
+            }
         }
     }
 }
@@ -243,6 +250,7 @@ impl Core {
         }
         let first = self.log.last().slot.next();
         let seq = out.persist(Record::Entries { first, entries: entries.clone() });
+        self.is_hollow |= entries.is_hollow();
         self.learn_members(first, &entries, out);
         self.log.append(entries, seq);
     }
@@ -345,7 +353,7 @@ fn decide_each(first: Slot, entries: &Entries, out: &mut Out) {
         let Decision { slot, id, verdict, payload } = entry.decision(slot);
         let payload = match &entry.content {
             Content::Members { members, .. } => wire::encode(&**members).into(),
-            Content::Noop | Content::Proposal { .. } => payload.clone(),
+            Content::Noop | Content::Proposal { .. } | Content::Withheld => payload.clone(),
         };
         // EARLY: what is committed is durable at a quorum, and stands without our own disk.
         out.decide_early(slot, id, verdict, payload);

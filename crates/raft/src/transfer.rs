@@ -73,7 +73,7 @@ impl Raft {
 impl Leader {
     fn start_hand_over(&mut self, now: Time, to: NodeId, core: &Core, out: &mut Out) {
         let is_under_way = self.hand_over.is_some_and(|hand_over| hand_over.to == to);
-        if is_under_way || !core.members.is_voter(to) {
+        if is_under_way || !core.is_full_voter(to) {
             return;
         }
         let until = now + core.config.election_timeout();
@@ -105,7 +105,7 @@ impl Leader {
 
     /// The voter that holds most of the log, among those who answer if there are any.
     fn best_successor(&self, core: &Core) -> Option<NodeId> {
-        let may_lead = |peer: &&Progress| core.members.is_voter(peer.id) && !peer.has_declined;
+        let may_lead = |peer: &&Progress| core.is_full_voter(peer.id) && !peer.has_declined;
         let merit = |peer: &&Progress| {
             let answers = peer.is_active && matches!(peer.mode, Mode::Replicate);
             (answers, peer.matched, Reverse(peer.id))
@@ -130,7 +130,7 @@ impl Leader {
     pub(crate) fn review_hand_over(&mut self, now: Time, core: &Core, out: &mut Out) {
         let Some(hand_over) = &mut self.hand_over else { return };
         let is_over = now >= hand_over.until && !core.config.plants(Mutant::TransferNeverGivenUp);
-        if is_over || !core.members.is_voter(hand_over.to) {
+        if is_over || !core.is_full_voter(hand_over.to) {
             self.hand_over = None;
             return;
         }

@@ -3,11 +3,11 @@
 
 mod common;
 
-use common::{Cluster, Diary, Envelope, n, proposal};
+use common::{Cluster, Diary, Envelope, n};
 use consensus_core::memory::{MemoryStorage, Outbox};
 use consensus_core::{
-    Bytes, Change, Epoch, Event, Members, Node, NodeConfig, NodeError, NodeId, Offence, Refusal, Role, Slot,
-    Storage, Time, WriteSeq,
+    Bytes, Epoch, Event, Members, Node, NodeConfig, NodeError, NodeId, Offence, Refusal, Role, Slot, Storage,
+    Time, WriteSeq,
 };
 use raft::{
     Append, AppendReply, Ballot, BallotReply, Chunk, Config, Content, Entries, Entry, Message, Mode, Outcome,
@@ -686,17 +686,6 @@ fn idle_followers_learn_of_a_commit_at_once_if_so_configured() {
         cluster.run_for_ms(100);
         assert_eq!(cluster.diary(follower).len(), 1, "the next heartbeat tells");
     }
-}
-
-// tests [R28]
-#[test]
-fn what_is_not_offered_is_declined() {
-    let mut cluster = Cluster::new(3);
-    let leader = cluster.elect();
-    cluster.handle(leader, Event::Reconfigure { id: proposal(1), change: Change::AddWitness(n(4)) });
-    assert!(matches!(cluster.refusals(leader)[..], [(1, Refusal::BadChange(_))]));
-    cluster.settle();
-    assert_eq!(cluster.leaders(), [leader]);
 }
 
 // tests [R29]

@@ -34,6 +34,8 @@ pub enum Weather {
     HandOvers,
     /// As elections, with an operator who changes the members all the time.
     Operators,
+    /// As elections, with two replicas and a witness.
+    Witnesses,
     /// Links that break for a moment, and much that comes late, with pre-votes: elections begin and are overtaken by the
     /// leader's return.
     Flicker,
@@ -42,7 +44,7 @@ pub enum Weather {
 }
 
 use Weather::{
-    Amnesia, Deposed, Echoes, Elections, Flicker, HandOvers, Operators, Readers, SlowDisks, Swarm,
+    Amnesia, Deposed, Echoes, Elections, Flicker, HandOvers, Operators, Readers, SlowDisks, Swarm, Witnesses,
 };
 
 /// Two nodes decided differently, or one forgot what it had decided: whichever shows first.
@@ -96,18 +98,20 @@ pub const RAFT: &[Hunt] = &[
     hunt(Mutant::SnapshotCutsMatchingLog, &[Invariant], 3, Swarm, 600),
     hunt(Mutant::TransferNeverGivenUp, STUCK, 3, HandOvers, 300),
     hunt(Mutant::CalledVoteUnchecked, UNSAFE, 3, HandOvers, 4_000),
-    hunt(Mutant::ChangeBeforeOwnCommit, UNSAFE, 4, Operators, 4_000),
+    hunt(Mutant::ChangeBeforeOwnCommit, UNSAFE, 3, Operators, 4_000),
     hunt(Mutant::JointNeedsNewOnly, UNSAFE, 3, Operators, 2_000),
     hunt(Mutant::MembersWhenCommitted, UNSAFE, 3, Operators, 2_000),
-    hunt(Mutant::CutMembersKept, UNSAFE, 3, Operators, 8_000),
+    hunt(Mutant::CutMembersKept, UNSAFE, 4, Operators, 8_000),
     hunt(Mutant::RemovedLeaderCounts, UNSAFE, 3, Operators, 2_000),
     hunt(Mutant::LearnerCounts, UNSAFE, 3, Operators, 2_000),
     hunt(Mutant::SnapshotKeepsOldMembers, UNSAFE, 3, Operators, 2_000),
+    hunt(Mutant::WitnessLeads, UNSAFE, 3, Witnesses, 600),
 ];
 
-/// Bugs that random delays hide, or that cost service only while a fault lasts. Each has a schedule of its own in
-/// `crates/raft/tests/mutants.rs`.
-pub const RAFT_BY_SCHEDULE: &[Mutant] = &[Mutant::FixedTimeouts, Mutant::EarlierStayCounted];
+/// Bugs that random delays hide, or that need a disk to be lost. Each has a schedule of its own in
+/// `crates/raft/tests/mutants.rs` or `witness.rs`.
+pub const RAFT_BY_SCHEDULE: &[Mutant] =
+    &[Mutant::FixedTimeouts, Mutant::EarlierStayCounted, Mutant::WitnessAhead];
 
 impl Hunt {
     /// The configuration of a run, with the bug or without it.
@@ -128,9 +132,13 @@ impl Hunt {
             Deposed => deposed(draw, plan),
             HandOvers => hand_overs(draw, plan),
             Operators => operators(draw, plan),
+            Witnesses => witnesses(draw, plan),
             Flicker => flicker(draw, plan),
             Echoes => echoes(draw, plan),
         };
+        if self.weather != Witnesses {
+            plan.witnesses = 0;
+        }
         tuning.config.mutant = mutant;
         tuning
     }
@@ -195,6 +203,12 @@ fn operators(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
     plan.compact_after_bytes = draw.between(200, 4_000);
     tuning.config.retained_entries = 3;
     tuning.config.promotion_lag_entries = 1_000;
+    tuning
+}
+
+fn witnesses(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
+    let tuning = elections(draw, plan);
+    plan.witnesses = 1;
     tuning
 }
 

@@ -83,9 +83,11 @@ where
         if Self::ordered() && through < self.applied {
             return Err(self.stop(NodeError::OutOfOrder { slot: through, applied: self.applied }));
         }
-        let (sessions, state) = snapshot::open(bytes).map_err(|error| self.stop(error))?;
-        self.machine.install(through, state).map_err(|error| self.stop(error))?;
-        self.sessions = sessions;
+        if !bytes.is_empty() {
+            let (sessions, state) = snapshot::open(bytes).map_err(|error| self.stop(error))?;
+            self.machine.install(through, state).map_err(|error| self.stop(error))?;
+            self.sessions = sessions;
+        }
         self.applied = self.applied.max(through);
         self.compaction.since_last = 0;
         self.compaction.last_size = bytes.len() as u64;

@@ -159,9 +159,12 @@ where
         let recovered = storage.recover()?;
         let (mut sessions, mut applied, mut last_size) = (Sessions::new(), Slot::ZERO, 0);
         if let Some((through, bytes)) = &recovered.snapshot {
-            let (table, state) = snapshot::open(bytes)?;
-            machine.install(*through, state)?;
-            (sessions, applied, last_size) = (table, *through, bytes.len() as u64);
+            if !bytes.is_empty() {
+                let (table, state) = snapshot::open(bytes)?;
+                machine.install(*through, state)?;
+                sessions = table;
+            }
+            (applied, last_size) = (*through, bytes.len() as u64);
         }
         let mut out = Out::<A>::new();
         let boot = Boot {

@@ -62,6 +62,7 @@ impl Plan {
     /// Names the first field that is out of bounds or contradicts another, as it is written in a file.
     pub fn validate(&self) -> Result<(), PlanError> {
         within("nodes", self.nodes, 1..=MAX_NODES)?;
+        within("witnesses", self.witnesses, 0..=self.nodes - 1)?;
         if let Some(changes) = self.changes {
             within("changes.spares", changes.spares, 0..=MAX_NODES - self.nodes)?;
             within("changes.every", changes.every, Duration::from_millis(1)..=LONGEST_STORM)?;

@@ -2,6 +2,7 @@
 
 use super::byzantine::{contained, index_of};
 use super::hardships::Pause;
+use super::members::Part;
 use super::{Happening, World};
 use crate::client::{Request, Response, Ticket};
 use crate::clock::Clock;
@@ -55,6 +56,8 @@ pub(super) struct Host<A: ConsensusAlgorithm> {
     last_status: Option<(Role, u64)>,
     /// Whom the node last took for the members.
     pub(super) last_members: Option<Members>,
+    /// What it may keep: settled when it is first to be a member, and never changed.
+    pub(super) part: Option<Part>,
     /// What this node takes for the time.
     pub(super) clock: Clock,
     /// How many millionths of a second its clock counts in a second.
@@ -85,6 +88,7 @@ impl<A: ConsensusAlgorithm> Host<A> {
             reads: BTreeMap::new(),
             last_status: None,
             last_members: None,
+            part: None,
             clock: Clock::TRUE,
             rate_ppm,
             paused: None,
@@ -331,8 +335,14 @@ impl<A: ConsensusAlgorithm> World<A> {
             let mut journal = host.journal.borrow_mut();
             installs = journal.iter().filter(|entry| matches!(entry, Applied::Installed { .. })).count();
             let mut tap = host.tap.borrow_mut();
-            self.tape.applied(self.now, id, &tap, &journal, node.applied());
-            self.oracle.on_applied(self.now, id, &mut tap, &mut journal, node.applied());
+            if host.part == Some(Part::Witness) {
+                // What it decides are places only.
+                tap.clear();
+                journal.clear();
+            } else {
+                self.tape.applied(self.now, id, &tap, &journal, node.applied());
+                self.oracle.on_applied(self.now, id, &mut tap, &mut journal, node.applied());
+            }
         }
         let status = node.status();
         let now_is = (status.role, status.epoch.0);

@@ -8,7 +8,7 @@ use super::{Happening, World};
 use crate::changes::survive;
 use crate::mask::FaultClass;
 use crate::oracle::Property;
-use crate::random::Stream;
+use crate::random::{MILLION, Stream};
 use consensus_core::{
     Change, ClientId, ConsensusAlgorithm, Event, Members, NodeId, Priority, ProposalId, Verdict,
 };
@@ -18,7 +18,23 @@ const OPERATOR: ClientId = ClientId::anonymous(1 << 40);
 /// The most voters that the operator wants.
 const MAX_VOTERS: usize = 5;
 
+/// What a node keeps of what is decided. A node that was a witness is never a replica, nor the other way round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Replica,
+    Witness,
+}
+
 impl<A: ConsensusAlgorithm> World<A> {
+    /// Those who begin as members have their part.
+    pub(super) fn assign_parts(&mut self) {
+        for host in &mut self.hosts {
+            let is_witness = self.members.witnesses().contains(&host.id);
+            let part = if is_witness { Part::Witness } else { Part::Replica };
+            host.part = self.members.contains(host.id).then_some(part);
+        }
+    }
+
     pub(super) fn start_changes(&mut self) {
         self.plan_change();
         self.plan_fault(FaultClass::Wish, self.plan.wishes, Happening::Wish);
@@ -43,6 +59,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         if self.injector.allows_if(FaultClass::Change, change.is_some())
             && let Some((change, next)) = change
         {
+            self.settle_part(&change);
             self.member_history.on_asked(next);
             self.counts.changes += 1;
             let id = ProposalId::new(OPERATOR, self.counts.changes);
@@ -53,11 +70,24 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.plan_change();
     }
 
+    /// Whoever is to be added has its part from now on, even if the change is refused.
+    fn settle_part(&mut self, change: &Change) {
+        let (node, part) = match change {
+            Change::AddLearner(node) => (*node, Part::Replica),
+            Change::AddWitness(node) => (*node, Part::Witness),
+            Change::AddVoter(_) | Change::Remove(_) | Change::Replace(_) => return,
+        };
+        if let Some(host) = self.hosts.iter_mut().find(|host| host.id == node) {
+            host.part = Some(part);
+        }
+    }
+
     /// A change that whoever is asked may carry out, if it leaves a quorum of those who are not lost, and the voters after it.
     fn wish_for_members(&self, at: usize, choices: &mut Stream) -> Option<(Change, Members)> {
         let members = self.hosts.get(at)?.status()?.members;
-        let all: Vec<NodeId> = self.hosts.iter().map(|host| host.id).collect();
-        let strangers: Vec<NodeId> = all.iter().copied().filter(|&node| !members.contains(node)).collect();
+        let is_stranger = |host: &&Host<A>| !members.contains(host.id);
+        let strangers: Vec<(NodeId, Option<Part>)> =
+            self.hosts.iter().filter(is_stranger).map(|host| (host.id, host.part)).collect();
         let kind = choices.below(10);
         let (stranger, learner) =
             (choices.pick(&strangers).copied(), choices.pick(members.learners()).copied());
@@ -67,7 +97,13 @@ impl<A: ConsensusAlgorithm> World<A> {
         choices.shuffle(&mut voters);
         voters.truncate(1 + choices.index(MAX_VOTERS));
         let (change, next) = match kind {
-            0..3 => (Change::AddLearner(stranger?), members),
+            0..3 => match stranger? {
+                (node, None) if self.plan.witnesses > 0 && choices.chance(MILLION / 2) => {
+                    (Change::AddWitness(node), with_witness(&members, node))
+                }
+                (node, Some(Part::Witness)) => (Change::AddWitness(node), with_witness(&members, node)),
+                (node, None | Some(Part::Replica)) => (Change::AddLearner(node), members),
+            },
             3..6 => {
                 let learner = learner.filter(|_| members.voter_count() < MAX_VOTERS)?;
                 let next = Members::of(members.voters().iter().copied().chain([learner]));
@@ -83,6 +119,12 @@ impl<A: ConsensusAlgorithm> World<A> {
         survive(&next, |node| self.is_lost(node)).then_some((change, next))
     }
 
+    /// Whether it is enough that a quorum is left: the only copy of something may lie where a witness is the rest of a quorum.
+    fn keeps_the_copies(&self, index: usize) -> bool {
+        let is_witness = self.hosts.get(index).is_some_and(|host| host.part == Some(Part::Witness));
+        self.plan.witnesses == 0 || is_witness
+    }
+
     fn is_lost(&self, node: NodeId) -> bool {
         self.hosts.iter().any(|host| host.id == node && (host.lost || host.misery.is_some()))
     }
@@ -92,7 +134,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let lost = |node| self.is_lost(node) || self.hosts.get(index).is_some_and(|host| host.id == node);
         let spared = self.plan.changes.is_none() || self.member_history.survive(lost);
         // A Byzantine node is not lost: it lies on.
-        spared && !self.is_byzantine(index)
+        spared && self.keeps_the_copies(index) && !self.is_byzantine(index)
     }
 
     /// How many nodes more may be lost for good, at most.
@@ -153,4 +195,10 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
         self.plan_fault(FaultClass::Wish, self.plan.wishes, Happening::Wish);
     }
+}
+
+/// The same members with a witness more.
+fn with_witness(members: &Members, node: NodeId) -> Members {
+    let witnesses = members.witnesses().iter().copied().chain([node]);
+    Members::of(members.voters().iter().copied().chain([node])).with_witnesses(witnesses)
 }

@@ -370,7 +370,9 @@ impl<A: ConsensusAlgorithm> World<A> {
     pub fn with_tape(setup: Setup<A>, tape: Tape) -> Self {
         let Setup { seed, plan, mask, config, patience, trace } = setup;
         let ids = (1..=plan.hosts() as u64).map(NodeId);
-        let members = Members::of(ids.clone().take(plan.nodes));
+        let full = plan.nodes.saturating_sub(plan.witnesses);
+        let witnesses = ids.clone().take(plan.nodes).skip(full);
+        let members = Members::of(ids.clone().take(plan.nodes)).with_witnesses(witnesses);
         let streams = Streams {
             network: Stream::derive(seed, "network"),
             disk: Stream::derive(seed, "disk"),
@@ -424,6 +426,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         };
         let plan = format!("{:?}, mask {:?}", world.plan, mask.to_string());
         world.trace.say(Time::ZERO, || plan);
+        world.assign_parts();
         for node in 0..world.hosts.len() {
             world.boot(node);
         }

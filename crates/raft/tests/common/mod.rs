@@ -79,7 +79,11 @@ impl Cluster {
 
     /// `hold`: writes wait for [`Cluster::sync`].
     pub fn with(size: u64, config: Config, hold: bool, seed: u64) -> Self {
-        let members = Members::of((1..=size).map(NodeId));
+        Self::of(Members::of((1..=size).map(NodeId)), config, hold, seed)
+    }
+
+    /// As [`Cluster::with`], with learners or witnesses among the members.
+    pub fn of(members: Members, config: Config, hold: bool, seed: u64) -> Self {
         let disk = || if hold { Disk::held() } else { Disk::default() };
         let mut cluster = Self {
             now: Time::ZERO,
@@ -95,8 +99,9 @@ impl Cluster {
             boots: 0,
             seed,
         };
-        for id in 1..=size {
-            cluster.start(n(id));
+        let all: Vec<NodeId> = cluster.members.iter().collect();
+        for id in all {
+            cluster.start(id);
         }
         cluster
     }

@@ -1,0 +1,77 @@
+//! Witnesses: voters that keep the places and terms of entries, and none of their payload.
+//!
+//! A witness makes two replicas survive what otherwise takes three. The danger is that it knows of an entry that no replica
+//! who could lead holds: it would refuse its vote to all of them for good. Two rules keep that away.
+//!
+//! *Nobody hollow leads.* A log with a payload withheld, and a state machine without state, never campaign. Whoever leads is a
+//! full replica, so its log is whole: the paper's argument (§5.4.3) is about places and terms alone, and gives it every
+//! committed entry; full replicas are only ever sent whole entries.
+//!
+//! *A witness is behind.* A leader sends a witness only what it has on its own disk, and what is on the disk of every other full
+//! voter that is in sync (it answers, and lacks little of what is committed). So while two full voters are in sync, the witness
+//! knows nothing that either of them lacks, and votes for the one that is left when the other is gone. One that is out of sync
+//! has failed, as far as this goes: then the leader goes on with the witness, and the leader's disk is the one that counts.
+
+use crate::entry::Entries;
+use crate::leader::Leader;
+use crate::mutant::Mutant;
+use crate::progress::{Mode, Progress};
+use crate::state::Core;
+use consensus_core::{NodeId, Slot};
+
+impl Core {
+    /// Whether this voter keeps no payload.
+    pub(crate) fn is_witness(&self, node: NodeId) -> bool {
+        self.members.witnesses().binary_search(&node).is_ok()
+    }
+
+    /// Whether this voter may lead.
+    pub(crate) fn is_full_voter(&self, node: NodeId) -> bool {
+        self.members.is_voter(node) && !self.is_witness(node)
+    }
+
+    /// [R42] Whether our state machine holds what our log tells.
+    pub(crate) fn is_full(&self) -> bool {
+        !self.is_hollow && !self.is_witness(self.id)
+    }
+
+    /// [R42] Whether we are to be a full replica with the log of a witness: we acknowledge nothing, so that nobody counts on us.
+    pub(crate) fn is_misplaced(&self) -> bool {
+        self.is_hollow && self.members.contains(self.id) && !self.is_witness(self.id)
+    }
+}
+
+impl Leader {
+    /// [R41] How much each witness may know now.
+    pub(crate) fn bound_witnesses(&mut self, core: &Core) {
+        let lag = core.config.promotion_lag_entries as u64;
+        let keeps_up = |peer: &Progress| match peer.mode {
+            // In this term nothing is known of it yet.
+            Mode::Probe { .. } => true,
+            // Without it nothing more is committed, unless it was given up for a while.
+            Mode::Replicate => core.commit.0.saturating_sub(peer.matched.0) <= lag,
+            Mode::Snapshot(_) => false,
+        };
+        let is_in_sync = |peer: &&Progress| core.is_full_voter(peer.id) && peer.answers() && keeps_up(peer);
+        let held = self.peers.iter().filter(is_in_sync).map(|peer| peer.matched).min();
+        let own = core.durable_slot();
+        let bound = core.or_whole_log(Mutant::WitnessAhead, held.map_or(own, |held| held.min(own)));
+        for peer in &mut self.peers {
+            peer.bound = core.is_witness(peer.id).then_some(bound);
+        }
+    }
+}
+
+impl Progress {
+    /// The last slot that it may be sent.
+    pub(crate) fn reach(&self, last: Slot) -> Slot {
+        self.bound.map_or(last, |bound| bound.min(last))
+    }
+
+    /// [R41] What it is sent of these, which follow `prev`.
+    pub(crate) fn share(&self, prev: Slot, entries: Entries) -> Entries {
+        let Some(bound) = self.bound else { return entries };
+        let count = usize::try_from(bound.0.saturating_sub(prev.0)).unwrap_or(usize::MAX);
+        entries.take(count).withhold()
+    }
+}
