@@ -36,6 +36,11 @@ pub enum Weather {
     Operators,
     /// As elections, with two replicas and a witness.
     Witnesses,
+    /// An operator who has leadership handed over all the time, calls that come long after they were given up, and writes
+    /// without end.
+    LateCalls,
+    /// An operator who changes the members all the time, and leaders that are cut off in the midst of it.
+    Rivals,
     /// Links that break for a moment, and much that comes late, with pre-votes: elections begin and are overtaken by the
     /// leader's return.
     Flicker,
@@ -44,7 +49,8 @@ pub enum Weather {
 }
 
 use Weather::{
-    Amnesia, Deposed, Echoes, Elections, Flicker, HandOvers, Operators, Readers, SlowDisks, Swarm, Witnesses,
+    Amnesia, Deposed, Echoes, Elections, Flicker, HandOvers, LateCalls, Operators, Readers, Rivals,
+    SlowDisks, Swarm, Witnesses,
 };
 
 /// Two nodes decided differently, or one forgot what it had decided: whichever shows first.
@@ -97,11 +103,11 @@ pub const RAFT: &[Hunt] = &[
     hunt(Mutant::SnapshotLowersTerm, &[Monotonic], 3, Swarm, 300),
     hunt(Mutant::SnapshotCutsMatchingLog, &[Invariant], 3, Swarm, 600),
     hunt(Mutant::TransferNeverGivenUp, STUCK, 3, HandOvers, 300),
-    hunt(Mutant::CalledVoteUnchecked, UNSAFE, 3, HandOvers, 4_000),
-    hunt(Mutant::ChangeBeforeOwnCommit, UNSAFE, 3, Operators, 4_000),
+    hunt(Mutant::CalledVoteUnchecked, UNSAFE, 3, LateCalls, 600),
+    hunt(Mutant::ChangeBeforeOwnCommit, UNSAFE, 4, Rivals, 600),
     hunt(Mutant::JointNeedsNewOnly, UNSAFE, 3, Operators, 2_000),
     hunt(Mutant::MembersWhenCommitted, UNSAFE, 3, Operators, 2_000),
-    hunt(Mutant::CutMembersKept, UNSAFE, 4, Operators, 8_000),
+    hunt(Mutant::CutMembersKept, UNSAFE, 4, Rivals, 600),
     hunt(Mutant::RemovedLeaderCounts, UNSAFE, 3, Operators, 2_000),
     hunt(Mutant::LearnerCounts, UNSAFE, 3, Operators, 2_000),
     hunt(Mutant::SnapshotKeepsOldMembers, UNSAFE, 3, Operators, 2_000),
@@ -133,6 +139,8 @@ impl Hunt {
             HandOvers => hand_overs(draw, plan),
             Operators => operators(draw, plan),
             Witnesses => witnesses(draw, plan),
+            LateCalls => late_calls(draw, plan),
+            Rivals => rivals(draw, plan),
             Flicker => flicker(draw, plan),
             Echoes => echoes(draw, plan),
         };
@@ -209,6 +217,43 @@ fn operators(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
 fn witnesses(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
     let tuning = elections(draw, plan);
     plan.witnesses = 1;
+    tuning
+}
+
+/// A call that comes late finds its successor behind: the hand-over was given up in the meantime, and the same leader went on.
+/// Neither crashes nor cuts depose it; writes never cease, and each lost or late message leaves somebody behind.
+fn late_calls(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
+    let mut tuning = amnesia(draw, plan);
+    plan.faults_for = Duration::from_secs(3);
+    plan.network.delay = Duration::from_micros(draw.between(300, 1_500));
+    plan.network.spike_ppm = draw.between(200_000, 400_000);
+    plan.network.spike = millis(draw, 80, 200);
+    plan.crashes = None;
+    plan.partitions = None;
+    plan.transfers = Some(Rhythm { every: millis(draw, 10, 25), lasts: millis(draw, 1, 1) });
+    plan.at_leaders_ppm = MILLION * 9 / 10;
+    plan.workload.clients = 8;
+    plan.workload.read_ppm = 0;
+    tuning.config.stable_leadership = true;
+    tuning.config.election_timeout_ms = draw.between(30, 40);
+    tuning
+}
+
+/// Leaders in turn that each begin a change and are cut off before anybody has it. In a group of four two such changes have
+/// quorums without a common node. Logs are caught up with at once, so that a leader comes to its next change before its next cut.
+fn rivals(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
+    let mut tuning = amnesia(draw, plan);
+    plan.network.delay = Duration::from_micros(draw.between(300, 1_000));
+    plan.crashes = None;
+    plan.partitions = Some(Rhythm { every: millis(draw, 40, 100), lasts: millis(draw, 20, 100) });
+    plan.at_leaders_ppm = MILLION * 9 / 10;
+    plan.changes = Some(Changes { spares: 2, every: millis(draw, 3, 12) });
+    plan.compact_after_bytes = 4_000;
+    plan.disk.sync = Duration::from_micros(draw.between(200, 500));
+    tuning.config.retained_entries = 3;
+    tuning.config.promotion_lag_entries = 1_000;
+    tuning.config.election_timeout_ms = draw.between(30, 40);
+    tuning.config.max_append_entries = 64;
     tuning
 }
 
