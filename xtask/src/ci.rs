@@ -8,7 +8,7 @@ pub const CONFORMANCE_SEEDS: &str = "2000";
 /// Seeds whose fingerprints must not depend on the build.
 const HASHED_SEEDS: &str = "60";
 
-/// Formatting, lints, documentation, the bench, the planted bugs, and a fixed budget of simulated runs.
+/// Formatting, lints, documentation, the bench, the planted bugs, a fixed budget of simulated runs, and the controls.
 ///
 /// # Errors
 /// The first check that fails.
@@ -26,7 +26,7 @@ pub fn run() -> Result<()> {
         ["test", "--quiet", "--package", "conformance", "--features", "mutants", "--test", "planted"];
     succeed(cargo()?.args(planted))?;
     same_in_release()?;
-    conformance(&["run", "--algorithm", "raft", "--seeds", CONFORMANCE_SEEDS])
+    conformance(&["run", "--algorithm", "raft", "--seeds", CONFORMANCE_SEEDS, "--controls"])
 }
 
 /// The same seeds give the same runs, byte for byte, with the optimisations of a release and without, and when run again.

@@ -42,9 +42,9 @@ mod summary;
 pub use claims::{Claims, Unsupported, claims_of};
 pub use recipe::{Recipe, RecipeError};
 pub use recorded::{FORMAT, Recorded, Violation, record_recipe, record_seed};
-pub use report::{FailedSeed, SuiteReport, marks};
+pub use report::{FailedSeed, SuiteReport, byzantine_marks, marks};
 pub use shrink::{MAX_RUNS, Shrunk, shrink};
 pub use suite::{
     Options, Tune, Tuning, Watch, check, check_until_failure, check_watched, run_recipe, run_seed, shrink_run,
 };
-pub use summary::{Counted, FailureLine, PropertyLine, Recovery, Small, Summary, Total};
+pub use summary::{ControlLine, Counted, FailureLine, PropertyLine, Recovery, Small, Summary, Total};

@@ -3,7 +3,7 @@
 use crate::claims::Claims;
 use crate::shrink::Shrunk;
 use crate::summary::Summary;
-use consensus_sim::{Costs, Counts, Failure, Marks, Measures, Property, Report};
+use consensus_sim::{Act, ByzantineCounts, Costs, Counts, Failure, Marks, Measures, Property, Report};
 use core::time::Duration;
 use std::fmt;
 
@@ -174,6 +174,25 @@ pub const fn marks(counts: &Counts) -> [(&'static str, u64); 39] {
         ("client operations", counts.operations),
         ("of unknown outcome", counts.unknown),
     ]
+}
+
+/// What Byzantine nodes did, by name; nothing if there was none in any run.
+#[must_use]
+pub fn byzantine_marks(counts: &ByzantineCounts) -> Vec<(&'static str, u64)> {
+    if counts.runs == 0 {
+        return Vec::new();
+    }
+    let acts = Act::ALL.into_iter().map(|act| (act.name(), counts.of(act)));
+    let others = [
+        ("runs with Byzantine nodes", counts.runs),
+        ("rounds of twins", counts.rounds),
+        ("forged frames refused", counts.refused_forgeries),
+        ("Byzantine frames undecodable", counts.undecodable),
+        ("Byzantine nodes accused", counts.accusations),
+        ("Byzantine nodes collapsed", counts.collapses),
+        ("replies given alike by f + 1", counts.matched_replies),
+    ];
+    acts.chain(others).collect()
 }
 
 impl fmt::Display for SuiteReport {

@@ -1,7 +1,8 @@
 //! The whole verdict as one document: tables for people, JSON for programs. Both say the same.
 
+use crate::controls::Control;
 use crate::recipe::Recipe;
-use crate::report::{FailedSeed, SuiteReport, marks};
+use crate::report::{FailedSeed, SuiteReport, byzantine_marks, marks};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -19,6 +20,39 @@ pub struct Summary {
     pub failed: u64,
     /// One for each algorithm.
     pub algorithms: Vec<Total>,
+    /// What came just outside of the claims, if it was asked for.
+    #[serde(default)]
+    pub controls: Vec<ControlLine>,
+}
+
+/// A run just outside of the claims, where something must be found, or everything must stand still.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlLine {
+    /// What was done.
+    pub name: String,
+    /// Whether what was expected came.
+    pub holds: bool,
+    /// The property that failed, if any.
+    pub property: Option<String>,
+    /// The seed at which it failed.
+    pub seed: Option<u64>,
+    /// The most seeds that it may take.
+    pub budget: u64,
+    /// What was seen.
+    pub detail: String,
+}
+
+impl From<&Control> for ControlLine {
+    fn from(control: &Control) -> Self {
+        Self {
+            name: control.name.clone(),
+            holds: control.holds(),
+            property: control.found.map(|(_, property)| property.name().into()),
+            seed: control.found.map(|(seed, _)| seed),
+            budget: control.budget,
+            detail: control.detail.clone(),
+        }
+    }
 }
 
 /// What came of all runs of one algorithm.
@@ -145,7 +179,15 @@ impl Summary {
             passed: sum(|total| total.passed),
             failed: sum(|total| total.failed),
             algorithms,
+            controls: Vec::new(),
         }
+    }
+
+    /// With what came of `controls`. They are counted apart from the runs.
+    #[must_use]
+    pub fn with_controls(mut self, controls: &[Control]) -> Self {
+        self.controls = controls.iter().map(ControlLine::from).collect();
+        self
     }
 
     /// The document as JSON.
@@ -188,7 +230,11 @@ impl Total {
             disk_syncs: report.counts.syncs,
             steps: report.events,
             simulated: nanos(report.simulated),
-            counts: marks(&report.counts).into_iter().map(counted).collect(),
+            counts: marks(&report.counts)
+                .into_iter()
+                .chain(byzantine_marks(&report.counts.byzantine))
+                .map(counted)
+                .collect(),
             marks: report.marks.iter().map(|(mark, count)| counted((mark.name(), count))).collect(),
             measured: report.measures.to_string().lines().map(String::from).collect(),
             unchecked: report.unchecked.iter().map(|&claim| claim.into()).collect(),

@@ -254,7 +254,8 @@ impl<M, R, T> Effects<M, R, T> {
         self.others.push_back(Effect::Judge { id, payload });
     }
 
-    /// Turns a proposal down.
+    /// Turns a proposal down: at once, but [`Refusal::Settled`] waits until everything persisted so far is durable, since it
+    /// tells of a decision.
     pub fn refuse(&mut self, id: ProposalId, reason: Refusal) {
         self.others.push_back(Effect::Refuse { id, reason });
     }

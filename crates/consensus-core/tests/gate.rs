@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::puppet::{Line, Order, Stage, envelope, open, open_with, order};
+use common::puppet::{FIRST, Line, Order, Stage, envelope, open, open_with, order};
 use consensus_core::{
     Bytes, ClientId, Event, Members, NodeConfig, NodeError, NodeId, Offence, Outcome, ProposalId, ReadId,
     Refusal, Reply, Slot, StorageError, Time, Verdict, WriteSeq, wire,
@@ -96,6 +96,25 @@ fn play(acts: Vec<Act>) -> bool {
 #[test]
 fn nothing_leaves_before_its_write_and_decisions_keep_their_order() {
     QuickCheck::new().tests(3_000).quickcheck(play as fn(Vec<Act>) -> bool);
+}
+
+#[test]
+fn a_refusal_that_tells_of_a_verdict_waits_for_the_disk_and_another_does_not() {
+    for verdict in [Verdict::Commit, Verdict::Abort] {
+        let stage = Stage::default();
+        let mut node = open(&stage).unwrap();
+        let (id, settled) = (FIRST, Refusal::Settled { verdict });
+        node.handle(Time::ZERO, order(Order::RefuseSettled(verdict))).unwrap();
+        assert_eq!(node.replies().collect::<Vec<_>>(), [Reply::Refused { id, reason: settled.clone() }]);
+        for act in [Order::Persist, Order::RefuseSettled(verdict), Order::Persist, Order::RefuseBusy] {
+            node.handle(Time::ZERO, order(act)).unwrap();
+        }
+        let busy = Reply::Refused { id, reason: Refusal::Busy };
+        assert_eq!(node.replies().collect::<Vec<_>>(), [busy], "the verdict is not durable");
+        stage.durable.set(1);
+        node.handle(Time::ZERO, Event::Written).unwrap();
+        assert_eq!(node.replies().collect::<Vec<_>>(), [Reply::Refused { id, reason: settled }]);
+    }
 }
 
 #[test]

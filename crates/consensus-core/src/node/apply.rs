@@ -29,6 +29,10 @@ where
             }
             Handover::DecideRecord(record) => self.apply_all(&record),
             Handover::Install { through, snapshot } => self.install(through, &snapshot),
+            Handover::Refuse { id, reason } => {
+                self.replies.push(Reply::Refused { id, reason });
+                Ok(())
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! What waits for the disk.
 
+use crate::algorithm::Refusal;
 use crate::effects::Outgoing;
 use crate::hand_off::Network;
 use crate::id::{ProposalId, Slot, WriteSeq};
@@ -16,7 +17,15 @@ pub(super) const MAX_HELD_SENDS: usize = 1 << 16;
 pub(super) enum Handover<R> {
     Decide(Decided),
     DecideRecord(R),
-    Install { through: Slot, snapshot: Bytes },
+    Install {
+        through: Slot,
+        snapshot: Bytes,
+    },
+    /// It tells a client of a decision, and must not come before it.
+    Refuse {
+        id: ProposalId,
+        reason: Refusal,
+    },
 }
 
 #[derive(Debug)]

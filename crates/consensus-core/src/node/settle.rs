@@ -7,7 +7,7 @@ use super::Node;
 use super::Stopped;
 use super::event::Reply;
 use super::gate::{Decided, Handover};
-use crate::algorithm::{ConsensusAlgorithm, Input, Offence};
+use crate::algorithm::{ConsensusAlgorithm, Input, Offence, Refusal};
 use crate::effects::{Effect, Write};
 use crate::guarantees::Problem;
 use crate::hand_off::{Network, Storage};
@@ -189,6 +189,11 @@ where
             Effect::Judge { id, payload } => {
                 let accept = self.machine.judge(id, &payload);
                 self.step(now, Input::Judged { id, accept });
+            }
+            // It tells of a verdict: a client must not hear what a crash could still make us forget.
+            Effect::Refuse { id, reason: reason @ Refusal::Settled { .. } } => {
+                let after = self.out.written();
+                return self.hand_over(Handover::Refuse { id, reason }, after);
             }
             Effect::Refuse { id, reason } => self.replies.push(Reply::Refused { id, reason }),
             Effect::RefuseRead { id, reason } => self.replies.push(Reply::ReadRefused { id, reason }),

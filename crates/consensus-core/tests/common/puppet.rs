@@ -1,14 +1,17 @@
 //! An algorithm that does what it is told, on a disk that is durable when it is told, so that the gate alone is tested.
 
 use consensus_core::{
-    Boot, Bytes, ConfigError, ConsensusAlgorithm, Decision, Epoch, Event, Faults, Guarantees, In, Input,
-    InstallError, Members, Membership, Network, Node, NodeConfig, NodeError, NodeId, Offence, Out, Problem,
-    ProposalId, ReadId, Reads, Recovered, Resilience, RestoreError, Role, Slot, StateMachine, Status,
-    Storage, StorageError, Termination, Time, Timing, Verdict, WriteSeq,
+    Boot, Bytes, ClientId, ConfigError, ConsensusAlgorithm, Decision, Epoch, Event, Faults, Guarantees, In,
+    Input, InstallError, Members, Membership, Network, Node, NodeConfig, NodeError, NodeId, Offence, Out,
+    Problem, ProposalId, ReadId, Reads, Recovered, Refusal, Resilience, RestoreError, Role, Slot,
+    StateMachine, Status, Storage, StorageError, Termination, Time, Timing, Verdict, WriteSeq,
 };
 use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+
+/// The proposal that the puppet refuses.
+pub const FIRST: ProposalId = ProposalId::new(ClientId::from_bits(7), 1);
 
 /// What the puppet is to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,6 +30,9 @@ pub enum Order {
     SetTimer(u8, u64),
     CancelTimer(u8),
     Judge(u64),
+    /// Refuse proposal 1 as settled, with this verdict.
+    RefuseSettled(Verdict),
+    RefuseBusy,
     Accuse,
     Announce(u64),
     /// What no honest peer says: `screen` refuses it.
@@ -80,6 +86,8 @@ impl Puppet {
             Order::Judge(number) => {
                 out.judge(ProposalId { sequence: number, ..ProposalId::default() }, Bytes::new());
             }
+            Order::RefuseSettled(verdict) => out.refuse(FIRST, Refusal::Settled { verdict }),
+            Order::RefuseBusy => out.refuse(FIRST, Refusal::Busy),
             Order::Accuse => out.accuse(peer, Offence::Stranger),
             Order::Announce(voters) => out.members(Members::of((1..=voters).map(NodeId))),
             Order::Nonsense => on_timer.clear(),
