@@ -1,7 +1,7 @@
 //! Honest tables: the workspace beside its peers, measured in the same run, as ratios.
 //!
-//! `bench core` compares the protocol cores in memory, `bench kv` whole servers with fsync on one disk, and `bench sim` measures
-//! the simulator. See the README for what is measured and how to read it.
+//! `bench core` compares the protocol cores in memory, `bench runtime` whole replicas in one process, `bench kv`
+//! whole servers with fsync on one disk, and `bench sim` measures the simulator. See the README for what is measured and how to read it.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -13,6 +13,7 @@ mod core;
 mod kv;
 mod process;
 mod programs;
+mod runtime;
 mod sim;
 mod stats;
 mod table;
@@ -37,6 +38,8 @@ struct Cli {
     #[command(flatten)]
     kv: kv::Options,
     #[command(flatten)]
+    runtime: runtime::Options,
+    #[command(flatten)]
     sim: sim::Options,
     /// Also write everything that was measured into this file.
     #[arg(long, global = true, value_name = "FILE")]
@@ -47,6 +50,8 @@ struct Cli {
 enum What {
     /// Protocol cores in memory: ours, raft-rs, omnipaxos and a bare append loop.
     Core,
+    /// Three replicas in one process, in memory: consensus-runtime and openraft.
+    Runtime,
     /// Three server processes with fsync: kvstore and etcd.
     Kv,
     /// The simulator: a bare heap of events, the default swarm, an idle and a busy cluster, worker processes.
@@ -63,7 +68,7 @@ struct Rounds {
     /// Seconds of each single measurement.
     #[arg(long, global = true, default_value_t = 2.0)]
     seconds: f64,
-    /// A rough look: one round of 0.3 s (core, sim) or 1 s (kv).
+    /// A rough look: one round of 0.3 s (core, runtime, sim) or 1 s (kv).
     #[arg(long, global = true)]
     quick: bool,
 }
@@ -84,6 +89,9 @@ fn main() -> Result<()> {
     let mut measured = serde_json::Map::new();
     if matches!(what, What::Core | What::All) {
         measured.insert("core".into(), core::run(&cli.rounds.or_quick(0.3), &cli.core)?);
+    }
+    if matches!(what, What::Runtime | What::All) {
+        measured.insert("runtime".into(), runtime::run(&cli.rounds.or_quick(0.3), &cli.runtime)?);
     }
     if matches!(what, What::Kv | What::All) {
         measured.insert("kv".into(), kv::run(&cli.rounds.or_quick(1.0), &cli.kv)?);

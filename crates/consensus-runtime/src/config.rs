@@ -84,6 +84,15 @@ impl<A: ConsensusAlgorithm> ReplicaConfig<A> {
         }
     }
 
+    /// The defaults for `node` of `members` in one process ([`crate::Replica::start_local`]): addresses and directory mean
+    /// nothing there, and stand for themselves.
+    #[must_use]
+    pub fn local(node: NodeId, members: impl IntoIterator<Item = NodeId>) -> Self {
+        let members = members.into_iter().zip(1..=u16::MAX);
+        let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Self::new(node, members.map(|(id, port)| (id, address(port))).collect(), PathBuf::new())
+    }
+
     /// Checks every field, the algorithm's configuration included.
     ///
     /// # Errors

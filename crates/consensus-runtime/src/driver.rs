@@ -7,10 +7,9 @@
 //! - Every request is answered by its deadline, or with the end of the replica.
 
 use crate::clock::Clock;
-use crate::frame::{Forward, ForwardReply, Kind, Settled};
-use crate::journal::WalStorage;
+use crate::frame::{Forward, ForwardReply, Settled};
 use crate::metrics::add;
-use crate::peers::PeerNetwork;
+use crate::peers::Outgoing;
 use crate::proposals::{Adopted, Proposals, Stage};
 use crate::reads::Reads;
 use crate::replicated::RequestError;
@@ -18,7 +17,7 @@ use crate::request::{Ask, FromPeer, Inbound, Read};
 use crate::shared::{Shared, StopReason, View};
 use crate::{ReplicaConfig, Runnable};
 use consensus_core::{
-    ClientId, Event, Node, NodeError, NodeId, ProposalId, Refusal, Reply, Slot, StateMachine, Time,
+    ClientId, Event, Node, NodeError, NodeId, ProposalId, Refusal, Reply, Slot, StateMachine, Storage, Time,
 };
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Release;
@@ -32,12 +31,9 @@ const RETRY: Duration = Duration::from_millis(25);
 /// How often deadlines of requests are looked at.
 const SWEEP: Duration = Duration::from_millis(100);
 
-pub(crate) type LiveNode<A, M> =
-    Node<A, PeerNetwork, WalStorage<<A as consensus_core::ConsensusAlgorithm>::Record>, M>;
-
 /// The state of the core loop.
-pub(crate) struct Driver<A: Runnable, M> {
-    node: LiveNode<A, M>,
+pub(crate) struct Driver<A: Runnable, N, S, M> {
+    node: Node<A, N, S, M>,
     me: NodeId,
     clock: Clock,
     shared: Arc<Shared>,
@@ -53,10 +49,16 @@ pub(crate) struct Driver<A: Runnable, M> {
     replies: Vec<Reply>,
 }
 
-impl<A: Runnable, M: StateMachine> Driver<A, M> {
+impl<A, N, S, M> Driver<A, N, S, M>
+where
+    A: Runnable,
+    N: Outgoing<A::Message>,
+    S: Storage<A::Record>,
+    M: StateMachine,
+{
     pub(crate) fn new(
         config: &ReplicaConfig<A>,
-        node: LiveNode<A, M>,
+        node: Node<A, N, S, M>,
         client: ClientId,
         clock: Clock,
         shared: Arc<Shared>,
@@ -225,7 +227,7 @@ impl<A: Runnable, M: StateMachine> Driver<A, M> {
             return self.push(now, event);
         }
         let reply = ForwardReply { attempt, id, result: Err(Refusal::Busy) };
-        self.node.network().post(from, Kind::ForwardReply, &reply);
+        self.node.network().reply(from, reply);
         Ok(())
     }
 
@@ -265,11 +267,7 @@ impl<A: Runnable, M: StateMachine> Driver<A, M> {
             Some(leader) if leader != self.me => {
                 // It is a wish: whoever made it watches the leadership, and nothing waits for an answer.
                 let (attempt, id) = (0, ProposalId::default());
-                self.node.network().post(
-                    leader,
-                    Kind::Forward,
-                    &Forward { attempt, id, ask: Ask::Transfer(to) },
-                );
+                self.node.network().forward(leader, Forward { attempt, id, ask: Ask::Transfer(to) });
                 Ok(())
             }
             Some(_) | None => self.push(now, Event::Transfer { to }),
@@ -302,7 +300,7 @@ impl<A: Runnable, M: StateMachine> Driver<A, M> {
             return self.expect_sweep(now);
         }
         let forward = Forward { attempt, id, ask: proposal.ask.clone() };
-        if network.post(to, Kind::Forward, &forward) {
+        if network.forward(to, forward) {
             proposal.stage = Stage::Forwarded { to, attempt };
             add(&self.shared.metrics.proposals_forwarded, 1);
         } else {
@@ -360,7 +358,7 @@ impl<A: Runnable, M: StateMachine> Driver<A, M> {
     fn answer_adopted(&mut self, id: ProposalId, result: impl FnOnce() -> Result<Settled, Refusal>) {
         if let Some(origin) = self.adopted.take(id) {
             let reply = ForwardReply { attempt: origin.attempt, id, result: result() };
-            self.node.network().post(origin.peer, Kind::ForwardReply, &reply);
+            self.node.network().reply(origin.peer, reply);
         }
     }
 

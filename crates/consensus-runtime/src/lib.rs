@@ -19,6 +19,7 @@ mod handle;
 mod handshake;
 mod journal;
 mod listen;
+mod local;
 mod metrics;
 mod peers;
 mod proposals;
@@ -30,6 +31,7 @@ mod shared;
 
 pub use config::{Limits, ReplicaConfig, StartError};
 pub use handle::Handle;
+pub use local::LocalNetwork;
 pub use metrics::{Metrics, MetricsReading};
 pub use replica::Replica;
 pub use replicated::{Applied, Replicated, RequestError};

@@ -7,7 +7,7 @@
 //! Invariant: bytes reach a socket in the order in which they were encoded, and never from the middle of a frame: a
 //! connection starts with an empty queue, and ends with it.
 
-use crate::frame::{self, Kind};
+use crate::frame::{self, Forward, ForwardReply, Kind};
 use crate::metrics::add;
 use crate::shared::Shared;
 use consensus_core::wire::WireError;
@@ -148,6 +148,18 @@ fn write_some(stream: &TcpStream, bytes: &[u8], shared: &Shared) -> io::Result<u
     Ok(written)
 }
 
+/// What the core loop needs of its way out beyond the messages of the algorithm.
+pub(crate) trait Outgoing<M>: Network<M> {
+    /// Whether there is a connection to `peer`.
+    fn is_up(&self, peer: NodeId) -> bool;
+    /// Queues a client's request for `to`. False if it was dropped: it will certainly not arrive.
+    fn forward(&mut self, to: NodeId, forward: Forward) -> bool;
+    /// Queues the answer to such a request. False if it was dropped.
+    fn reply(&mut self, to: NodeId, reply: ForwardReply) -> bool;
+    /// The end of a burst: what is queued leaves.
+    fn transmit(&mut self);
+}
+
 /// The outbox of one group.
 #[derive(Debug)]
 pub(crate) struct PeerNetwork {
@@ -178,13 +190,8 @@ impl PeerNetwork {
         Self { me, group, most_queued, routes, shared }
     }
 
-    /// Whether there is a connection to `peer`.
-    pub(crate) fn is_up(&self, peer: NodeId) -> bool {
-        self.routes.get(&peer).is_some_and(|route| route.link.is_up())
-    }
-
     /// Encodes a frame for `peer`. False if it was dropped: it will certainly not arrive.
-    pub(crate) fn post<T: Serialize>(&mut self, peer: NodeId, kind: Kind, body: &T) -> bool {
+    fn post<T: Serialize>(&mut self, peer: NodeId, kind: Kind, body: &T) -> bool {
         let posted = self.try_post(peer, kind, body);
         let counter =
             if posted { &self.shared.metrics.frames_sent } else { &self.shared.metrics.frames_dropped };
@@ -215,9 +222,23 @@ impl PeerNetwork {
         }
         true
     }
+}
+
+impl<M: Serialize> Outgoing<M> for PeerNetwork {
+    fn is_up(&self, peer: NodeId) -> bool {
+        self.routes.get(&peer).is_some_and(|route| route.link.is_up())
+    }
+
+    fn forward(&mut self, to: NodeId, forward: Forward) -> bool {
+        self.post(to, Kind::Forward, &forward)
+    }
+
+    fn reply(&mut self, to: NodeId, reply: ForwardReply) -> bool {
+        self.post(to, Kind::ForwardReply, &reply)
+    }
 
     /// Hands every burst to its socket.
-    pub(crate) fn transmit(&mut self) {
+    fn transmit(&mut self) {
         for route in self.routes.values_mut() {
             if !route.burst.is_empty() {
                 route.link.transmit(&mut route.burst, &self.shared);
@@ -226,7 +247,7 @@ impl PeerNetwork {
     }
 }
 
-/// The end of a burst is the core loop's to say ([`PeerNetwork::transmit`]): it still has replies to put into it.
+/// The end of a burst is the core loop's to say ([`Outgoing::transmit`]): it still has replies to put into it.
 impl<M: Serialize> Network<M> for PeerNetwork {
     fn send(&mut self, to: NodeId, message: M) {
         self.post(to, Kind::Message, &message);

@@ -4,16 +4,19 @@ use crate::Runnable;
 use crate::clock::Clock;
 use crate::config::{ReplicaConfig, StartError};
 use crate::dial::Dialler;
-use crate::driver::{Driver, LiveNode};
+use crate::driver::Driver;
 use crate::handle::Handle;
 use crate::handshake::Hello;
-use crate::journal::{Closing, JournalThread, Wake, WalStorage};
+use crate::journal::{Closing, JournalThread, Wake};
 use crate::listen::Reception;
+use crate::local::LocalNetwork;
 use crate::peers::{Link, PeerNetwork};
 use crate::request::{Gauge, Inbound};
 use crate::shared::{Shared, StopReason, View};
+use consensus_core::memory::MemoryStorage;
 use consensus_core::{
-    ClientId, Epoch, GroupId, Members, Node, NodeConfig, NodeId, Role, Slot, StateMachine, Status,
+    ClientId, Epoch, GroupId, Members, Network, Node, NodeConfig, NodeId, Role, Slot, StateMachine, Status,
+    Storage,
 };
 use consensus_wal::{Disk, FileDisk, Identity, Journal, JournalConfig, RecoveredRaw};
 use rand::TryRng;
@@ -67,6 +70,46 @@ impl Replica {
         config.validate()?;
         let listener = listen(&config).await?;
         Self::assemble(config, disk, listener, machine).await
+    }
+
+    /// [`Replica::start`] without sockets and without a disk: the replicas that were started on the same `network` hand each
+    /// other their messages, and what they write is in their memory. For the tests of a service and for measurements: a
+    /// node that has ended cannot be started again there, and the group is gone with the process. `config.listen`,
+    /// `config.data_dir` and the addresses of the members are not used ([`ReplicaConfig::local`] leaves them out).
+    ///
+    /// # Errors
+    /// The configuration cannot work, or the node was started on this network before.
+    pub async fn start_local<A, M>(
+        config: ReplicaConfig<A>,
+        network: &LocalNetwork<A>,
+        machine: M,
+    ) -> Result<Handle<A>, StartError>
+    where
+        A: Runnable,
+        M: StateMachine + Send + 'static,
+    {
+        config.validate()?;
+        let clock = Clock::start();
+        let (inbox, arrivals) = mpsc::channel(INBOX);
+        let shared = Arc::new(Shared::new(config.node, unknown(config.birth_members())));
+        let links = network.links(&config, Arc::clone(&shared));
+        let node = open_node(&config, clock, links, MemoryStorage::default(), machine).await?;
+        let client = ClientId::anonymous(random()?);
+        network.join(&config, &inbox)?;
+        network.announce(&config, &inbox);
+        let driver = Driver::new(&config, node, client, clock, Arc::clone(&shared));
+        let gauge = Gauge::new(config.limits.requests, config.limits.request_bytes);
+        let handle = Handle::new(inbox, Arc::clone(&shared), gauge, config.request_timeout());
+        tracing::info!(node = %config.node, group = %config.group, algorithm = A::NAME, "replica started in memory");
+        let core = tokio::spawn(driver.run(arrivals));
+        let network = network.clone();
+        tokio::spawn(async move {
+            let reason = ended(core).await;
+            network.leave(&config).await;
+            tracing::info!(node = %shared.node, %reason, "replica stopped");
+            shared.note_stopped(reason);
+        });
+        Ok(handle)
     }
 
     async fn assemble<A, D, M>(
@@ -179,13 +222,19 @@ fn links<A: Runnable>(config: &ReplicaConfig<A>) -> BTreeMap<NodeId, Arc<Link>> 
 }
 
 /// Restores the node; on a thread for it, since a long log takes its time.
-async fn open_node<A: Runnable, M: StateMachine + Send + 'static>(
+async fn open_node<A, N, S, M>(
     config: &ReplicaConfig<A>,
     clock: Clock,
-    network: PeerNetwork,
-    storage: WalStorage<A::Record>,
+    network: N,
+    storage: S,
     machine: M,
-) -> Result<LiveNode<A, M>, StartError> {
+) -> Result<Node<A, N, S, M>, StartError>
+where
+    A: Runnable,
+    N: Network<A::Message> + Send + 'static,
+    S: Storage<A::Record> + Send + 'static,
+    M: StateMachine + Send + 'static,
+{
     let node_config = NodeConfig {
         id: config.node,
         members: config.birth_members(),
@@ -226,15 +275,19 @@ fn start_transport<A: Runnable>(
     tasks
 }
 
-/// Waits for the end of the core loop, whatever its cause, and takes everything else down.
+/// Waits for the end of the core loop, whatever its cause.
+async fn ended(core: JoinHandle<StopReason>) -> StopReason {
+    core.await.unwrap_or_else(|error| StopReason::Failed(format!("a defect of the program: {error}")))
+}
+
+/// Waits for the end of the core loop, and takes everything else down.
 async fn supervise(
     core: JoinHandle<StopReason>,
     mut transport: JoinSet<()>,
     thread: JournalThread,
     shared: Arc<Shared>,
 ) {
-    let reason =
-        core.await.unwrap_or_else(|error| StopReason::Failed(format!("a defect of the program: {error}")));
+    let reason = ended(core).await;
     transport.shutdown().await;
     let how = if reason == StopReason::Shutdown { Closing::Finish } else { Closing::Abandon };
     let closed = blocking(move || Ok(thread.close(how)?)).await;

@@ -1,0 +1,222 @@
+//! Replicas of one process without sockets and disks: for the tests of a service, and for measurements of what it costs
+//! beyond them.
+//!
+//! The core loop, the requests and the node are those of [`crate::Replica::start`]; only the two ends differ. Messages move by
+//! value into the receiver's inbox, one hand-over per peer and burst: nothing is encoded, and since whoever sends is this very
+//! program, nothing is screened. What is written is in memory, and durable at once.
+//!
+//! Invariants:
+//! - Frames arrive in the order in which they were sent; what cannot be handed over yet stays in front.
+//! - What waits at a peer is bounded in frames; beyond it, messages are dropped and counted, as on a full socket.
+//! - A node is started once: its memory ends with it, and a member that forgot its promises must not come back.
+
+use crate::config::StartError;
+use crate::frame::{Forward, ForwardReply};
+use crate::metrics::add;
+use crate::peers::Outgoing;
+use crate::request::{FromPeer, Inbound};
+use crate::shared::Shared;
+use crate::{ReplicaConfig, Runnable};
+use consensus_core::{ClusterId, GroupId, Network, NodeId};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Semaphore, mpsc};
+
+/// The most frames of one peer that wait to be handled.
+const MOST_FRAMES: usize = 64 << 10;
+
+type Inbox<M> = mpsc::Sender<Inbound<M>>;
+/// One entry per node that was ever started; a bound on them are the members of the groups.
+type Seats<M> = BTreeMap<(ClusterId, GroupId, NodeId), Inbox<M>>;
+
+/// Where the replicas of one process find each other; give the same one (or clones of it) to all
+/// [`crate::Replica::start_local`] of a group.
+pub struct LocalNetwork<A: Runnable> {
+    seats: Arc<Mutex<Seats<A::Message>>>,
+}
+
+impl<A: Runnable> Default for LocalNetwork<A> {
+    fn default() -> Self {
+        Self { seats: Arc::default() }
+    }
+}
+
+impl<A: Runnable> Clone for LocalNetwork<A> {
+    fn clone(&self) -> Self {
+        Self { seats: Arc::clone(&self.seats) }
+    }
+}
+
+impl<A: Runnable> std::fmt::Debug for LocalNetwork<A> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LocalNetwork").field("nodes", &self.seats().len()).finish_non_exhaustive()
+    }
+}
+
+impl<A: Runnable> LocalNetwork<A> {
+    /// A network that nobody has joined.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn seats(&self) -> MutexGuard<'_, Seats<A::Message>> {
+        lock(&self.seats)
+    }
+
+    /// Refuses a node that was here before.
+    pub(crate) fn join(
+        &self,
+        config: &ReplicaConfig<A>,
+        inbox: &Inbox<A::Message>,
+    ) -> Result<(), StartError> {
+        let seat = (config.cluster, config.group, config.node);
+        let mut seats = self.seats();
+        if seats.contains_key(&seat) {
+            let problem = format!(
+                "{} was started on this network before, and what it promised was in memory: start a new network, or use a journal",
+                config.node
+            );
+            return Err(StartError::Config { field: "node", problem });
+        }
+        seats.insert(seat, inbox.clone());
+        Ok(())
+    }
+
+    /// Tells those who can be reached that `config.node` is there, and it that they are. A full inbox misses it: requests that
+    /// were put aside are tried again anyway.
+    pub(crate) fn announce(&self, config: &ReplicaConfig<A>, inbox: &Inbox<A::Message>) {
+        for (peer, theirs) in self.others(config) {
+            drop(theirs.try_send(Inbound::LinkUp(config.node)));
+            drop(inbox.try_send(Inbound::LinkUp(peer)));
+        }
+    }
+
+    /// Tells the others that `config.node` has ended.
+    pub(crate) async fn leave(&self, config: &ReplicaConfig<A>) {
+        for (_, theirs) in self.others(config) {
+            drop(theirs.send(Inbound::LinkLost(config.node)).await);
+        }
+    }
+
+    fn others(&self, config: &ReplicaConfig<A>) -> Vec<(NodeId, Inbox<A::Message>)> {
+        let seats = self.seats();
+        let peers = config.members.keys().filter(|peer| **peer != config.node);
+        let seat = |peer: &NodeId| Some((*peer, seats.get(&(config.cluster, config.group, *peer))?.clone()));
+        peers.filter_map(seat).collect()
+    }
+
+    pub(crate) fn links(&self, config: &ReplicaConfig<A>, shared: Arc<Shared>) -> LocalLinks<A::Message> {
+        let peers = config.members.keys().filter(|peer| **peer != config.node);
+        let route = |&peer: &NodeId| {
+            let credit = Arc::new(Semaphore::new(MOST_FRAMES));
+            let seat = (config.cluster, config.group, peer);
+            (peer, Route { seat, inbox: None, burst: Vec::new(), credit })
+        };
+        let routes = peers.map(route).collect();
+        LocalLinks { me: config.node, seats: Arc::clone(&self.seats), routes, shared }
+    }
+}
+
+fn lock<M>(seats: &Mutex<Seats<M>>) -> MutexGuard<'_, Seats<M>> {
+    // Nothing in a critical section can panic half-way through a change that matters.
+    seats.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The outbox of one replica.
+pub(crate) struct LocalLinks<M> {
+    me: NodeId,
+    seats: Arc<Mutex<Seats<M>>>,
+    routes: BTreeMap<NodeId, Route<M>>,
+    shared: Arc<Shared>,
+}
+
+struct Route<M> {
+    seat: (ClusterId, GroupId, NodeId),
+    /// Looked up once the peer is there.
+    inbox: Option<Inbox<M>>,
+    burst: Vec<FromPeer<M>>,
+    /// What the receiver gives back when it has handled a burst.
+    credit: Arc<Semaphore>,
+}
+
+impl<M> Route<M> {
+    fn find(&mut self, seats: &Mutex<Seats<M>>) -> bool {
+        if self.inbox.is_none() {
+            self.inbox = lock(seats).get(&self.seat).cloned();
+        }
+        self.is_open()
+    }
+
+    fn is_open(&self) -> bool {
+        self.inbox.as_ref().is_some_and(|inbox| !inbox.is_closed())
+    }
+
+    /// How many frames were handed over, and how many are lost.
+    fn transmit(&mut self, me: NodeId) -> (usize, usize) {
+        let count = self.burst.len();
+        let Some(inbox) = &self.inbox else {
+            self.burst.clear();
+            return (0, count);
+        };
+        let share = u32::try_from(count).unwrap_or(u32::MAX);
+        // There was room when they were posted, and nobody else takes of it.
+        let Ok(permit) = Arc::clone(&self.credit).try_acquire_many_owned(share) else { return (0, 0) };
+        let frames = std::mem::take(&mut self.burst);
+        match inbox.try_send(Inbound::Peer { from: me, frames, permit: Some(permit) }) {
+            Ok(()) => (count, 0),
+            Err(TrySendError::Full(Inbound::Peer { frames, .. })) => {
+                self.burst = frames;
+                (0, 0)
+            }
+            Err(TrySendError::Full(_) | TrySendError::Closed(_)) => (0, count),
+        }
+    }
+}
+
+impl<M> LocalLinks<M> {
+    /// False if it was dropped: it will certainly not arrive.
+    fn post(&mut self, to: NodeId, frame: FromPeer<M>) -> bool {
+        let Some(route) = self.routes.get_mut(&to) else { return false };
+        let room = route.find(&self.seats) && route.burst.len() < route.credit.available_permits();
+        if room {
+            route.burst.push(frame);
+        } else {
+            add(&self.shared.metrics.frames_dropped, 1);
+        }
+        room
+    }
+}
+
+impl<M> Network<M> for LocalLinks<M> {
+    fn send(&mut self, to: NodeId, message: M) {
+        self.post(to, FromPeer::Message(message));
+    }
+}
+
+impl<M> Outgoing<M> for LocalLinks<M> {
+    fn is_up(&self, peer: NodeId) -> bool {
+        let found = |route: &Route<M>| {
+            route.inbox.is_some() && route.is_open()
+                || lock(&self.seats).get(&route.seat).is_some_and(|inbox| !inbox.is_closed())
+        };
+        self.routes.get(&peer).is_some_and(found)
+    }
+
+    fn forward(&mut self, to: NodeId, forward: Forward) -> bool {
+        self.post(to, FromPeer::Forward(forward))
+    }
+
+    fn reply(&mut self, to: NodeId, reply: ForwardReply) -> bool {
+        self.post(to, FromPeer::ForwardReply(reply))
+    }
+
+    fn transmit(&mut self) {
+        for route in self.routes.values_mut().filter(|route| !route.burst.is_empty()) {
+            let (sent, lost) = route.transmit(self.me);
+            add(&self.shared.metrics.frames_sent, sent);
+            add(&self.shared.metrics.frames_dropped, lost);
+        }
+    }
+}
