@@ -1,8 +1,9 @@
 //! The verdict: as tables, as JSON, and to a reader who goes away.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+use conformance::controls::{Control, Expectation};
 use conformance::{Options, SuiteReport, Summary, Tuning, check};
-use consensus_sim::{Plan, Stream};
+use consensus_sim::{Act, Plan, Property, Stream};
 use own_algorithm::{Config, FixedLeader, Flaw};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -29,6 +30,28 @@ fn json_comes_back_as_it_was_and_says_what_the_tables_say() {
     for line in &summary.algorithms[1].failures {
         assert!(tables.contains(&format!("  replay: replay --seed {}", line.seed)), "{tables}");
     }
+}
+
+#[test]
+fn controls_are_in_the_document_and_byzantine_acts_are_told_if_there_were_any() {
+    let mut report = report(Flaw::None, 1);
+    let name = Act::Tamper.name();
+    assert!(!Summary::of(core::slice::from_ref(&report)).to_string().contains(name));
+    report.counts.byzantine.runs = 1;
+    let found = Some((3, Property::Agreement));
+    let blind = Control {
+        name: "a blind one".into(),
+        expectation: Expectation::Violation(&[Property::Agreement]),
+        budget: 5,
+        found: None,
+        detail: String::new(),
+    };
+    let seeing = Control { found, ..blind.clone() };
+    let summary = Summary::of(&[report]).with_controls(&[blind, seeing]);
+    assert!(summary.to_string().contains(name));
+    assert_eq!(Summary::from_json(&summary.to_json().unwrap()).unwrap(), summary);
+    let told: Vec<_> = summary.controls.iter().map(|line| (line.holds, line.seed)).collect();
+    assert_eq!(told, [(false, None), (true, Some(3))]);
 }
 
 /// What was not looked at to the end has not passed.
