@@ -36,6 +36,9 @@ pub(crate) struct Options {
     /// Worker threads of the replicas; the clients have one of their own.
     #[arg(long, global = true, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
     server_workers: u16,
+    /// Each replica snapshots after so many commands, and cuts its log.
+    #[arg(long, global = true, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..))]
+    snapshot_every: u32,
     /// Only this side.
     #[arg(long, global = true)]
     side: Option<Side>,
@@ -99,7 +102,7 @@ pub(crate) fn run(rounds: &Rounds, options: &Options) -> Result<serde_json::Valu
                 turn.reverse();
             }
             for (side, samples) in turn {
-                let sample = measure(*side, clients, options.server_workers, rounds.seconds);
+                let sample = measure(*side, clients, options, rounds.seconds);
                 samples.push(sample.with_context(|| format!("{}, {clients} clients", side.name()))?);
             }
         }
@@ -109,21 +112,21 @@ pub(crate) fn run(rounds: &Rounds, options: &Options) -> Result<serde_json::Valu
     Ok(serde_json::to_value(&lines)?)
 }
 
-fn measure(side: Side, clients: u32, server_workers: u16, seconds: f64) -> Result<Sample> {
+fn measure(side: Side, clients: u32, options: &Options, seconds: f64) -> Result<Sample> {
     let pool = |workers: usize, name: &str| {
         Builder::new_multi_thread().worker_threads(workers).thread_name(name).enable_all().build()
     };
-    let servers = pool(server_workers.into(), "servers")?;
+    let servers = pool(options.server_workers.into(), "servers")?;
     let generator = pool(1, "clients")?;
     let sample = match side {
         Side::Ours => {
-            let (group, counts) = servers.block_on(ours::start())?;
+            let (group, counts) = servers.block_on(ours::start(options.snapshot_every))?;
             let sample = drive(&generator, group.leader()?, &counts, clients, seconds);
             servers.block_on(group.stop());
             sample
         }
         Side::Openraft => {
-            let (group, counts) = servers.block_on(peer::start())?;
+            let (group, counts) = servers.block_on(peer::start(options.snapshot_every))?;
             let sample = drive(&generator, group.leader(), &counts, clients, seconds);
             servers.block_on(group.stop())?;
             sample
@@ -209,8 +212,8 @@ fn print(lines: &[Line], rounds: &Rounds, options: &Options) {
         "\nRuntimes: n = 3 in one process, in-process network, storage in memory (nothing is durable), empty commands, closed loop at the leader."
     );
     println!(
-        "{} rounds of {} s each, contestants alternating; median (min–max). {} worker threads for the replicas, 1 for the clients; CPU: the whole process, clients included.",
-        rounds.rounds, rounds.seconds, options.server_workers
+        "{} rounds of {} s each, contestants alternating; median (min–max). {} worker threads for the replicas, 1 for the clients; a snapshot every {} commands; CPU: the whole process, clients included.",
+        rounds.rounds, rounds.seconds, options.server_workers, options.snapshot_every
     );
     let mut rows =
         table::Table::new(&["clients", "contestant", "writes / s", "ours / this", "CPU µs / write"]);
@@ -228,14 +231,15 @@ fn print(lines: &[Line], rounds: &Rounds, options: &Options) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Side, measure};
+    use super::{Options, Side, measure};
 
     #[test]
     fn both_sides_count_everywhere_exactly_what_was_acknowledged() {
+        let options = Options { writers: Vec::new(), server_workers: 2, snapshot_every: 500, side: None };
         for side in [Side::Ours, Side::Openraft] {
             for clients in [1, 64] {
                 // Fails if a replica has counted more or less.
-                let sample = measure(side, clients, 2, 0.2).unwrap();
+                let sample = measure(side, clients, &options, 0.2).unwrap();
                 assert!(sample.writes_per_s > 0.0 && sample.cpu_us_per_write > 0.0, "{side:?}: {sample:?}");
             }
         }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// Snapshots about as often as the peer takes them: every so many entries, each counted as 32 bytes.
-const COMPACT_AFTER_BYTES: u64 = 5_000 * 32;
+/// What the gate counts for an empty command.
+const COMMAND_BYTES: u64 = 32;
 
 /// Three replicas.
 pub(super) struct Group(Vec<Handle<Raft>>);
@@ -40,12 +40,12 @@ impl StateMachine for Counter {
 }
 
 /// Starts three replicas and waits until one leads.
-pub(super) async fn start() -> Result<(Group, Counts)> {
+pub(super) async fn start(snapshot_every: u32) -> Result<(Group, Counts)> {
     let (network, counts) = (LocalNetwork::<Raft>::new(), Counts::default());
     let mut handles = Vec::new();
     for (id, count) in (1..).map(NodeId).zip(&counts) {
         let config = ReplicaConfig {
-            compact_after_bytes: COMPACT_AFTER_BYTES,
+            compact_after_bytes: u64::from(snapshot_every) * COMMAND_BYTES,
             check_invariants: false,
             ..ReplicaConfig::local(id, (1..=3).map(NodeId))
         };

@@ -1,5 +1,5 @@
 //! openraft with the in-process network that its own benchmark has: a call of the target's function, one request at a time per
-//! peer. Its settings are those of that benchmark too (1,024 entries per request, purges of 1,024, a snapshot every 5,000).
+//! peer. Its settings are those of that benchmark too (1,024 entries per request, purges of 1,024).
 
 use super::{Counts, PATIENCE, Writer};
 use anyhow::Result;
@@ -15,7 +15,7 @@ use openraft::raft::{
 use openraft::storage::{
     EntryResponder, IOFlushed, LogState, RaftLogReader, RaftLogStorage, RaftSnapshotBuilder, RaftStateMachine,
 };
-use openraft::{Config, EntryPayload, OptionalSend, Raft, RaftTypeConfig};
+use openraft::{Config, EntryPayload, OptionalSend, Raft, RaftTypeConfig, SnapshotPolicy};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::future::Future;
@@ -289,12 +289,13 @@ impl RaftStateMachine<Types> for Machine {
 pub(super) struct Group(Vec<Member>);
 
 /// Starts three replicas and waits until the first one leads them.
-pub(super) async fn start() -> Result<(Group, Counts)> {
+pub(super) async fn start(snapshot_every: u32) -> Result<(Group, Counts)> {
     let config = Config {
         election_timeout_min: 200,
         election_timeout_max: 2000,
         purge_batch_size: 1024,
         max_payload_entries: 1024,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(snapshot_every.into()),
         ..Config::default()
     };
     let config = Arc::new(config.validate()?);
