@@ -8,7 +8,7 @@ use bytes::Bytes;
 /// What a driver tells a node.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event<M> {
-    /// A decoded message from an authenticated peer. It is screened here ([`ConsensusAlgorithm::screen`]).
+    /// A decoded message from an authenticated peer. It is screened here ([`crate::ConsensusAlgorithm::screen`]).
     Message {
         /// The sender.
         from: NodeId,
@@ -22,9 +22,9 @@ pub enum Event<M> {
         /// What it says.
         message: M,
     },
-    /// The time may have reached [`Node::deadline`].
+    /// The time may have reached [`crate::Node::deadline`].
     Tick,
-    /// The storage may have news ([`Storage::durable`]).
+    /// The storage may have news ([`crate::Storage::durable`]).
     Written,
     /// A client proposes.
     Propose {
