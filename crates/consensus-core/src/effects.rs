@@ -297,8 +297,8 @@ impl<M, R, T> Effects<M, R, T> {
 
     /// Takes all writes, oldest first.
     #[inline]
-    pub fn take_writes(&mut self) -> Drain<'_, Write<R>> {
-        self.writes.drain(..)
+    pub fn take_writes(&mut self) -> impl Iterator<Item = Write<R>> {
+        oldest_first(&mut self.writes)
     }
 
     /// The messages that may leave now, with their receivers, oldest first, to be taken by somebody who empties the list.
@@ -320,8 +320,8 @@ impl<M, R, T> Effects<M, R, T> {
 
     /// Takes all other effects, oldest first.
     #[inline]
-    pub fn take_others(&mut self) -> Drain<'_, Effect<T>> {
-        self.others.drain(..)
+    pub fn take_others(&mut self) -> impl Iterator<Item = Effect<T>> {
+        oldest_first(&mut self.others)
     }
 
     /// Exchanges the other effects for those in `others`: what is carried out may bring new ones.
@@ -367,4 +367,13 @@ impl<M, R, T> Effects<M, R, T> {
         self.written = self.written.next();
         self.written
     }
+}
+
+/// Empties `list` from the front, as `drain` does. Mostly there is one item, and then this is a move and no more.
+#[inline]
+pub(crate) fn oldest_first<I>(list: &mut Vec<I>) -> impl Iterator<Item = I> {
+    if list.len() > 1 {
+        list.reverse();
+    }
+    core::iter::from_fn(|| list.pop())
 }

@@ -8,7 +8,7 @@ use super::event::Reply;
 use super::gate::{Decided, Handover};
 use super::{NodeError, Stopped};
 use crate::algorithm::{ConsensusAlgorithm, Input, Offence, Refusal};
-use crate::effects::{Effect, Write};
+use crate::effects::{Effect, Write, oldest_first};
 use crate::guarantees::Problem;
 use crate::hand_off::{Network, Storage};
 use crate::id::{NodeId, Slot, WriteSeq};
@@ -142,7 +142,7 @@ where
         // What is judged on the way brings new ones, which are carried out with the next turn.
         let mut others = core::mem::take(&mut self.others);
         self.out.swap_others(&mut others);
-        for effect in others.drain(..) {
+        for effect in oldest_first(&mut others) {
             self.carry_out_other(now, effect)?;
         }
         self.others = others;
