@@ -6,6 +6,7 @@ extern crate alloc;
 extern crate std;
 
 mod algorithm;
+mod batch;
 mod effects;
 mod guarantees;
 mod hand_off;
@@ -23,6 +24,7 @@ pub mod wire;
 pub use algorithm::{
     Boot, ConfigError, ConsensusAlgorithm, In, Input, Offence, Out, Refusal, RestoreError, Role, Status,
 };
+pub use batch::{Batch, Item};
 pub use effects::{Effect, Effects, Outgoing, Write};
 pub use guarantees::{Faults, Guarantees, Membership, Problem, Reads, Resilience, Termination, Timing};
 pub use hand_off::{Network, Recovered, Storage, StorageError};

@@ -1,22 +1,19 @@
 //! Entries, and batches of them that are shared between the log, the disk and every follower.
-//!
-//! A batch is allocated once, when a leader closes a burst of proposals or a message is decoded; everything after that counts
-//! references.
 
 use crate::config::MAX_BATCH_ENTRIES;
 use alloc::boxed::Box;
-use alloc::sync::Arc;
-use alloc::vec::Vec;
-use consensus_core::{Bytes, Decision, Epoch, Members, ProposalId, Slot, Verdict, wire};
-use core::fmt;
+use consensus_core::{Batch, Bytes, Decision, Epoch, Item, Members, ProposalId, Slot, Verdict, wire};
 use core::ops::Deref;
-use serde::de::{Error as _, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 /// What one entry costs beyond its payload, when bytes are bounded.
 const ENTRY_OVERHEAD_BYTES: usize = 32;
 /// What one member costs.
 const MEMBER_BYTES: usize = 16;
+/// Marks a batch in which an entry names members.
+const NAMES_MEMBERS: u8 = 1;
+/// Marks a batch in which a payload is withheld.
+const IS_HOLLOW: u8 = 2;
 
 /// A place in a log: a slot, and the term of the entry there. Its order is the paper's "at least as up-to-date" (§5.4.1): the
 /// later term wins, and in one term the longer log.
@@ -147,173 +144,40 @@ impl Entry {
     }
 }
 
+impl Item for Entry {
+    const MOST: usize = MAX_BATCH_ENTRIES;
+
+    fn size(&self) -> usize {
+        self.size()
+    }
+
+    fn marks(&self) -> u8 {
+        match self.content {
+            Content::Noop | Content::Proposal { .. } => 0,
+            Content::Members { .. } => NAMES_MEMBERS,
+            Content::Withheld => IS_HOLLOW,
+        }
+    }
+}
+
 /// Consecutive entries, shared. A clone costs a reference count.
-#[derive(Clone, Default)]
-pub struct Entries {
-    shared: Option<Arc<[Entry]>>,
-    from: u32,
-    to: u32,
-    size: usize,
-    /// Whether an entry of the batch (of the shared one, if this is a part of it) names members.
-    names_members: bool,
-    /// Whether a payload is withheld in it.
-    is_hollow: bool,
+pub type Entries = Batch<Entry>;
+
+/// False if none of them names members, which is nearly always.
+pub(crate) const fn name_members(entries: &Entries) -> bool {
+    entries.marks() & NAMES_MEMBERS != 0
 }
 
-impl Entries {
-    /// A batch of entries of which it is known what they count for.
-    pub(crate) fn of_size(entries: impl Iterator<Item = Entry>, size: usize) -> Self {
-        let entries = Self::whole(entries.collect(), size);
-        debug_assert_eq!(size, entries.iter().map(Entry::size).sum::<usize>());
-        entries
-    }
-
-    fn whole(shared: Arc<[Entry]>, size: usize) -> Self {
-        if shared.is_empty() {
-            return Self::default();
-        }
-        let (mut names_members, mut is_hollow) = (false, false);
-        for entry in shared.iter() {
-            match entry.content {
-                Content::Noop | Content::Proposal { .. } => {}
-                Content::Members { .. } => names_members = true,
-                Content::Withheld => is_hollow = true,
-            }
-        }
-        Self { from: 0, to: index(shared.len()), size, names_members, is_hollow, shared: Some(shared) }
-    }
-
-    /// The first `count` of these, or all.
-    #[must_use]
-    pub fn take(&self, count: usize) -> Self {
-        self.range(0, count)
-    }
-
-    /// All but the first `count`.
-    #[must_use]
-    pub fn skip(&self, count: usize) -> Self {
-        self.range(count, self.len())
-    }
-
-    /// Those at `start..end`, cut to what is there.
-    #[must_use]
-    pub fn range(&self, start: usize, end: usize) -> Self {
-        let (start, end) = (start.min(self.len()), end.min(self.len()));
-        if start == 0 && end == self.len() {
-            return self.clone();
-        }
-        if start >= end {
-            return Self::default();
-        }
-        let (from, to) = (self.from + index(start), self.from + index(end));
-        let mut cut = Self { shared: self.shared.clone(), from, to, size: 0, ..*self };
-        cut.size = cut.iter().map(Entry::size).sum();
-        cut
-    }
-
-    /// How many there are.
-    #[must_use]
-    pub const fn len(&self) -> usize {
-        (self.to - self.from) as usize
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.from == self.to
-    }
-
-    /// What they count for when bytes are bounded.
-    #[must_use]
-    pub const fn size(&self) -> usize {
-        self.size
-    }
-
-    /// False if none of them names members, which is nearly always.
-    pub(crate) const fn name_members(&self) -> bool {
-        self.names_members
-    }
-
-    /// Whether a payload is withheld.
-    pub(crate) const fn is_hollow(&self) -> bool {
-        self.is_hollow
-    }
-
-    /// The same places, without any payload.
-    pub(crate) fn withhold(&self) -> Self {
-        let hollow = |entry: &Entry| match &entry.content {
-            Content::Proposal { .. } => Entry { term: entry.term, content: Content::Withheld },
-            Content::Noop | Content::Members { .. } | Content::Withheld => entry.clone(),
-        };
-        self.iter().map(hollow).collect()
-    }
+/// Whether a payload is withheld.
+pub(crate) const fn are_hollow(entries: &Entries) -> bool {
+    entries.marks() & IS_HOLLOW != 0
 }
 
-impl Deref for Entries {
-    type Target = [Entry];
-
-    fn deref(&self) -> &[Entry] {
-        self.shared
-            .as_ref()
-            .and_then(|shared| shared.get(self.from as usize..self.to as usize))
-            .unwrap_or_default()
-    }
-}
-
-impl FromIterator<Entry> for Entries {
-    fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Self {
-        let shared: Arc<[Entry]> = entries.into_iter().collect();
-        let size = shared.iter().map(Entry::size).sum();
-        Self::whole(shared, size)
-    }
-}
-
-/// A batch is bounded by [`MAX_BATCH_ENTRIES`], far below the range.
-fn index(place: usize) -> u32 {
-    u32::try_from(place).unwrap_or(u32::MAX)
-}
-
-impl PartialEq for Entries {
-    fn eq(&self, other: &Self) -> bool {
-        self[..] == other[..]
-    }
-}
-
-impl fmt::Debug for Entries {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.iter()).finish()
-    }
-}
-
-impl Serialize for Entries {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.iter())
-    }
-}
-
-impl<'de> Deserialize<'de> for Entries {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Bounded;
-        impl<'de> Visitor<'de> for Bounded {
-            type Value = Entries;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "at most {MAX_BATCH_ENTRIES} entries")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Entries, A::Error> {
-                // The claimed length is not believed: room grows with what really arrives.
-                let expected = entries.size_hint().unwrap_or(0).min(256);
-                let mut taken = Vec::with_capacity(expected);
-                while let Some(entry) = entries.next_element()? {
-                    if taken.len() == MAX_BATCH_ENTRIES {
-                        return Err(A::Error::invalid_length(taken.len() + 1, &self));
-                    }
-                    taken.push(entry);
-                }
-                Ok(if taken.is_empty() { Entries::default() } else { taken.into_iter().collect() })
-            }
-        }
-        deserializer.deserialize_seq(Bounded)
-    }
+/// The same places, without any payload.
+pub(crate) fn withhold(entries: &Entries) -> Entries {
+    let hollow = |entry: &Entry| match &entry.content {
+        Content::Proposal { .. } => Entry { term: entry.term, content: Content::Withheld },
+        Content::Noop | Content::Members { .. } | Content::Withheld => entry.clone(),
+    };
+    entries.iter().map(hollow).collect()
 }

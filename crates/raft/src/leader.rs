@@ -3,7 +3,7 @@
 //! A burst of proposals becomes one batch, one record and one append per follower, all sharing one allocation: proposals are
 //! collected in `step` and closed in `flush`. The leader's own disk write runs beside replication.
 
-use crate::entry::{Content, Entries, Entry};
+use crate::entry::{Content, Entries, Entry, name_members};
 use crate::feed::{agreement, feed, send_heartbeat};
 use crate::message::{AppendReply, Outcome};
 use crate::mutant::Mutant;
@@ -150,7 +150,7 @@ impl Leader {
         }
         let size = core::mem::take(&mut self.pending_size);
         let entries = Entries::of_size(self.pending.drain(..), size);
-        let names_members = entries.name_members();
+        let names_members = name_members(&entries);
         core.append(entries, out);
         if names_members {
             self.follow_members(core);

@@ -6,7 +6,7 @@
 //! only then it is known that no other leader's change can still be decided (Ongaro's correction of 2015).
 
 use crate::configuration::Configuration;
-use crate::entry::{Content, Entries, Entry};
+use crate::entry::{Content, Entries, Entry, name_members};
 use crate::leader::Leader;
 use crate::message::Message;
 use crate::mutant::Mutant;
@@ -55,7 +55,7 @@ impl Raft {
 impl Core {
     /// Takes note of the members that were appended. [R34]
     pub(crate) fn learn_members(&mut self, first: Slot, entries: &Entries, out: &mut Out) {
-        if entries.name_members() {
+        if name_members(entries) {
             self.configurations.learn(first, entries);
             self.adopt_members(out);
         }

@@ -1,6 +1,6 @@
 //! What nodes say to each other.
 
-use crate::entry::{Content, Entries, Position};
+use crate::entry::{Content, Entries, Position, name_members};
 use alloc::boxed::Box;
 use consensus_core::{Bytes, Epoch, Members, Offence, Slot};
 use serde::{Deserialize, Serialize};
@@ -209,7 +209,7 @@ impl Message {
         let can_elect =
             |members: &Members| members.voters().iter().any(|node| !members.witnesses().contains(node));
         match self {
-            Self::Append(m) if m.entries.name_members() => {
+            Self::Append(m) if name_members(&m.entries) => {
                 m.entries.iter().all(|entry| match &entry.content {
                     Content::Members { members, .. } => can_elect(members),
                     Content::Noop | Content::Proposal { .. } | Content::Withheld => true,

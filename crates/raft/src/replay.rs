@@ -1,7 +1,7 @@
 //! From records to state, and back.
 
 use crate::configuration::Configurations;
-use crate::entry::Position;
+use crate::entry::{Position, are_hollow};
 use crate::log::Log;
 use crate::record::Record;
 use crate::state::{Core, Snapshot};
@@ -61,7 +61,7 @@ pub(crate) fn replay(
                     return Err("the records hold entries whose terms fall");
                 }
                 state.configurations.truncate_after(Slot(first.0 - 1));
-                state.is_hollow |= entries.is_hollow();
+                state.is_hollow |= are_hollow(&entries);
                 state.configurations.learn(first, &entries);
                 state.log.append(entries, WriteSeq::ZERO);
             }

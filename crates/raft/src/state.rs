@@ -6,7 +6,7 @@
 use crate::candidate::Candidate;
 use crate::config::Config;
 use crate::configuration::Configurations;
-use crate::entry::{Entries, Position};
+use crate::entry::{Entries, Position, are_hollow};
 use crate::follower::Follower;
 use crate::leader::Leader;
 use crate::log::Log;
@@ -257,7 +257,7 @@ impl Core {
         }
         let first = self.log.last().slot.next();
         let seq = out.persist(Record::Entries { first, entries: entries.clone() });
-        self.is_hollow |= entries.is_hollow();
+        self.is_hollow |= are_hollow(&entries);
         self.learn_members(first, &entries, out);
         self.log.append(entries, seq);
     }

@@ -12,7 +12,7 @@
 //! knows nothing that either of them lacks, and votes for the one that is left when the other is gone. One that is out of sync
 //! has failed, as far as this goes: then the leader goes on with the witness, and the leader's disk is the one that counts.
 
-use crate::entry::Entries;
+use crate::entry::{Entries, withhold};
 use crate::leader::Leader;
 use crate::mutant::Mutant;
 use crate::progress::{Mode, Progress};
@@ -72,6 +72,6 @@ impl Progress {
     pub(crate) fn share(&self, prev: Slot, entries: Entries) -> Entries {
         let Some(bound) = self.bound else { return entries };
         let count = usize::try_from(bound.0.saturating_sub(prev.0)).unwrap_or(usize::MAX);
-        entries.take(count).withhold()
+        withhold(&entries.take(count))
     }
 }
