@@ -5,6 +5,9 @@ use crate::id::NodeId;
 use alloc::format;
 use alloc::vec::Vec;
 
+/// Groups up to this size are counted on the stack.
+const ON_STACK: usize = 8;
+
 /// The smallest number such that any two sets of that size among `n` intersect: ⌊n/2⌋ + 1.
 #[must_use]
 pub const fn majority(n: usize) -> usize {
@@ -131,4 +134,29 @@ pub fn reached_by<V: Ord + Copy>(values: &mut [V], quorum: usize) -> Option<V> {
     }
     values.sort_unstable_by(|a, b| b.cmp(a));
     values.get(quorum - 1).copied()
+}
+
+/// The largest value that at least `quorum` of these voters have reached; zero if there are fewer, or `quorum` is zero.
+#[inline]
+pub fn reached_by_voters(voters: &[NodeId], quorum: usize, value: impl Fn(NodeId) -> u64) -> u64 {
+    if let (&[a, b, c], 2) = (voters, quorum) {
+        // The one in the middle.
+        let (a, b, c) = (value(a), value(b), value(c));
+        return a.min(b).max(a.max(b).min(c));
+    }
+    if voters.len() <= ON_STACK {
+        // So few are sorted as they come in, the largest first.
+        let mut sorted = [0; ON_STACK];
+        for (count, &node) in voters.iter().enumerate() {
+            let mut value = value(node);
+            for place in sorted.iter_mut().take(count + 1) {
+                let smaller = value.min(*place);
+                *place = value.max(*place);
+                value = smaller;
+            }
+        }
+        return quorum.checked_sub(1).and_then(|place| sorted.get(place)).copied().unwrap_or(0);
+    }
+    let mut values: Vec<u64> = voters.iter().map(|&node| value(node)).collect();
+    reached_by(&mut values, quorum).unwrap_or(0)
 }

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use consensus_core::quorum::{Flexible, Tally, byzantine, byzantine_faults, majority, reached_by, weak};
+use consensus_core::quorum::{
+    Flexible, Tally, byzantine, byzantine_faults, majority, reached_by, reached_by_voters, weak,
+};
 use consensus_core::{
     Faults, Guarantees, Membership, NodeId, Problem, Reads, Resilience, Termination, Timing,
 };
@@ -74,6 +76,21 @@ fn flexible_quorums_are_accepted_exactly_if_they_intersect() {
 fn reached_by_the_oracle(values: &[u8], quorum: usize) -> Option<u8> {
     let reached = |bar: u8| values.iter().filter(|&&value| value >= bar).count() >= quorum;
     (0..=u8::MAX).rev().find(|&bar| quorum > 0 && values.len() >= quorum && reached(bar))
+}
+
+/// The fast paths for groups of three and for small ones, and the general one.
+#[test]
+fn what_voters_have_reached_agrees_with_counting() {
+    fn agrees(values: Vec<u8>) -> bool {
+        let voters: Vec<NodeId> = (0..values.len() as u64).map(NodeId).collect();
+        (0..=values.len() + 2).all(|quorum| {
+            let reached = reached_by_voters(&voters, quorum, |node| u64::from(values[node.0 as usize]));
+            reached == u64::from(reached_by_the_oracle(&values, quorum).unwrap_or(0))
+        })
+    }
+    for size in [3, 8, 20] {
+        QuickCheck::new().rng(quickcheck::Gen::new(size)).quickcheck(agrees as fn(Vec<u8>) -> bool);
+    }
 }
 
 #[test]

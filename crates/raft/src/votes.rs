@@ -1,11 +1,7 @@
 //! Who is a quorum: a majority of the voters and, during a joint change, also one of the outgoing voters.
 
-use alloc::vec::Vec;
 use consensus_core::quorum::{self, Tally};
 use consensus_core::{Members, NodeId};
-
-/// Groups up to this size are counted on the stack.
-const ON_STACK: usize = 8;
 
 /// Whether those who voted are a quorum. [R30]
 pub(crate) fn has_quorum(members: &Members, votes: &Tally) -> bool {
@@ -26,27 +22,7 @@ fn halves(members: &Members) -> impl Iterator<Item = &[NodeId]> {
 }
 
 fn reached_by_half(half: &[NodeId], value: impl Fn(NodeId) -> u64) -> u64 {
-    let quorum = quorum::majority(half.len());
-    if let &[a, b, c] = half {
-        // The one in the middle.
-        let (a, b, c) = (value(a), value(b), value(c));
-        return a.min(b).max(a.max(b).min(c));
-    }
-    if half.len() <= ON_STACK {
-        // So few are sorted as they come in, the largest first.
-        let mut sorted = [0; ON_STACK];
-        for (count, &node) in half.iter().enumerate() {
-            let mut value = value(node);
-            for place in sorted.iter_mut().take(count + 1) {
-                let smaller = value.min(*place);
-                *place = value.max(*place);
-                value = smaller;
-            }
-        }
-        return sorted.get(quorum - 1).copied().unwrap_or(0);
-    }
-    let mut values: Vec<u64> = half.iter().map(|&node| value(node)).collect();
-    quorum::reached_by(&mut values, quorum).unwrap_or(0)
+    quorum::reached_by_voters(half, quorum::majority(half.len()), value)
 }
 
 #[cfg(test)]
@@ -54,6 +30,7 @@ mod tests {
     use super::*;
     use quickcheck::quickcheck;
     use std::vec;
+    use std::vec::Vec;
 
     /// The oracle: the largest value that at least a majority of each half has reached, by counting.
     fn counted(members: &Members, values: &[u64]) -> u64 {
