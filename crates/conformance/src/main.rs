@@ -172,7 +172,10 @@ fn hunt(mutants: &Mutants) -> Result<bool> {
         report.catches.push(caught);
     }
     for mutant in RAFT_BY_SCHEDULE {
-        print(&format!("{:<26} by schedule: crates/raft/tests/mutants.rs", format!("{mutant:?}")))?;
+        print(&format!(
+            "raft       {:<26} by schedule: crates/raft/tests/mutants.rs",
+            format!("{mutant:?}")
+        ))?;
     }
     let survivors = report.survivors();
     print(&format!("\n{} passed, {survivors} failed", report.catches.len() - survivors))?;

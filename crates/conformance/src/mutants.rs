@@ -2,35 +2,77 @@
 
 mod plant;
 mod raft;
+mod synod;
 
 pub use self::plant::{named, names};
 pub use self::raft::{RAFT, RAFT_BY_SCHEDULE, Weather};
+pub use self::synod::{SYNOD, Sky};
 use crate::claims::Unsupported;
-use crate::suite::{Options, check_until_failure, run_seed};
-use ::raft::{Mutant, Raft};
+use crate::subjects::{Entry, Subject};
+use crate::suite::{Options, Tuning, check_until_failure, run_seed};
+use ::multipaxos::Synod;
+use ::raft::Raft;
+use consensus_core::ConsensusAlgorithm;
 use consensus_sim::{Plan, Property, Stream};
-use std::fmt;
+use core::fmt::{self, Debug};
 
 /// A planted bug, and how it is hunted.
 #[derive(Clone, Copy, Debug)]
-pub struct Hunt {
+pub struct Hunt<M, W> {
     /// The bug.
-    pub mutant: Mutant,
+    pub mutant: M,
     /// The properties that speak of it: one of them must fail.
     pub by: &'static [Property],
     /// The size of the group.
     pub nodes: usize,
     /// The weather in which it shows.
-    pub weather: Weather,
+    pub weather: W,
     /// The most seeds that it may take.
     pub budget: u64,
 }
 
+/// How the runs of a hunt are tuned: what each algorithm with bugs to plant tells of itself.
+pub trait Tuned: Copy + Debug + Sync + 'static {
+    /// Whose bug it is.
+    type Algorithm: ConsensusAlgorithm;
+
+    /// The configuration of a run, with the bug if `is_planted`.
+    fn tuned(
+        &self,
+        draw: &mut Stream,
+        plan: &mut Plan,
+        is_planted: bool,
+    ) -> Tuning<<Self::Algorithm as ConsensusAlgorithm>::Config>;
+}
+
+/// A hunt, whatever the algorithm.
+pub trait Hunted: Sync {
+    /// The name of the bug.
+    fn name(&self) -> String;
+
+    /// Hunts it. A seed that fails without the bug too, or by a property that does not speak of it, has not found it.
+    ///
+    /// # Errors
+    /// The suite cannot check what the algorithm claims.
+    fn hunt(&self, start: u64, jobs: usize) -> Result<Catch, Unsupported>;
+
+    /// The algorithm with the bug, to look at.
+    fn planted(&self) -> Box<dyn Subject>;
+}
+
 /// What came of one hunt.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Catch {
-    /// What was hunted, and how.
-    pub hunt: Hunt,
+    /// Whose bug it was.
+    pub algorithm: &'static str,
+    /// The bug.
+    pub mutant: String,
+    /// The size of the group.
+    pub nodes: usize,
+    /// The weather in which it was hunted.
+    pub weather: String,
+    /// The most seeds that it might take.
+    pub budget: u64,
     /// The seed that found it, how many seeds that took, and the property that failed; `None`: it survived.
     pub found: Option<(u64, u64, Property)>,
 }
@@ -42,31 +84,82 @@ pub struct HuntReport {
     pub catches: Vec<Catch>,
 }
 
-/// Hunts every bug with `only` in its name, one after the other, for as long as somebody asks for the next.
-pub fn hunts(only: &str, start: u64, jobs: usize) -> impl Iterator<Item = Result<Catch, Unsupported>> {
-    let named = move |hunt: &&Hunt| format!("{:?}", hunt.mutant).contains(only);
-    RAFT.iter().filter(named).map(move |hunt| hunt_one(*hunt, start, jobs))
+/// Every hunt of every algorithm.
+pub fn all() -> impl Iterator<Item = &'static dyn Hunted> {
+    let raft = RAFT.iter().map(|hunt| hunt as &dyn Hunted);
+    raft.chain(SYNOD.iter().map(|hunt| hunt as &dyn Hunted))
 }
 
-/// Hunts one bug. A seed that fails without the bug too, or by a property that does not speak of it, has not found it.
-///
-/// # Errors
-/// The suite cannot check what the algorithm claims.
-pub fn hunt_one(hunt: Hunt, start: u64, jobs: usize) -> Result<Catch, Unsupported> {
-    let sick = |draw: &mut Stream, plan: &mut Plan| hunt.tuned(draw, plan, Some(hunt.mutant));
-    let sound = |draw: &mut Stream, plan: &mut Plan| hunt.tuned(draw, plan, None);
-    let end = start.saturating_add(hunt.budget);
-    let mut from = start;
-    loop {
-        let options = Options::<Raft> { seeds: from..end, jobs, replay: String::new(), tune: &sick };
-        let Some(failed) = check_until_failure(&options)? else {
-            return Ok(Catch { hunt, found: None });
+/// Hunts every bug with `only` in its name, one after the other, for as long as somebody asks for the next.
+pub fn hunts(only: &str, start: u64, jobs: usize) -> impl Iterator<Item = Result<Catch, Unsupported>> {
+    all().filter(move |hunt| hunt.name().contains(only)).map(move |hunt| hunt.hunt(start, jobs))
+}
+
+impl<M, W> Hunted for Hunt<M, W>
+where
+    M: Copy + Debug + Sync + 'static,
+    W: Copy + Debug + Sync + 'static,
+    Self: Tuned,
+{
+    fn name(&self) -> String {
+        format!("{:?}", self.mutant)
+    }
+
+    fn hunt(&self, start: u64, jobs: usize) -> Result<Catch, Unsupported> {
+        let Self { mutant, by, nodes, weather, budget } = *self;
+        let mut catch = Catch {
+            algorithm: <Self as Tuned>::Algorithm::NAME,
+            mutant: format!("{mutant:?}"),
+            nodes,
+            weather: format!("{weather:?}"),
+            budget,
+            found: None,
         };
-        let property = failed.failure.property;
-        if hunt.by.contains(&property) && run_seed::<Raft>(failed.seed, &sound, false)?.failure.is_none() {
-            return Ok(Catch { hunt, found: Some((failed.seed, failed.seed - start + 1, property)) });
+        let sick = |draw: &mut Stream, plan: &mut Plan| self.tuned(draw, plan, true);
+        let sound = |draw: &mut Stream, plan: &mut Plan| self.tuned(draw, plan, false);
+        let end = start.saturating_add(budget);
+        let mut from = start;
+        loop {
+            let seeds = from..end;
+            let options =
+                Options::<<Self as Tuned>::Algorithm> { seeds, jobs, replay: String::new(), tune: &sick };
+            let Some(failed) = check_until_failure(&options)? else { return Ok(catch) };
+            let (seed, property) = (failed.seed, failed.failure.property);
+            let is_sound =
+                || Ok(run_seed::<<Self as Tuned>::Algorithm>(seed, &sound, false)?.failure.is_none());
+            if by.contains(&property) && is_sound()? {
+                catch.found = Some((seed, seed - start + 1, property));
+                return Ok(catch);
+            }
+            from = seed + 1;
         }
-        from = failed.seed + 1;
+    }
+
+    fn planted(&self) -> Box<dyn Subject> {
+        let hunt = *self;
+        let tune = move |draw: &mut Stream, plan: &mut Plan| hunt.tuned(draw, plan, true);
+        Box::new(Entry::<<Self as Tuned>::Algorithm, _>::new(tune))
+    }
+}
+
+impl Tuned for Hunt<::raft::Mutant, Weather> {
+    type Algorithm = Raft;
+
+    fn tuned(&self, draw: &mut Stream, plan: &mut Plan, is_planted: bool) -> Tuning<::raft::Config> {
+        self.tuned(draw, plan, is_planted.then_some(self.mutant))
+    }
+}
+
+impl Tuned for Hunt<::multipaxos::Mutant, Sky> {
+    type Algorithm = Synod;
+
+    fn tuned(
+        &self,
+        draw: &mut Stream,
+        plan: &mut Plan,
+        is_planted: bool,
+    ) -> Tuning<::multipaxos::synod::Config> {
+        self.tuned(draw, plan, is_planted.then_some(self.mutant))
     }
 }
 
@@ -80,13 +173,15 @@ impl HuntReport {
 
 impl fmt::Display for Catch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Hunt { mutant, by: _, nodes, weather, budget } = self.hunt;
-        let (property, seed, seeds) = match self.found {
-            Some((seed, seeds, property)) => (property.name(), seed.to_string(), seeds),
-            None => ("SURVIVED", "-".into(), budget),
+        let Self { algorithm, mutant, nodes, weather, budget, found } = self;
+        let (property, seed, seeds) = match found {
+            Some((seed, seeds, property)) => (property.name(), seed.to_string(), *seeds),
+            None => ("SURVIVED", "-".into(), *budget),
         };
-        let (mutant, weather) = (format!("{mutant:?}"), format!("{weather:?}"));
-        write!(f, "{mutant:<26} {nodes:>2} {weather:<10} {property:<24} {seed:>6} {seeds:>6} {budget:>6}")
+        write!(
+            f,
+            "{algorithm:<10} {mutant:<26} {nodes:>2} {weather:<10} {property:<24} {seed:>6} {seeds:>6} {budget:>6}"
+        )
     }
 }
 
@@ -94,7 +189,7 @@ impl fmt::Display for Catch {
 #[must_use]
 pub fn head() -> String {
     format!(
-        "{:<26} {:>2} {:<10} {:<24} {:>6} {:>6} {:>6}",
-        "mutant", "n", "weather", "property that caught it", "seed", "seeds", "budget"
+        "{:<10} {:<26} {:>2} {:<10} {:<24} {:>6} {:>6} {:>6}",
+        "algorithm", "mutant", "n", "weather", "property that caught it", "seed", "seeds", "budget"
     )
 }

@@ -15,7 +15,8 @@ use core::time::Duration;
 use std::path::Path;
 
 /// Every algorithm that the command line knows by name; another protocol adds a line.
-pub const ALL: &[&dyn Subject] = &[&Entry::<raft::Raft, _>::new(raft)];
+pub const ALL: &[&dyn Subject] =
+    &[&Entry::<raft::Raft, _>::new(raft), &Entry::<multipaxos::Synod, _>::new(synod)];
 
 type OwnTune<'a, C> = Box<dyn Fn(&mut Stream, &mut Plan) -> Tuning<C> + Sync + 'a>;
 
@@ -161,6 +162,37 @@ pub fn raft(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
         plan.witnesses = 1 + draw.index(plan.nodes / 2);
     }
     Tuning { config, patience }
+}
+
+/// Single-decree Paxos, with quorums that need not be majorities in a share of the runs.
+pub fn synod(draw: &mut Stream, plan: &mut Plan) -> Tuning<multipaxos::synod::Config> {
+    // A ballot takes two rounds; a wait that is much shorter would overtake each.
+    let round = plan.network.longest_delay(plan.hosts()) * 2 + plan.burst * 2 + plan.disk.sync * 2;
+    let round_ms = u64::try_from(round.as_millis()).unwrap_or(u64::MAX);
+    let retry_ms = draw.between(1, 30).max(round_ms);
+    let quorums = flexible(draw, plan);
+    // Several ballots in a row may be overtaken, each after a wait of up to 33 times the shortest.
+    let patience = Duration::from_millis(2_000 + 100 * retry_ms) + slowest_sync(plan);
+    Tuning { config: multipaxos::synod::Config { retry_ms, quorums, ..Default::default() }, patience }
+}
+
+/// How long a sync that began in the storm may go on, where everybody may be waiting for that one disk.
+fn slowest_sync(plan: &Plan) -> Duration {
+    if plan.hardships.slow_disks.is_some() { (plan.disk.slow + plan.disk.sync) * 40 } else { plan.disk.slow }
+}
+
+/// Quorums of two sizes, in a third of the runs. No more nodes are lost than these can do without.
+fn flexible(draw: &mut Stream, plan: &mut Plan) -> Option<multipaxos::Sizes> {
+    let acceptances = 1 + draw.index(plan.nodes);
+    if draw.below(3) > 0 {
+        return None;
+    }
+    let promises = plan.nodes + 1 - acceptances;
+    let spare = plan.nodes - promises.max(acceptances);
+    plan.lost_for_good = plan.lost_for_good.min(spare);
+    plan.left_out.truncate(spare - plan.lost_for_good);
+    plan.hardships.rot = None;
+    Some(multipaxos::Sizes { promises, acceptances })
 }
 
 fn pick(draw: &mut Stream, choices: &[usize]) -> usize {

@@ -32,7 +32,7 @@ pub(crate) struct Sim {
     /// The most runs that shrinking takes.
     #[arg(long, value_name = "RUNS", default_value_t = MAX_RUNS)]
     shrink_runs: u64,
-    /// Plant this bug: one of those that `conformance mutants` lists.
+    /// Plant this bug: one of those that `conformance mutants` lists. It brings its algorithm along.
     #[arg(long, value_name = "NAME")]
     mutant: Option<String>,
     /// Where to write the trace: as JSON if the name ends in .json, otherwise as readable lines.
@@ -56,7 +56,7 @@ pub(crate) fn replay(sim: &Sim) -> Result<bool> {
     let drawn = sick.as_deref().unwrap_or(sound);
     let planned = super::plan::under(drawn, sim.plan.as_deref())?;
     let subject = planned.as_deref().unwrap_or(drawn);
-    let command = command(sim);
+    let command = command(sim, subject.name());
     let mut recipe = Recipe { seed: sim.seed, mask: sim.only.clone(), overrides: sim.set.clone() };
     if let Some(format) = &sim.print_plan {
         let format = Format::named(format)
@@ -85,10 +85,10 @@ pub(crate) fn replay(sim: &Sim) -> Result<bool> {
 }
 
 /// The command that does such a run again, up to the seed's number.
-fn command(sim: &Sim) -> String {
+fn command(sim: &Sim, algorithm: &str) -> String {
     let mutant = sim.mutant.as_ref().map(|name| format!(" --mutant {name}")).unwrap_or_default();
     let plan = sim.plan.as_ref().map(|path| format!(" --plan '{}'", path.display())).unwrap_or_default();
-    format!("cargo xtask sim --algorithm {}{mutant}{plan} --seed", sim.algorithm)
+    format!("cargo xtask sim --algorithm {algorithm}{mutant}{plan} --seed")
 }
 
 fn told(shrunk: &Shrunk, command: &str) -> String {
@@ -142,7 +142,7 @@ fn planted(name: &str) -> Result<Box<dyn Subject>> {
     use conformance::mutants::{named, names};
     let hunt = named(name)
         .with_context(|| format!("there is no bug {name:?} to plant; there are: {}", names().join(", ")))?;
-    Ok(Box::new(conformance::subjects::Entry::<raft::Raft, _>::new(hunt.planted())))
+    Ok(hunt.planted())
 }
 
 #[cfg(not(feature = "mutants"))]

@@ -3,7 +3,6 @@
 //! How a bug is caught is part of its declaration: a seed on which another property fails does not count. A group of
 //! three is the smallest that survives a crash; a bug that shows only in a larger one is hunted there.
 
-use super::Hunt;
 use crate::subjects;
 use crate::suite::Tuning;
 use consensus_sim::Property::{
@@ -13,6 +12,8 @@ use consensus_sim::Property::{
 use consensus_sim::{Changes, MILLION, Plan, Rhythm, Stream, TimingPlan};
 use core::time::Duration;
 use raft::Mutant;
+
+type Hunt = super::Hunt<Mutant, Weather>;
 
 /// Which faults a hunt sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

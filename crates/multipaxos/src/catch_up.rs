@@ -1,0 +1,225 @@
+//! Learning what was chosen without us.
+//!
+//! Who lacks something asks those who know, several questions at once, and keeps what comes in whatever order: what is chosen is
+//! chosen for good, so it does not matter who tells it, or in which ballot it was. What somebody has cut off comes as a piece of a
+//! snapshot instead; pieces are asked for one after the other. What stays unanswered is asked of somebody else.
+
+use crate::log::CHOSEN;
+use crate::message::{Learn, Learnt, Message, Piece};
+use crate::record::Record;
+use crate::snapshot::Incoming;
+use crate::state::{Core, MultiPaxos};
+use crate::step::{Out, Timer};
+use crate::value::Values;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use consensus_core::{MAX_MEMBERS, NodeId, Offence, Slot, Time};
+
+/// What is known of what we lack.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CatchUp {
+    /// Somebody knows that everything up to here is chosen, and nobody will propose it to us.
+    target: Slot,
+    /// Who knows how much.
+    sources: Vec<Source>,
+    /// Which of them is asked first.
+    turn: usize,
+    /// Questions under way.
+    asked: Vec<Question>,
+    /// Everything before this slot was asked for.
+    next: Slot,
+    pub(crate) incoming: Option<Incoming>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Source {
+    node: NodeId,
+    chosen: Slot,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Question {
+    to: NodeId,
+    first: Slot,
+    last: Slot,
+    /// The piece that is wanted: of the snapshot that ends there, from this byte on.
+    piece: Option<(Slot, u64)>,
+}
+
+impl CatchUp {
+    /// `node` knows that everything up to `chosen` is chosen, and we want to know it too.
+    pub(crate) fn want(&mut self, node: NodeId, chosen: Slot) {
+        self.target = self.target.max(chosen);
+        self.note_source(node, chosen);
+    }
+
+    fn note_source(&mut self, node: NodeId, chosen: Slot) {
+        match self.sources.iter_mut().find(|source| source.node == node) {
+            Some(source) => source.chosen = source.chosen.max(chosen),
+            None if self.sources.len() < MAX_MEMBERS => self.sources.push(Source { node, chosen }),
+            None => {}
+        }
+    }
+
+    /// The next who knows `slot`.
+    fn source_of(&mut self, slot: Slot) -> Option<NodeId> {
+        let count = self.sources.len();
+        let place = (0..count)
+            .map(|step| (self.turn + step) % count)
+            .find(|&place| self.sources.get(place).is_some_and(|source| source.chosen >= slot))?;
+        self.turn = place + 1;
+        self.sources.get(place).map(|source| source.node)
+    }
+
+    /// Takes out the question that this answers.
+    fn answer(&mut self, from: NodeId, first: Slot) -> Option<Question> {
+        let place = self.asked.iter().position(|asked| asked.to == from && asked.first == first)?;
+        Some(self.asked.swap_remove(place))
+    }
+}
+
+impl Core {
+    /// Whether something is missing that nobody will send unasked.
+    fn lacks(&self) -> bool {
+        self.learner.chosen < self.catch_up.target
+    }
+
+    /// [P14] Asks for what is missing, as many questions as are allowed at once.
+    pub(crate) fn ask_for_missing(&mut self, now: Time, out: &mut Out) {
+        if !self.lacks() {
+            return;
+        }
+        let chosen = self.learner.chosen;
+        let catch_up = &mut self.catch_up;
+        catch_up.asked.retain(|asked| asked.last > chosen);
+        catch_up.incoming.take_if(|incoming| incoming.through <= chosen);
+        catch_up.next = catch_up.next.max(chosen.next());
+        if catch_up.incoming.is_some() {
+            return self.ask_for_piece(now, out);
+        }
+        let page = self.config.max_accept_values as u64;
+        let end = self.catch_up.target.min(Slot(chosen.0 + self.config.max_ahead_values));
+        while self.catch_up.asked.len() < self.config.max_questions && self.catch_up.next <= end {
+            let first = self.catch_up.next;
+            let Some(to) = self.catch_up.source_of(first) else { break };
+            let last = Slot(first.0 + page - 1).min(end);
+            self.put_question(now, Question { to, first, last, piece: None }, out);
+            self.catch_up.next = last.next();
+        }
+        if self.catch_up.asked.is_empty() {
+            // Nobody who is known knows it.
+            self.catch_up.target = chosen;
+        }
+    }
+
+    /// [P16] What follows a snapshot is not known before it is whole.
+    fn ask_for_piece(&mut self, now: Time, out: &mut Out) {
+        let Some(incoming) = &self.catch_up.incoming else { return };
+        let (through, received) = (incoming.through, incoming.received());
+        if self.catch_up.asked.iter().any(|asked| asked.piece.is_some()) {
+            return;
+        }
+        let first = self.learner.chosen.next();
+        if let Some(to) = self.catch_up.source_of(first) {
+            self.put_question(
+                now,
+                Question { to, first, last: through, piece: Some((through, received)) },
+                out,
+            );
+        }
+    }
+
+    fn put_question(&mut self, now: Time, question: Question, out: &mut Out) {
+        let Question { to, first, last, piece } = question;
+        self.catch_up.asked.push(question);
+        // EARLY: a question claims nothing.
+        out.send_early(to, Message::Learn(Learn { first, last, piece }));
+        out.set_timer(Timer::Learn, now + self.config.heartbeat_interval() * 2);
+    }
+
+    /// Keeps values that are chosen. [P14]
+    fn keep(&mut self, first: Slot, values: Values, out: &mut Out) {
+        let chosen = self.learner.chosen;
+        let skipped = usize::try_from(chosen.next().0.saturating_sub(first.0)).unwrap_or(usize::MAX);
+        let (first, values) = (first.max(chosen.next()), values.skip(skipped));
+        if values.is_empty() {
+            return;
+        }
+        let seq = out.persist(Record::Learnt { first, values: values.clone() });
+        self.log.accept(CHOSEN, first, values, seq);
+        self.learn(out);
+    }
+}
+
+impl MultiPaxos {
+    /// [P14] [P15] Tells what we know to be chosen; of what we have cut off, a piece of the snapshot.
+    pub(crate) fn on_learn(&mut self, now: Time, from: NodeId, learn: Learn, out: &mut Out) {
+        let core = &mut self.core;
+        let Learn { first, last, piece } = learn;
+        let chosen = core.learner.chosen;
+        if first <= core.log.base() {
+            if let Some(piece) = core.piece_for(now, first, piece) {
+                // EARLY: a snapshot holds what is chosen; forgetting that we sent it contradicts nothing.
+                out.send_early(from, Message::Piece(Box::new(piece)));
+            }
+            return;
+        }
+        let (most, bytes) = (core.config.max_accept_values, core.config.max_accept_bytes);
+        let values = core.log.slice(first, last.min(chosen), most, bytes);
+        let values = if first > chosen { Values::default() } else { values };
+        // EARLY: what is chosen is durable at a quorum.
+        out.send_early(from, Message::Learnt(Learnt { first, chosen, values }));
+    }
+
+    pub(crate) fn on_learnt(&mut self, from: NodeId, learnt: Learnt, out: &mut Out) {
+        let core = &mut self.core;
+        let Learnt { first, chosen, values } = learnt;
+        let Some(question) = core.catch_up.answer(from, first) else { return };
+        if values.is_empty() {
+            // It knows less than we thought.
+            core.catch_up.sources.retain(|source| source.node != from);
+            core.catch_up.next = core.catch_up.next.min(first);
+            return;
+        }
+        core.catch_up.note_source(from, chosen);
+        let last = Slot(first.0 + values.len() as u64 - 1);
+        if last < question.last {
+            core.catch_up.next = core.catch_up.next.min(last.next());
+        }
+        core.keep(first, values, out);
+    }
+
+    /// [P16]
+    pub(crate) fn on_piece(&mut self, now: Time, from: NodeId, piece: Piece, out: &mut Out) {
+        let core = &mut self.core;
+        let Some(question) = core.catch_up.answer(from, piece.first) else { return };
+        if piece.total > core.config.max_snapshot_bytes {
+            return out.accuse(from, Offence::Malformed("a snapshot over the configured limit"));
+        }
+        let through = piece.through;
+        if through <= core.learner.chosen {
+            return;
+        }
+        core.catch_up.want(from, through);
+        let incoming = &mut core.catch_up.incoming;
+        Incoming::take(incoming, piece);
+        if let Some(whole) = incoming.take_if(|incoming| incoming.is_whole()) {
+            return core.install(whole, out);
+        }
+        // Whoever has this snapshot is asked for the rest of it.
+        if let Some(incoming) = incoming.as_ref().filter(|incoming| incoming.through == through) {
+            let piece = Some((through, incoming.received()));
+            core.put_question(now, Question { piece, last: through, ..question }, out);
+        }
+    }
+
+    /// What stayed unanswered is asked once more, of somebody else.
+    pub(crate) fn on_learn_timeout(&mut self) {
+        let catch_up = &mut self.core.catch_up;
+        catch_up.asked.clear();
+        catch_up.next = Slot::ZERO;
+        // A snapshot that nobody has any more is given up.
+        let most = catch_up.sources.len() + 1;
+        catch_up.incoming.take_if(|incoming| incoming.has_stalled(most));
+    }
+}

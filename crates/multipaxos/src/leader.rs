@@ -1,0 +1,322 @@
+//! The proposer, phase 2: ordering proposals, having them accepted, and knowing when they are chosen.
+//!
+//! A burst of proposals becomes one batch, one record and one accept per node, all sharing one allocation: proposals are collected
+//! in `step` and closed in `flush`. The leader's own disk write runs beside the others'.
+
+use crate::message::{Accepted, Message};
+use crate::mutant::Mutant;
+use crate::progress::{Progress, feed, fill_hole, send_heartbeat};
+use crate::proposer::in_batches;
+use crate::read::ReadQueue;
+use crate::record::Record;
+use crate::state::{Core, MultiPaxos, Role};
+use crate::step::{Out, Timer};
+use crate::transfer::HandOver;
+use crate::value::{Value, Values};
+use alloc::vec::Vec;
+use consensus_core::{Bytes, NodeId, Offence, ProposalId, Refusal, Slot, Time};
+
+/// What a leader knows of another node, for inspection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The node.
+    pub id: NodeId,
+    /// It holds everything that the leader has proposed up to here, durably.
+    pub matched: Slot,
+    /// The next slot to send.
+    pub next: Slot,
+    /// It knows that everything up to here is chosen.
+    pub chosen: Slot,
+    /// Accepts in flight.
+    pub in_flight: usize,
+    /// Bytes of values in flight.
+    pub in_flight_bytes: usize,
+}
+
+/// Somebody who leads a ballot.
+#[derive(Debug)]
+pub(crate) struct Leader {
+    /// The first slot that is proposed in this ballot: everything before it is chosen.
+    pub(crate) start: Slot,
+    /// The first slot that carries what clients wanted from us: what lies before it was proposed anew.
+    pub(crate) own: Slot,
+    /// The last slot that is proposed.
+    pub(crate) last: Slot,
+    pub(crate) peers: Vec<Progress>,
+    /// Proposals of this burst.
+    pending: Vec<Value>,
+    pending_size: usize,
+    /// What is pending or proposed and not chosen counts for this many bytes.
+    open_size: usize,
+    /// Somebody holds more than before: more may be chosen.
+    has_progress: bool,
+    /// Something happened since the others were fed last, beyond a write of our own that became durable.
+    has_news: bool,
+    pub(crate) reads: ReadQueue,
+    pub(crate) hand_over: Option<HandOver>,
+    /// A stop-sign is proposed: nothing more is.
+    pub(crate) is_sealed: bool,
+}
+
+impl Leader {
+    pub(crate) fn new(now: Time, core: &Core, start: Slot) -> Self {
+        let before = Slot(start.0 - 1);
+        let peers = core.configuration.members.others(core.id).map(|id| Progress::new(id, before, now));
+        Self {
+            start,
+            own: start,
+            last: before,
+            peers: peers.collect(),
+            pending: Vec::new(),
+            pending_size: 0,
+            open_size: 0,
+            has_progress: true,
+            has_news: true,
+            reads: ReadQueue::new(),
+            hand_over: None,
+            is_sealed: false,
+        }
+    }
+
+    /// [P3] What may have been chosen in an earlier ballot is proposed anew in ours.
+    pub(crate) fn repeat(&mut self, values: Vec<Value>, core: &mut Core, out: &mut Out) {
+        self.is_sealed = matches!(values.last(), Some(Value::Stop(_)));
+        let (most, bytes) = (core.config.max_accept_values, core.config.max_accept_bytes);
+        for batch in in_batches(values, most, bytes) {
+            self.open_size += batch.size();
+            self.propose(batch, core, out);
+        }
+        self.own = self.last.next();
+    }
+
+    fn push(&mut self, value: Value) {
+        self.pending_size += value.size();
+        self.open_size += value.size();
+        self.pending.push(value);
+    }
+
+    /// Accepts values ourselves; the others are sent them when they are fed.
+    fn propose(&mut self, values: Values, core: &mut Core, out: &mut Out) {
+        let (ballot, first) = (core.promised.ballot(), self.last.next());
+        self.last = Slot(self.last.0 + values.len() as u64);
+        let mut seq = out.written();
+        if !core.config.plants(Mutant::AcceptanceNotWritten) {
+            let chosen = core.learner.chosen;
+            seq = out.persist(Record::Accepted { ballot, first, values: values.clone(), chosen });
+        }
+        core.open.note(self.last, values.size());
+        core.log.accept(ballot, first, values, seq);
+    }
+
+    pub(crate) fn peer(&mut self, id: NodeId) -> Option<&mut Progress> {
+        self.peers.iter_mut().find(|peer| peer.id == id)
+    }
+
+    /// Our own disk is further. That chooses something only together with another, or if there is nobody else.
+    pub(crate) fn on_own_progress(&mut self, core: &Core) {
+        let is_enough = core.configuration.second_quorum() < 2;
+        self.has_progress |= is_enough || self.peers.iter().any(|peer| peer.matched > core.learner.mark);
+    }
+
+    /// Anything else happened.
+    pub(crate) const fn on_news(&mut self) {
+        self.has_news = true;
+    }
+
+    /// The end of a burst: close the batch, choose, probe for reads, feed the others.
+    #[inline]
+    pub(crate) fn flush(&mut self, core: &mut Core, out: &mut Out) {
+        self.close_batch(core, out);
+        if core::mem::take(&mut self.has_progress) {
+            self.advance(core, out);
+        }
+        if !core::mem::take(&mut self.has_news) {
+            return;
+        }
+        self.reads.start_round(core.learner.mark, self.may_answer_reads(core));
+        for peer in &mut self.peers {
+            feed(peer, self.start, self.last, core, self.reads.probe(), out);
+        }
+        self.call_successor(core, out);
+        self.confirm_reads(core, out);
+    }
+
+    pub(crate) fn close_batch(&mut self, core: &mut Core, out: &mut Out) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let size = core::mem::take(&mut self.pending_size);
+        let values = Values::of_size(self.pending.drain(..), size);
+        self.propose(values, core, out);
+    }
+
+    /// [P4] What a quorum has accepted durably in our ballot is chosen.
+    fn advance(&mut self, core: &mut Core, out: &mut Out) {
+        let reached = self.reached(core);
+        let mark = core.learner.mark;
+        if reached > mark {
+            self.has_news = true;
+            self.open_size -= core.log.size(mark.next().max(self.start), reached);
+            core.learner.note_mark(core.promised.ballot(), reached);
+        }
+        core.learn(out);
+    }
+
+    /// Everything up to here is accepted by a quorum.
+    fn reached(&self, core: &Core) -> Slot {
+        // We count ourselves only for what is on our disk.
+        let own = core.or_unwritten(self.last.min(core.log.durable()), self.last);
+        let matched = |node| if node == core.id { own.0 } else { self.matched(node).0 };
+        Slot(core.configuration.reached(matched))
+    }
+
+    fn matched(&self, node: NodeId) -> Slot {
+        self.peers.iter().find(|peer| peer.id == node).map_or(Slot::ZERO, |peer| peer.matched)
+    }
+
+    /// [P11] [P28] Leadership is lost: what clients wanted and was proposed may yet be chosen in another's ballot; what is of this
+    /// burst never left.
+    pub(crate) fn abdicate(mut self, core: &Core, hint: Option<NodeId>, out: &mut Out) {
+        let first = core.learner.mark.next().max(self.own);
+        let is_denied = core.config.plants(Mutant::InterruptedAsRefused);
+        let reason = if is_denied { Refusal::NotLeader { hint } } else { Refusal::Interrupted };
+        for (_, value) in core.log.run(first, self.last) {
+            if let Some(id) = value.id() {
+                out.refuse(id, reason.clone());
+            }
+        }
+        for value in self.pending.drain(..) {
+            if let Some(id) = value.id() {
+                out.refuse(id, Refusal::NotLeader { hint });
+            }
+        }
+        self.reads.refuse_all(core, hint, out);
+    }
+
+    pub(crate) fn assert_invariants(&self, core: &Core) {
+        assert!(core.learner.mark_of == core.promised.ballot(), "a leader's mark is of its own ballot");
+        assert!(
+            core.learner.mark <= self.last.max(Slot(self.start.0 - 1)),
+            "more is chosen than is proposed"
+        );
+        for peer in &self.peers {
+            peer.assert_invariants(self.last);
+        }
+        assert!(
+            self.peers.iter().map(|peer| peer.id).eq(core.configuration.members.others(core.id)),
+            "others are fed than members"
+        );
+        let pending: usize = self.pending.iter().map(Value::size).sum();
+        assert_eq!(self.pending_size, pending, "the size of the pending batch is wrong");
+        let first = core.learner.mark.next().max(self.start);
+        let open: usize = core.log.run(first, self.last).map(|(_, value)| value.size()).sum();
+        assert_eq!(self.open_size, open + pending, "the size of what is open is wrong");
+        self.reads.assert_invariants(core.config.max_pending_reads);
+    }
+}
+
+impl MultiPaxos {
+    /// What a leader knows of the others; nothing at others.
+    pub fn peers(&self) -> impl Iterator<Item = Peer> {
+        let peers = if let Role::Leader(leader) = &self.role { leader.peers.as_slice() } else { &[] };
+        peers.iter().map(|peer| Peer {
+            id: peer.id,
+            matched: peer.matched,
+            next: peer.next,
+            chosen: peer.chosen,
+            in_flight: peer.window.len(),
+            in_flight_bytes: peer.window.bytes(),
+        })
+    }
+
+    /// [P11] Only a leader takes proposals, and only as many as its bounds allow.
+    pub(crate) fn on_propose(&mut self, id: ProposalId, payload: Bytes, out: &mut Out) {
+        let hint = self.leader();
+        let Role::Leader(leader) = &mut self.role else {
+            return out.refuse(id, Refusal::NotLeader { hint });
+        };
+        let core = &mut self.core;
+        if payload.len() > core.config.max_payload_bytes {
+            return out.refuse(id, Refusal::TooLarge);
+        }
+        if leader.is_sealed {
+            // Whoever leads the next configuration takes it.
+            return out.refuse(id, Refusal::NotLeader { hint: None });
+        }
+        let value = Value::Command { id, payload };
+        let proposed = usize::try_from(leader.last.0 - core.learner.mark.0).unwrap_or(usize::MAX);
+        let open = proposed.saturating_add(leader.pending.len());
+        let size = leader.open_size.saturating_add(value.size());
+        // One proposal is always taken, however small the bound: a payload within its own limit must be able to pass.
+        let is_full = size > core.config.max_open_bytes && open > 0;
+        if open >= core.config.max_open_values || is_full || leader.hand_over.is_some() {
+            return out.refuse(id, Refusal::Busy);
+        }
+        let overflows = leader.pending_size + value.size() > core.config.max_accept_bytes
+            || leader.pending.len() >= core.config.max_accept_values;
+        if overflows {
+            leader.close_batch(core, out);
+        }
+        leader.push(value);
+    }
+
+    #[inline]
+    pub(crate) fn on_accepted(&mut self, now: Time, from: NodeId, accepted: Accepted, out: &mut Out) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let core = &self.core;
+        let Accepted { ballot, first, durable, chosen, probe } = accepted;
+        // What was accepted in another ballot says nothing of ours. [P4]
+        if ballot != core.promised.ballot() && !core.config.plants(Mutant::OldAcceptanceCounted) {
+            return;
+        }
+        let newest = leader.reads.probe();
+        let (start, last) = (leader.start, leader.last);
+        let Some(peer) = leader.peers.iter_mut().find(|peer| peer.id == from) else { return };
+        if durable > last && durable >= first {
+            return out.accuse(from, Offence::Impossible("it accepted what was never proposed"));
+        }
+        if probe > newest {
+            return out.accuse(from, Offence::Impossible("it echoes a probe that was never sent"));
+        }
+        peer.heard = now;
+        if probe > peer.probe_echoed {
+            peer.probe_echoed = probe;
+            leader.reads.on_echo();
+        }
+        let before = peer.matched;
+        peer.on_accepted(first, durable, chosen.min(last), &core.config);
+        leader.has_progress |= peer.matched > before;
+        if first > peer.matched.next() {
+            fill_hole(peer, start, Slot(first.0 - 1).min(last), core, newest, out);
+        }
+    }
+
+    /// [P9] What may have been lost is said again. [P20] A leader that hears no quorum resigns.
+    pub(crate) fn on_heartbeat_timeout(&mut self, now: Time, out: &mut Out) {
+        match &mut self.role {
+            Role::Follower(follower) => follower.repeat_reads(now, &self.core, out),
+            Role::Candidate(_) => self.ask_for_promises(now, out),
+            Role::Leader(leader) if leader.hears_quorum(now, &self.core) => {
+                let (start, probe) = (leader.start, leader.reads.probe());
+                for peer in &mut leader.peers {
+                    send_heartbeat(peer, start, &self.core, probe, out);
+                }
+                leader.review_hand_over(now, &self.core, out);
+                out.set_timer(Timer::Heartbeat, now + self.core.config.heartbeat_interval());
+            }
+            Role::Leader(_) => self.resign(now, out),
+        }
+    }
+}
+
+impl Leader {
+    /// [P19] Whether enough others were heard within T to choose anything.
+    fn hears_quorum(&self, now: Time, core: &Core) -> bool {
+        let timeout = core.config.election_timeout();
+        let is_heard = |node| {
+            let peer = self.peers.iter().find(|peer| peer.id == node);
+            u64::from(node == core.id || peer.is_some_and(|peer| now < peer.heard + timeout))
+        };
+        core.configuration.reached(is_heard) > 0 || core.config.plants(Mutant::NeverResigns)
+    }
+}

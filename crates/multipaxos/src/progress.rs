@@ -1,0 +1,224 @@
+//! What a leader knows of another node, and how it feeds it.
+//!
+//! Everything that the leader proposes is sent to everybody, behind a window of accepts in flight. What got lost shows as a hole
+//! in front of what was accepted, and is sent again. What was chosen before this ballot, or is cut off, is not sent at all: who
+//! lacks it asks for it, while it already accepts what is new.
+//!
+//! Invariants: `next > matched`; what is in flight lies in `matched+1 .. next`; the byte counter is the sum over the window.
+
+use crate::config::Config;
+use crate::message::{Accept, Heartbeat, Message};
+use crate::mutant::Mutant;
+use crate::state::Core;
+use crate::step::Out;
+use crate::value::Values;
+use alloc::collections::VecDeque;
+use consensus_core::{NodeId, Slot, Time};
+
+/// A leader's view of another node.
+#[derive(Clone, Debug)]
+pub(crate) struct Progress {
+    pub(crate) id: NodeId,
+    /// It holds everything that was proposed in this ballot up to here, durably, or knows it to be chosen.
+    pub(crate) matched: Slot,
+    /// The next slot to send.
+    pub(crate) next: Slot,
+    /// It knows that everything up to here is chosen.
+    pub(crate) chosen: Slot,
+    pub(crate) window: Window,
+    /// Holes up to here were filled since the last heartbeat.
+    filled: Slot,
+    /// The mark that was last sent.
+    pub(crate) mark_sent: Slot,
+    /// The newest probe that was sent.
+    pub(crate) probe_sent: u64,
+    /// The newest probe that was echoed.
+    pub(crate) probe_echoed: u64,
+    /// When it was last heard.
+    pub(crate) heard: Time,
+    /// Whether it declined to lead.
+    pub(crate) has_declined: bool,
+}
+
+impl Progress {
+    /// Nothing is known of the node; `before` is the last slot before those of this ballot.
+    pub(crate) const fn new(id: NodeId, before: Slot, now: Time) -> Self {
+        Self {
+            id,
+            matched: before,
+            next: before.next(),
+            chosen: Slot::ZERO,
+            window: Window::new(),
+            filled: Slot::ZERO,
+            mark_sent: Slot::ZERO,
+            // No read waits for the first probe.
+            probe_sent: 1,
+            probe_echoed: 0,
+            heard: now,
+            has_declined: false,
+        }
+    }
+
+    /// It holds what lies from `first` to `durable`, and knows what is chosen up to `chosen`.
+    #[inline]
+    pub(crate) fn on_accepted(&mut self, first: Slot, durable: Slot, chosen: Slot, config: &Config) {
+        self.chosen = self.chosen.max(chosen);
+        self.matched = self.matched.max(chosen);
+        if first <= self.matched.next() || config.plants(Mutant::HolesCounted) {
+            self.matched = self.matched.max(durable);
+        }
+        self.window.arrived(self.matched);
+        self.next = self.next.max(self.matched.next());
+    }
+
+    pub(crate) fn assert_invariants(&self, last: Slot) {
+        assert!(self.matched <= last, "a node holds more than was proposed");
+        assert!(self.next > self.matched, "what a node holds is sent again");
+        self.window.assert_invariants(self.matched, self.next);
+    }
+}
+
+/// Sends what a node lacks, as far as its window allows; tells an idle one what was chosen. [P10] [P12]
+#[inline]
+pub(crate) fn feed(peer: &mut Progress, start: Slot, last: Slot, core: &Core, probe: u64, out: &mut Out) {
+    // What is cut off must be asked for.
+    peer.next = peer.next.max(core.log.base().next());
+    while peer.next <= last && peer.window.has_room(&core.config) {
+        let values = next_values(core, peer.next, last);
+        let first = peer.next;
+        peer.next = Slot(first.0 + values.len() as u64);
+        peer.window.sent(Slot(peer.next.0 - 1), values.size());
+        send_accept(peer, core, first, values, probe, out);
+    }
+    let is_idle = peer.window.is_empty() && peer.next > last;
+    let mark = core.learner.mark;
+    if (core.config.eager_commit && is_idle && peer.mark_sent < mark) || peer.probe_sent < probe {
+        send_heartbeat_with(peer, start, core, probe, out);
+    }
+}
+
+#[inline]
+fn next_values(core: &Core, first: Slot, last: Slot) -> Values {
+    core.log.slice(first, last, core.config.max_accept_values, core.config.max_accept_bytes)
+}
+
+/// [P6] Sends once more what lies before `through` and after what the node holds; each hole once per heartbeat interval.
+pub(crate) fn fill_hole(
+    peer: &mut Progress,
+    start: Slot,
+    through: Slot,
+    core: &Core,
+    probe: u64,
+    out: &mut Out,
+) {
+    let mut first = peer.matched.max(peer.filled).max(core.log.base()).next().max(start);
+    peer.filled = peer.filled.max(through);
+    while first <= through && first < peer.next {
+        let values = next_values(core, first, through);
+        if values.is_empty() {
+            return;
+        }
+        let next = Slot(first.0 + values.len() as u64);
+        send_accept(peer, core, first, values, probe, out);
+        first = next;
+    }
+}
+
+#[inline]
+fn send_accept(peer: &mut Progress, core: &Core, first: Slot, values: Values, probe: u64, out: &mut Out) {
+    let probe = if peer.probe_sent < probe { probe } else { 0 };
+    peer.probe_sent = peer.probe_sent.max(probe);
+    peer.mark_sent = core.learner.mark;
+    let accept = Accept {
+        configuration: core.configuration.number,
+        ballot: core.promised.ballot(),
+        first,
+        chosen: core.learner.mark,
+        probe,
+        values,
+    };
+    // EARLY: only we propose in our ballot, and never again after a crash: it is durable that we led it. What we forget is what we
+    // did not count ourselves for.
+    out.send_early(peer.id, Message::Accept(accept));
+}
+
+/// [P9] A node that lacks some of what was sent to it says so.
+pub(crate) fn send_heartbeat(peer: &mut Progress, start: Slot, core: &Core, probe: u64, out: &mut Out) {
+    peer.filled = Slot::ZERO;
+    send_heartbeat_with(peer, start, core, probe, out);
+}
+
+fn send_heartbeat_with(peer: &mut Progress, start: Slot, core: &Core, probe: u64, out: &mut Out) {
+    peer.probe_sent = peer.probe_sent.max(probe);
+    peer.mark_sent = core.learner.mark;
+    let heartbeat = Heartbeat {
+        configuration: core.configuration.number,
+        ballot: core.promised.ballot(),
+        start: start.max(core.log.base().next()),
+        next: peer.next,
+        chosen: core.learner.mark,
+        probe,
+    };
+    // EARLY: it says nothing but our ballot, which is durable since before we led it, and what a quorum holds.
+    out.send_early(peer.id, Message::Heartbeat(heartbeat));
+}
+
+/// The accepts in flight to one node, bounded by count and bytes. [P10]
+#[derive(Clone, Debug)]
+pub(crate) struct Window {
+    accepts: VecDeque<InFlight>,
+    bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct InFlight {
+    last: Slot,
+    bytes: usize,
+}
+
+impl Window {
+    const fn new() -> Self {
+        Self { accepts: VecDeque::new(), bytes: 0 }
+    }
+
+    #[inline]
+    fn has_room(&self, config: &Config) -> bool {
+        self.accepts.len() < config.max_in_flight_accepts && self.bytes < config.max_in_flight_bytes
+    }
+
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.accepts.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.accepts.len()
+    }
+
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    #[inline]
+    fn sent(&mut self, last: Slot, bytes: usize) {
+        self.accepts.push_back(InFlight { last, bytes });
+        self.bytes += bytes;
+    }
+
+    #[inline]
+    fn arrived(&mut self, matched: Slot) {
+        while let Some(accept) = self.accepts.pop_front_if(|accept| accept.last <= matched) {
+            self.bytes -= accept.bytes;
+        }
+    }
+
+    fn assert_invariants(&self, matched: Slot, next: Slot) {
+        let sum: usize = self.accepts.iter().map(|accept| accept.bytes).sum();
+        assert_eq!(self.bytes, sum, "the byte counter of the window leaks");
+        assert!(
+            self.accepts.iter().all(|accept| matched < accept.last && accept.last < next),
+            "the window holds what has arrived, or what was not sent"
+        );
+        assert!(self.accepts.iter().is_sorted_by(|a, b| a.last < b.last), "the window is out of order");
+    }
+}

@@ -1,0 +1,142 @@
+//! Snapshots: cutting the log, and taking one over in place of what somebody else has cut.
+
+use crate::configuration::Configuration;
+use crate::message::Piece;
+use crate::state::{Core, MultiPaxos};
+use crate::step::Out;
+use alloc::vec::Vec;
+use consensus_core::{Bytes, Slot, Time};
+
+/// A snapshot of the state machine.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshot {
+    /// The last slot that it contains.
+    pub(crate) through: Slot,
+    /// The configuration that chooses the slot behind that.
+    pub(crate) configuration: Configuration,
+    pub(crate) bytes: Bytes,
+    /// When a piece of it was last asked for.
+    pub(crate) asked: Option<Time>,
+}
+
+/// A snapshot that is arriving.
+#[derive(Clone, Debug)]
+pub(crate) struct Incoming {
+    pub(crate) through: Slot,
+    configuration: Configuration,
+    total: u64,
+    bytes: Vec<u8>,
+    /// How many timeouts in a row brought nothing, and how much was there at the last one.
+    stalls: (usize, usize),
+}
+
+impl MultiPaxos {
+    /// [P15] The state machine holds everything up to `through`: the log before it is forgotten, but for a tail that serves those
+    /// who are a little behind. Votes for what is not known to be chosen stay.
+    pub(crate) fn on_compact(&mut self, now: Time, through: Slot, bytes: Bytes, out: &mut Out) {
+        let core = &mut self.core;
+        let newest = core.snapshot.as_ref().map_or(Slot::ZERO, |snapshot| snapshot.through);
+        if through <= newest || through > core.learner.chosen || through < core.log.base() {
+            return;
+        }
+        let Some(configuration) = core.configuration_behind(through) else { return };
+        core.keep_serving(now);
+        core.snapshot = Some(Snapshot { through, configuration, bytes: bytes.clone(), asked: None });
+        core.log.forget_through(core.retained_from(through));
+        let tail = core.records();
+        out.checkpoint(through, bytes, tail);
+    }
+}
+
+impl Core {
+    /// The last slot that may be forgotten when a snapshot reaches `through`.
+    fn retained_from(&self, through: Slot) -> Slot {
+        let mut size = 0;
+        let values = self.log.newest_first(through).take(self.config.retained_values);
+        let retained = values.take_while(|(_, value)| {
+            size += value.size();
+            size <= self.config.retained_bytes
+        });
+        Slot(through.0 - retained.count() as u64).max(self.log.base())
+    }
+
+    /// [P15] Whoever is in the midst of receiving the present snapshot shall have the rest of it, too.
+    fn keep_serving(&mut self, now: Time) {
+        let patience = self.config.election_timeout() * 2;
+        let is_in_use = |snapshot: &Snapshot| snapshot.asked.is_some_and(|asked| now < asked + patience);
+        if self.served.as_ref().is_some_and(|served| !is_in_use(served)) {
+            self.served = None;
+        }
+        if self.served.is_none() {
+            self.served = self.snapshot.take().filter(is_in_use);
+        }
+    }
+
+    /// A piece of a snapshot for somebody who lacks `first`, which we have cut off: the one that was asked for, if we have it.
+    pub(crate) fn piece_for(&mut self, now: Time, first: Slot, wanted: Option<(Slot, u64)>) -> Option<Piece> {
+        let piece_bytes = self.config.snapshot_piece_bytes as u64;
+        let is_wanted =
+            |snapshot: &&mut Snapshot| Some(snapshot.through) == wanted.map(|(through, _)| through);
+        let known = self.served.as_mut().into_iter().chain(self.snapshot.as_mut()).find(is_wanted);
+        let (snapshot, offset) = match (known, wanted) {
+            (Some(snapshot), Some((_, offset))) => (snapshot, offset),
+            (_, _) => (self.snapshot.as_mut()?, 0),
+        };
+        snapshot.asked = Some(now);
+        let total = snapshot.bytes.len() as u64;
+        let offset = offset.min(total);
+        let place = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
+        let data = snapshot.bytes.slice(place(offset)..place((offset + piece_bytes).min(total)));
+        let (through, configuration) = (snapshot.through, snapshot.configuration.clone());
+        Some(Piece { first, through, configuration, total, offset, data })
+    }
+
+    /// [P16] Takes the place of everything up to where the snapshot ends. Votes behind it stay.
+    pub(crate) fn install(&mut self, whole: Incoming, out: &mut Out) {
+        let Incoming { through, configuration, total: _, bytes } = whole;
+        let bytes = Bytes::from(bytes);
+        self.hand_over_copies(out);
+        self.log.forget_through(through);
+        (self.learner.chosen, self.learner.handed_over) = (through, through);
+        self.adopt_configuration(configuration.clone(), out);
+        let snapshot = Snapshot { through, configuration, bytes: bytes.clone(), asked: None };
+        self.snapshot = Some(snapshot);
+        let tail = self.records();
+        out.checkpoint(through, bytes.clone(), tail);
+        out.install(through, bytes);
+        self.open.settle(through);
+        self.learn(out);
+    }
+}
+
+impl Incoming {
+    /// Adds a piece if it is the next one, or the first of a newer snapshot. [P16]
+    pub(crate) fn take(slot: &mut Option<Self>, piece: Piece) {
+        let Piece { first: _, through, configuration, total, offset, data } = piece;
+        if offset == 0 && slot.as_ref().is_none_or(|known| known.through < through) {
+            *slot = Some(Self { through, configuration, total, bytes: Vec::new(), stalls: (0, 0) });
+        }
+        if let Some(known) = slot
+            && (known.through, known.total, known.received()) == (through, total, offset)
+        {
+            // `offset + data ≤ total ≤ limit`: checked when the message came in, and by the caller.
+            known.bytes.extend_from_slice(&data);
+        }
+    }
+
+    pub(crate) const fn received(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    pub(crate) const fn is_whole(&self) -> bool {
+        self.received() == self.total
+    }
+
+    /// Whether so many timeouts in a row brought nothing.
+    pub(crate) const fn has_stalled(&mut self, most: usize) -> bool {
+        let (count, before) = self.stalls;
+        let count = if self.bytes.len() > before { 0 } else { count + 1 };
+        self.stalls = (count, self.bytes.len());
+        count > most
+    }
+}
