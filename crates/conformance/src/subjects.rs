@@ -140,7 +140,7 @@ pub fn raft(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
     let election_timeout_ms = heartbeat_interval_ms * draw.between(3, 8);
     let config = raft::Config {
         election_timeout_ms,
-        heartbeat_interval_ms,
+        heartbeat_interval_ms: Some(heartbeat_interval_ms),
         stable_leadership: true,
         eager_commit: draw.below(2) == 0,
         max_append_bytes: pick(draw, &[64, 1_000, 64_000]),

@@ -16,8 +16,9 @@ pub struct Config {
     /// T, in milliseconds: a follower that has not heard its leader for between T and 1.5 T seeks election, and a leader
     /// that has not heard a quorum for T steps down. Several times the slowest round trip.
     pub election_timeout_ms: u64,
-    /// The interval between heartbeats, in milliseconds; at most half of T.
-    pub heartbeat_interval_ms: u64,
+    /// The interval between heartbeats, in milliseconds; less than half of T. `None`: a tenth of T. A group that has nothing
+    /// to do stretches it, up to a quarter of T.
+    pub heartbeat_interval_ms: Option<u64>,
     /// Pre-vote, check-quorum, and the refusal of votes while a leader is heard. It is one switch because each of these
     /// without the others is known to livelock or to let a returning node disrupt its group. Off only for experiments.
     pub stable_leadership: bool,
@@ -58,7 +59,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             election_timeout_ms: 1_000,
-            heartbeat_interval_ms: 100,
+            heartbeat_interval_ms: None,
             stable_leadership: true,
             eager_commit: true,
             max_payload_bytes: 2 << 20,
@@ -96,11 +97,11 @@ impl Config {
                 "all voters are witnesses, and nobody could lead; name one that is not",
             );
         }
-        if self.heartbeat_interval_ms == 0 {
+        if self.heartbeat_interval_ms == Some(0) {
             return refuse("heartbeat_interval_ms", "it must be at least 1");
         }
         // The first timeout after a boot is drawn from [heartbeat, T/2).
-        if self.election_timeout_ms / 2 <= self.heartbeat_interval_ms {
+        if self.election_timeout_ms / 2 <= self.heartbeat_interval_ms.unwrap_or(1) {
             return refuse("election_timeout_ms", "it must be more than twice heartbeat_interval_ms");
         }
         if self.election_timeout_ms > 1 << 32 {
@@ -140,7 +141,8 @@ impl Config {
         Duration::from_millis(self.election_timeout_ms)
     }
 
-    pub(crate) const fn heartbeat_interval(&self) -> Duration {
-        Duration::from_millis(self.heartbeat_interval_ms)
+    /// [R16] How often a leader speaks to each follower that it has work for.
+    pub(crate) fn heartbeat_interval(&self) -> Duration {
+        self.heartbeat_interval_ms.map_or(self.election_timeout() / 10, Duration::from_millis)
     }
 }

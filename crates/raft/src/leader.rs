@@ -4,6 +4,7 @@
 //! collected in `step` and closed in `flush`. The leader's own disk write runs beside replication.
 
 use crate::entry::{Content, Entries, Entry, Position};
+use crate::heartbeat::Pace;
 use crate::message::{Append, AppendReply, Message, Outcome};
 use crate::mutant::Mutant;
 use crate::progress::{self, Progress};
@@ -44,6 +45,16 @@ pub struct Peer {
     pub in_flight_bytes: usize,
 }
 
+/// What the appends of a burst have in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Burst {
+    now: Time,
+    /// The newest probe, carried by the next append to everybody.
+    probe: u64,
+    /// The newest probe that reads wait for: it does not wait for the next append.
+    awaited: u64,
+}
+
 /// Somebody who leads a term.
 #[derive(Clone, Debug)]
 pub(crate) struct Leader {
@@ -60,6 +71,7 @@ pub(crate) struct Leader {
     /// Something happened since the followers were fed last, beyond a write of our own that became durable.
     has_news: bool,
     pub(crate) reads: ReadQueue,
+    pub(crate) pace: Pace,
     pub(crate) hand_over: Option<HandOver>,
     /// The change of members that is to be committed before the next may begin.
     pub(crate) change: Option<Slot>,
@@ -82,6 +94,7 @@ impl Leader {
             has_progress: false,
             has_news: true,
             reads: ReadQueue::new(),
+            pace: Pace::default(),
             hand_over: None,
             change: Self::open_change(core),
             is_dismissed: false,
@@ -119,7 +132,7 @@ impl Leader {
     }
 
     /// The end of a burst: close the batch, commit, probe for reads, feed the followers.
-    pub(crate) fn flush(&mut self, core: &mut Core, out: &mut Out) {
+    pub(crate) fn flush(&mut self, now: Time, core: &mut Core, out: &mut Out) {
         self.close_batch(core, out);
         if core::mem::take(&mut self.has_progress) {
             self.advance_commit(core, out);
@@ -137,11 +150,23 @@ impl Leader {
         if !core.members.witnesses().is_empty() {
             self.bound_witnesses(core);
         }
+        let burst = self.burst(now);
         for peer in &mut self.peers {
-            feed(peer, core, self.reads.probe(), out);
+            feed(peer, core, burst, out);
         }
         self.call_successor(core, out);
         self.confirm_reads(core, out);
+        self.quicken(now, core, out);
+    }
+
+    fn burst(&self, now: Time) -> Burst {
+        Burst { now, probe: self.reads.probe(), awaited: self.reads.awaited() }
+    }
+
+    /// A burst with a probe of its own, which leaves now.
+    pub(crate) fn burst_of_probe(&mut self, now: Time) -> Burst {
+        self.reads.begin_probe();
+        self.burst(now)
     }
 
     pub(crate) fn close_batch(&mut self, core: &mut Core, out: &mut Out) {
@@ -320,19 +345,11 @@ impl Raft {
         }
     }
 
-    /// [R16] What may have been lost is said again.
     pub(crate) fn on_heartbeat_timeout(&mut self, now: Time, out: &mut Out) {
         match &mut self.role {
             Role::Follower(follower) => follower.repeat_reads(now, &self.core, out),
             Role::PreCandidate(_) | Role::Candidate(_) => self.ask_for_votes(now, out),
-            Role::Leader(leader) => {
-                let probe = leader.reads.probe();
-                for peer in &mut leader.peers {
-                    send_heartbeat(peer, &self.core, probe, out);
-                }
-                leader.review_hand_over(now, &self.core, out);
-                out.set_timer(Timer::Heartbeat, now + self.core.config.heartbeat_interval());
-            }
+            Role::Leader(leader) => leader.beat(now, &self.core, out),
         }
     }
 
@@ -368,7 +385,7 @@ fn agreement(core: &Core, prev: Slot, hint: Position) -> Slot {
 }
 
 /// Sends what a follower lacks, as far as its window allows; tells an idle one of the commit index. [R15] [R27]
-fn feed(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) {
+fn feed(peer: &mut Progress, core: &Core, burst: Burst, out: &mut Out) {
     let last = peer.reach(core.log.last().slot);
     let mut has_spoken = false;
     loop {
@@ -384,7 +401,7 @@ fn feed(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) {
                 false
             }
         };
-        if !may_send || !send_entries(peer, core, probe, out) {
+        if !may_send || !send_entries(peer, core, burst, out) {
             break;
         }
         has_spoken = true;
@@ -394,16 +411,16 @@ fn feed(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) {
     }
     let is_idle = peer.window.is_empty();
     let has_news = core.config.eager_commit && is_idle && peer.commit_sent < core.commit.min(peer.matched);
-    if has_news || peer.probe_sent < probe {
-        send_empty(peer, core, probe, out);
+    if has_news || peer.probe_sent < burst.awaited {
+        send_empty_behind(peer, core, burst, out);
     }
 }
 
 /// Sends the next append; if our log has forgotten what precedes it, turns to the snapshot and returns false.
-fn send_entries(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) -> bool {
+fn send_entries(peer: &mut Progress, core: &Core, burst: Burst, out: &mut Out) -> bool {
     let Some(prev) = core.log.position(Slot(peer.next.0 - 1)) else {
         turn_to_snapshot(peer, core);
-        feed(peer, core, probe, out);
+        feed(peer, core, burst, out);
         return false;
     };
     let (max_entries, max_bytes) = (core.config.max_append_entries, core.config.max_append_bytes);
@@ -416,10 +433,9 @@ fn send_entries(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) -> 
         peer.next = last.next();
     }
     // A trial wants an answer even if there is nothing to append.
-    let is_due = (is_probing && entries.is_empty()) || peer.probe_sent < probe;
-    let probe = if is_due { probe } else { 0 };
-    peer.probe_sent = peer.probe_sent.max(probe);
-    peer.commit_sent = core.commit;
+    let is_due = (is_probing && entries.is_empty()) || peer.probe_sent < burst.probe;
+    let probe = if is_due { burst.probe } else { 0 };
+    peer.note_append(probe, core.commit, burst.now);
     let append = Append { term: core.term, prev, commit: core.commit, probe, entries };
     // EARLY: only we append in our term, and we never lead it again after a crash; entries that we forget are ones that we
     // did not count, so they contradict nothing that we say later.
@@ -436,13 +452,8 @@ fn turn_to_snapshot(peer: &mut Progress, core: &Core) {
     }
 }
 
-fn send_empty(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) {
-    let echo = if peer.probe_sent < probe { probe } else { 0 };
-    send_empty_behind(peer, core, echo, out);
-}
-
 /// [R16] A heartbeat is an append behind everything that was sent: a follower that lacks some of it says so.
-fn send_heartbeat(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) {
+pub(crate) fn send_heartbeat(peer: &mut Progress, core: &Core, burst: Burst, out: &mut Out) {
     if let progress::Mode::Snapshot(transfer) = &mut peer.mode {
         // Nothing arrived for a whole interval: the piece or its answer was lost.
         transfer.is_due |= !core::mem::take(&mut transfer.has_moved);
@@ -450,10 +461,10 @@ fn send_heartbeat(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) {
         // What is in flight may be lost, and cannot be sent again.
         turn_to_snapshot(peer, core);
     }
-    send_empty_behind(peer, core, probe, out);
+    send_empty_behind(peer, core, burst, out);
 }
 
-fn send_empty_behind(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) {
+fn send_empty_behind(peer: &mut Progress, core: &Core, burst: Burst, out: &mut Out) {
     // Whoever waits for a snapshot agrees with us nowhere that we still know: an append behind nothing fits always, and
     // commits nothing.
     let prev = match &peer.mode {
@@ -463,8 +474,8 @@ fn send_empty_behind(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out
             core.log.position(Slot(peer.next.0 - 1)).unwrap_or(Position::ZERO)
         }
     };
-    peer.probe_sent = peer.probe_sent.max(probe);
-    peer.commit_sent = core.commit;
+    let probe = if peer.probe_sent < burst.probe { burst.probe } else { 0 };
+    peer.note_append(probe, core.commit, burst.now);
     let append = Append { term: core.term, prev, commit: core.commit, probe, entries: Default::default() };
     // EARLY: it says nothing but our term, which is durable since our election, and what a quorum holds.
     out.send_early(peer.id, Message::Append(append));

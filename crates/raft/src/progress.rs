@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::entry::Position;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
-use consensus_core::{Bytes, Members, NodeId, Slot};
+use consensus_core::{Bytes, Members, NodeId, Slot, Time};
 
 /// A leader's view of one follower.
 #[derive(Clone, Debug)]
@@ -23,6 +23,8 @@ pub(crate) struct Progress {
     pub(crate) window: Window,
     /// The commit index that was last sent.
     pub(crate) commit_sent: Slot,
+    /// When it was last sent an append.
+    pub(crate) spoken_to: Time,
     /// The newest probe that was sent.
     pub(crate) probe_sent: u64,
     /// The newest probe that was echoed.
@@ -77,7 +79,8 @@ impl Progress {
             mode: Mode::Probe { is_waiting: false },
             window: Window::new(),
             commit_sent: Slot::ZERO,
-            // The first probe is for heartbeats; no read waits for it.
+            spoken_to: Time::ZERO,
+            // No read waits for the first probe.
             probe_sent: 1,
             probe_echoed: 0,
             is_active: true,
@@ -91,6 +94,12 @@ impl Progress {
     /// Whether it was heard within an election timeout or two.
     pub(crate) const fn answers(&self) -> bool {
         self.is_active || self.was_active
+    }
+
+    /// An append left, with these in it.
+    pub(crate) fn note_append(&mut self, probe: u64, commit: Slot, now: Time) {
+        self.probe_sent = self.probe_sent.max(probe);
+        (self.commit_sent, self.spoken_to) = (commit, now);
     }
 
     pub(crate) fn become_probe(&mut self, next: Slot) {

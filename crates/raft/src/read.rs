@@ -17,8 +17,10 @@ use consensus_core::{NodeId, ReadId, Refusal, Slot, Time};
 /// The reads that a leader has to answer.
 #[derive(Clone, Debug)]
 pub(crate) struct ReadQueue {
-    /// The newest probe; every heartbeat carries it.
+    /// The newest probe: each heartbeat is one, and each round of reads.
     probe: u64,
+    /// The newest probe that reads wait for; zero if none ever did.
+    awaited: u64,
     /// Arrived, not yet covered by a probe.
     fresh: Vec<Asker>,
     /// Covered, not yet confirmed; oldest first.
@@ -61,7 +63,7 @@ impl Asker {
 
 impl ReadQueue {
     pub(crate) const fn new() -> Self {
-        Self { probe: 1, fresh: Vec::new(), rounds: VecDeque::new(), waiting: 0, has_echo: false }
+        Self { probe: 1, awaited: 0, fresh: Vec::new(), rounds: VecDeque::new(), waiting: 0, has_echo: false }
     }
 
     /// The newest probe.
@@ -69,10 +71,20 @@ impl ReadQueue {
         self.probe
     }
 
-    /// A probe that nobody has seen yet: whoever becomes a member now has answered to none before.
-    pub(crate) const fn begin_stay(&mut self) -> u64 {
+    /// The newest probe that reads wait for.
+    pub(crate) const fn awaited(&self) -> u64 {
+        self.awaited
+    }
+
+    /// A probe that nobody has seen yet: who answers it has heard us after this moment.
+    pub(crate) const fn begin_probe(&mut self) -> u64 {
         self.probe += 1;
         self.probe
+    }
+
+    /// Whether no reads wait.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.fresh.is_empty() && self.rounds.is_empty()
     }
 
     pub(crate) const fn on_echo(&mut self) {
@@ -91,7 +103,7 @@ impl ReadQueue {
         if self.fresh.is_empty() || !has_own_commit {
             return;
         }
-        self.probe += 1;
+        self.awaited = self.begin_probe();
         self.waiting += self.fresh.len();
         let askers = core::mem::take(&mut self.fresh);
         self.rounds.push_back(Round { probe: self.probe, at: commit, askers });

@@ -289,7 +289,7 @@ fn echoes(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
     plan.workload.read_ppm = 0;
     plan.workload.think = millis(draw, 5, 40);
     tuning.config.eager_commit = false;
-    tuning.config.heartbeat_interval_ms = 25;
+    tuning.config.heartbeat_interval_ms = Some(25);
     tuning.config.election_timeout_ms = 80;
     tuning.config.max_in_flight_appends = 4;
     tuning
@@ -321,7 +321,7 @@ fn amnesia(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
     plan.workload.ballast_bytes = 0;
     plan.workload.think = Duration::from_millis(5);
     let config = raft::Config {
-        heartbeat_interval_ms: 10,
+        heartbeat_interval_ms: Some(10),
         election_timeout_ms: draw.between(30, 80),
         // Pre-votes and the refusal of votes while a leader is heard hide most mistakes in voting.
         stable_leadership: false,
