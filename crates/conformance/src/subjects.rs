@@ -138,7 +138,7 @@ pub fn raft(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
     let round_ms = u64::try_from(round.as_millis()).unwrap_or(u64::MAX);
     let heartbeat_interval_ms = draw.between(5, 40).max(round_ms);
     let election_timeout_ms = heartbeat_interval_ms * draw.between(3, 8);
-    let config = raft::Config {
+    let mut config = raft::Config {
         election_timeout_ms,
         heartbeat_interval_ms: Some(heartbeat_interval_ms),
         stable_leadership: true,
@@ -160,7 +160,18 @@ pub fn raft(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
     if plan.nodes >= 3 && plan.changes.is_none() && draw.below(8) == 0 {
         plan.witnesses = 1 + draw.index(plan.nodes / 2);
     }
+    if draw.below(2) == 0 {
+        config.lease_drift_ppm = Some(declared_drift(plan));
+        // No bound covers a clock that stands still.
+        plan.clocks_stop_ppm = 0;
+    }
     Tuning { config, patience }
+}
+
+/// A bound on clocks that the plan keeps.
+fn declared_drift(plan: &Plan) -> u32 {
+    let drift = plan.clocks.map_or(0, |clocks| clocks.drift_ppm);
+    u32::try_from(drift).unwrap_or(u32::MAX).max(1)
 }
 
 fn pick(draw: &mut Stream, choices: &[usize]) -> usize {

@@ -137,6 +137,8 @@ where
 
     /// One burst, from events to replies.
     fn turn(&mut self, burst: &mut Vec<Inbound<A::Message>>) -> Result<(), NodeError> {
+        // Read when the burst is complete, never before: an algorithm may answer a read because it leads at this moment, which
+        // must not lie before the read's arrival (Raft's leases).
         let now = self.clock.now();
         add(&self.shared.metrics.bursts, 1);
         add(&self.shared.metrics.events, burst.len());

@@ -68,6 +68,9 @@ pub struct Plan {
     /// The nodes' clocks; `None`: all show the same time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clocks: Option<ClockPlan>,
+    /// How many of a million pauses stop the node's clock too, as suspending a machine may.
+    #[serde(rename = "clocks_stop", with = "text::rate")]
+    pub clocks_stop_ppm: u64,
     /// Nodes that die in the midst of the faults: they are among those that are lost for good.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deaths: Option<Rhythm>,
@@ -248,6 +251,7 @@ impl Plan {
             suspicions: rhythm(&mut Stream::derive(seed, "suspicions"), 300_000, (20, 1_000), (1, 1)),
             hardships: Hardships::default(),
             clocks: None,
+            clocks_stop_ppm: MILLION / 2,
             deaths: None,
             lost_for_good: draw.index(nodes),
             left_out: Vec::new(),
@@ -305,6 +309,7 @@ impl Default for Plan {
             suspicions: None,
             hardships: Hardships::default(),
             clocks: None,
+            clocks_stop_ppm: MILLION / 2,
             deaths: None,
             lost_for_good: 0,
             left_out: Vec::new(),

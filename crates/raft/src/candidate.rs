@@ -51,6 +51,9 @@ impl Raft {
             && follower.leader == Some(peer)
         {
             self.core.heard = None;
+            if self.core.config.plants(Mutant::SuspicionBreaksPromise) {
+                self.core.promised = None;
+            }
             self.core.hasten_election(now, out);
         }
     }
@@ -146,13 +149,16 @@ impl Raft {
             return;
         }
         if ballot.term > self.core.term && is_called {
-            // [R32] The leader that we hear has called its successor: it no longer stands in the way of anybody.
-            self.core.heard = None;
+            // [R32] The leader that we hear has called its successor: it no longer stands in the way of anybody. [R46]
+            (self.core.heard, self.core.promised) = (None, None);
         }
         let is_free = match self.core.vote {
             _ if ballot.term > self.core.term => true,
             Some(vote) => vote == from || self.core.votes_again(vote),
-            None => true,
+            // [R44] Somebody told us of the term while we were bound to the leader of an earlier one.
+            None => {
+                is_called || !self.core.is_bound(now) || self.core.config.plants(Mutant::PromiseEndsWithTerm)
+            }
         };
         let is_trusted = is_called && self.core.config.plants(Mutant::CalledVoteUnchecked);
         let granted =

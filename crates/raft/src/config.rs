@@ -7,6 +7,8 @@ use core::time::Duration;
 
 /// Room in a frame beside the payloads: the envelope, and the heads of the entries.
 const FRAME_MARGIN_BYTES: usize = 64 << 10;
+/// A clock that is worse than this is none.
+const MAX_DRIFT_PPM: u32 = 500_000;
 /// The most entries in one message or record, whatever is configured: a peer cannot make us allocate more.
 pub const MAX_BATCH_ENTRIES: usize = 1 << 16;
 
@@ -22,6 +24,11 @@ pub struct Config {
     /// Pre-vote, check-quorum, and the refusal of votes while a leader is heard. It is one switch because each of these
     /// without the others is known to livelock or to let a returning node disrupt its group. Off only for experiments.
     pub stable_leadership: bool,
+    /// Leases: a leader that a quorum has just heard answers reads at once. `None`: every read asks a quorum. The number is a
+    /// promise that you make: of any span of time every node's clock counts neither that many millionths more nor less,
+    /// granularity and steps included, from 1 to 500,000. A quartz is off by less than 200; a clock that stands still while its
+    /// machine is suspended is off by everything, and reads may then be stale. Needs `stable_leadership`.
+    pub lease_drift_ppm: Option<u32>,
     /// Whether idle followers are told at once that the commit index advanced; otherwise the next append or heartbeat does.
     pub eager_commit: bool,
     /// The longest payload of one proposal, in bytes.
@@ -61,6 +68,7 @@ impl Default for Config {
             election_timeout_ms: 1_000,
             heartbeat_interval_ms: None,
             stable_leadership: true,
+            lease_drift_ppm: None,
             eager_commit: true,
             max_payload_bytes: 2 << 20,
             max_append_bytes: 1 << 20,
@@ -106,6 +114,17 @@ impl Config {
         }
         if self.election_timeout_ms > 1 << 32 {
             return refuse("election_timeout_ms", "it must be below 2^32 (seven weeks)");
+        }
+        if self.lease_drift_ppm.is_some_and(|drift| !(1..=MAX_DRIFT_PPM).contains(&drift)) {
+            let problem =
+                format!("it must lie within 1..={MAX_DRIFT_PPM}; no clock is perfect, and 200 is usual");
+            return Err(ConfigError::new("lease_drift_ppm", problem));
+        }
+        if self.lease_drift_ppm.is_some() && !self.stable_leadership {
+            return refuse(
+                "lease_drift_ppm",
+                "a lease is worth nothing without stable_leadership; set both or neither",
+            );
         }
         if self.max_append_entries == 0 || self.max_append_entries > MAX_BATCH_ENTRIES {
             let problem = format!("it must lie within 1..={MAX_BATCH_ENTRIES}");

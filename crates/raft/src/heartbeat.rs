@@ -51,7 +51,7 @@ impl Leader {
         let before = self.pace.interval(&core.config);
         self.pace.adapt(was_idle, &core.config);
         let interval = self.pace.interval(&core.config);
-        let burst = self.burst_of_probe(now);
+        let burst = self.burst_of_probe(now, core);
         for peer in &mut self.peers {
             if peer.spoken_to + interval.min(before) <= now {
                 send_heartbeat(peer, core, burst, out);

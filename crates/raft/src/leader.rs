@@ -5,6 +5,7 @@
 
 use crate::entry::{Content, Entries, Entry, Position};
 use crate::heartbeat::Pace;
+use crate::lease::Lease;
 use crate::message::{Append, AppendReply, Message, Outcome};
 use crate::mutant::Mutant;
 use crate::progress::{self, Progress};
@@ -72,6 +73,7 @@ pub(crate) struct Leader {
     has_news: bool,
     pub(crate) reads: ReadQueue,
     pub(crate) pace: Pace,
+    pub(crate) lease: Lease,
     pub(crate) hand_over: Option<HandOver>,
     /// The change of members that is to be committed before the next may begin.
     pub(crate) change: Option<Slot>,
@@ -95,6 +97,7 @@ impl Leader {
             has_news: true,
             reads: ReadQueue::new(),
             pace: Pace::default(),
+            lease: Lease::default(),
             hand_over: None,
             change: Self::open_change(core),
             is_dismissed: false,
@@ -144,9 +147,7 @@ impl Leader {
         if !core::mem::take(&mut self.has_news) && core.members.witnesses().is_empty() {
             return;
         }
-        let has_own_commit =
-            core.commit >= self.term_start || core.config.plants(Mutant::ReadBeforeOwnCommit);
-        self.reads.start_round(core.commit, has_own_commit);
+        self.take_reads(now, core, out);
         if !core.members.witnesses().is_empty() {
             self.bound_witnesses(core);
         }
@@ -164,8 +165,9 @@ impl Leader {
     }
 
     /// A burst with a probe of its own, which leaves now.
-    pub(crate) fn burst_of_probe(&mut self, now: Time) -> Burst {
-        self.reads.begin_probe();
+    pub(crate) fn burst_of_probe(&mut self, now: Time, core: &Core) -> Burst {
+        let probe = self.reads.begin_probe();
+        self.lease.note_departure(probe, now, &core.config);
         self.burst(now)
     }
 
@@ -316,6 +318,8 @@ impl Raft {
         peer.is_active = true;
         if reply.probe > peer.probe_echoed {
             peer.probe_echoed = reply.probe;
+            let late = core.config.plants(Mutant::LeaseFromArrival).then_some(now);
+            peer.vouched = late.or(leader.lease.departure_of(reply.probe)).max(peer.vouched); // [R43]
             leader.reads.on_echo();
         }
         match reply.outcome {

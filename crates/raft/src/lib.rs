@@ -17,6 +17,7 @@ mod entry;
 mod follower;
 mod heartbeat;
 mod leader;
+mod lease;
 mod log;
 mod membership;
 mod message;

@@ -29,6 +29,8 @@ pub(crate) struct Progress {
     pub(crate) probe_sent: u64,
     /// The newest probe that was echoed.
     pub(crate) probe_echoed: u64,
+    /// When the newest probe that it echoed left at the earliest, if that is known: it has heard us since.
+    pub(crate) vouched: Option<Time>,
     /// Whether it was heard since the last check of the quorum.
     pub(crate) is_active: bool,
     /// Whether it declined to lead since then.
@@ -83,6 +85,7 @@ impl Progress {
             // No read waits for the first probe.
             probe_sent: 1,
             probe_echoed: 0,
+            vouched: None,
             is_active: true,
             has_declined: false,
             was_active: false,

@@ -90,3 +90,53 @@ fn an_earlier_stay_that_counts_is_found() {
     assert!(!believes_an_earlier_stay(None));
     assert!(believes_an_earlier_stay(Some(Mutant::EarlierStayCounted)));
 }
+
+/// Whether a leader answers a read at once although another was elected, by the vote of a node that learnt of the later term
+/// after it had heard the leader again.
+fn answers_beside_a_successor(mutant: Option<Mutant>) -> bool {
+    let config = Config { mutant, lease_drift_ppm: Some(1_000), ..Config::default() };
+    let mut cluster = Cluster::with(3, config, false, 1);
+    let old = cluster.elect();
+    cluster.run_for_ms(1_000);
+    // Its next check of the quorum finds these answers, so that it leads on for a while.
+    cluster.propose(old, 1, b"x");
+    cluster.settle();
+    cluster.isolate(old);
+    // Both others seek election. The request for a vote is late, and so is the answer that tells the second of the first's term.
+    let mut late = Vec::new();
+    while late.len() < 2 {
+        let (at, id) = cluster.next_deadline().unwrap();
+        cluster.now = cluster.now.max(at);
+        cluster.handle(id, Event::Tick);
+        while let Some(envelope) = cluster.wire.pop_front() {
+            match &envelope.message {
+                Message::Vote(_) if late.is_empty() => late.push(envelope),
+                Message::PreVoteReply(reply) if !reply.granted => late.push(envelope),
+                Message::Vote(_) => {}
+                _ => cluster.deliver(envelope),
+            }
+        }
+    }
+    // The old leader is back before they arrive, and the second hears it.
+    let (first, second) = (late[0].from, late[0].to);
+    cluster.heal();
+    cluster.isolate(first);
+    cluster.now += Duration::from_millis(100);
+    cluster.handle(old, Event::Tick);
+    cluster.settle();
+    cluster.isolate(old);
+    cluster.cut.retain(|link| *link != (second, first));
+    for envelope in late.into_iter().rev() {
+        cluster.deliver(envelope);
+    }
+    cluster.settle();
+    cluster.read(old, 1);
+    cluster.leaders().contains(&first) && !cluster.reads_ready(old).is_empty()
+}
+
+/// A promise to a leader is not bound to the term in which it was made.
+#[test]
+fn a_promise_that_ends_with_its_term_is_found() {
+    assert!(!answers_beside_a_successor(None));
+    assert!(answers_beside_a_successor(Some(Mutant::PromiseEndsWithTerm)));
+}

@@ -251,6 +251,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         if host.paused.is_some() {
             return;
         }
+        // Read when the event happens; at the end of a burst it is read again.
         let (boot, local) = (host.boot, host.clock.read(self.now));
         let Some(node) = &mut host.node else { return };
         self.steps += 1;
