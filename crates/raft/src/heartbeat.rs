@@ -31,7 +31,7 @@ impl Pace {
         interval.saturating_mul(1 << self.doublings).min(longest)
     }
 
-    /// [R51] The next interval, after one in which there was nothing to do and everybody answered, or there was.
+    /// [R48] The next interval, after one in which there was nothing to do and everybody answered, or there was.
     fn adapt(&mut self, was_idle: bool, config: &Config) {
         let next = Self { doublings: self.doublings + 1, ..*self };
         if !was_idle {
@@ -67,7 +67,7 @@ impl Leader {
         spoken_to.unwrap_or(now) + self.pace.interval(&core.config)
     }
 
-    /// [R51] With the first work the leader speaks as often as it is told to.
+    /// [R48] With the first work the leader speaks as often as it is told to.
     pub(crate) fn quicken(&mut self, now: Time, core: &Core, out: &mut Out) {
         if self.pace.doublings > 0 && self.has_work(core) {
             self.pace.doublings = 0;

@@ -1,4 +1,4 @@
-//! How often a leader speaks: the clauses R16 and R51 of `spec.md`.
+//! How often a leader speaks: the clauses R16 and R48 of `spec.md`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod common;
@@ -56,7 +56,7 @@ fn whoever_was_just_told_something_is_sent_no_heartbeat() {
     assert_eq!(appends_to(&overhear(&mut cluster, 1), follower).len(), 1);
 }
 
-// tests [R51]
+// tests [R48]
 #[test]
 fn an_idle_leader_speaks_ever_more_rarely_and_with_work_as_often_as_before() {
     for size in [3, 5] {
@@ -73,7 +73,7 @@ fn an_idle_leader_speaks_ever_more_rarely_and_with_work_as_often_as_before() {
     }
 }
 
-// tests [R51]
+// tests [R48]
 #[test]
 fn a_missing_answer_brings_the_interval_back_and_a_dead_follower_does_not() {
     let mut cluster = Cluster::new(3);
@@ -95,7 +95,7 @@ fn a_missing_answer_brings_the_interval_back_and_a_dead_follower_does_not() {
     assert_eq!(cluster.leaders(), [leader]);
 }
 
-// tests [R51]
+// tests [R48]
 #[test]
 fn the_interval_follows_the_election_timeout_unless_it_is_set() {
     for (set, timeout, first, longest) in [(None, 400, 40, 100), (Some(150), 400, 150, 150)] {
