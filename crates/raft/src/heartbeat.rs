@@ -8,7 +8,8 @@
 //! timeout, or what is configured if that is longer.
 
 use crate::config::Config;
-use crate::leader::{Leader, send_heartbeat};
+use crate::feed::send_heartbeat;
+use crate::leader::Leader;
 use crate::progress::Progress;
 use crate::state::Core;
 use crate::step::{Out, Timer};
