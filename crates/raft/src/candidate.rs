@@ -46,7 +46,12 @@ impl Raft {
 
     /// [R31] A leader that is suspected does not count as heard, and is waited for a tenth of the time only. The suspicion may
     /// be wrong: the pre-vote finds out whether others still hear that leader, and its next append settles the matter.
-    pub(crate) fn on_suspicion(&mut self, now: Time, peer: NodeId, out: &mut Out) {
+    pub(crate) fn on_suspicion(&mut self, now: Time, peer: NodeId, suspected: bool, out: &mut Out) {
+        self.core.note_suspicion(peer, suspected);
+        // Once it is no longer suspected it shows by itself that it is back.
+        if !suspected || self.rests() {
+            return;
+        }
         if let Role::Follower(follower) = &self.role
             && follower.leader == Some(peer)
         {

@@ -29,6 +29,10 @@ pub struct Config {
     /// granularity and steps included, from 1 to 500,000. A quartz is off by less than 200; a clock that stands still while its
     /// machine is suspended is off by everything, and reads may then be stale. Needs `stable_leadership`.
     pub lease_drift_ppm: Option<u32>,
+    /// After how many milliseconds without work a group rests: it sets no timer and sends nothing. `None`: never. While it
+    /// rests, only failure detectors notice that a node is gone: set this only where [`consensus_core::Event::Suspect`] tells
+    /// each node, within a bounded time, whom it cannot hear, and whom it can again. Needs `stable_leadership`.
+    pub quiesce_after_ms: Option<u64>,
     /// Whether idle followers are told at once that the commit index advanced; otherwise the next append or heartbeat does.
     pub eager_commit: bool,
     /// The longest payload of one proposal, in bytes.
@@ -69,6 +73,7 @@ impl Default for Config {
             heartbeat_interval_ms: None,
             stable_leadership: true,
             lease_drift_ppm: None,
+            quiesce_after_ms: None,
             eager_commit: true,
             max_payload_bytes: 2 << 20,
             max_append_bytes: 1 << 20,
@@ -124,6 +129,12 @@ impl Config {
             return refuse(
                 "lease_drift_ppm",
                 "a lease is worth nothing without stable_leadership; set both or neither",
+            );
+        }
+        if self.quiesce_after_ms.is_some() && !self.stable_leadership {
+            return refuse(
+                "quiesce_after_ms",
+                "whoever wakes would disturb the others without stable_leadership; set both or neither",
             );
         }
         if self.max_append_entries == 0 || self.max_append_entries > MAX_BATCH_ENTRIES {

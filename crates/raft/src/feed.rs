@@ -18,6 +18,8 @@ pub(crate) struct Burst {
     pub(crate) probe: u64,
     /// The newest probe that reads wait for: it does not wait for the next append.
     pub(crate) awaited: u64,
+    /// Whether heartbeats offer rest.
+    pub(crate) offers_rest: bool,
 }
 
 impl Burst {
@@ -92,7 +94,7 @@ fn send_append(
     // EARLY: only we append in our term, and we never lead it again after a crash; entries that we forget are ones that we
     // did not count, so they contradict nothing that we say later. Without entries it says nothing but our term, which is
     // durable since our election, and what a quorum holds.
-    out.send_early(peer.id, Message::Append(append));
+    out.send_early(peer.id, if burst.offers_rest { Message::Rest(append) } else { Message::Append(append) });
 }
 
 /// Our log has forgotten what the follower lacks. A log that forgot something has a snapshot of it.

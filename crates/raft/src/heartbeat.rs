@@ -8,7 +8,7 @@
 //! timeout, or what is configured if that is longer.
 
 use crate::config::Config;
-use crate::feed::send_heartbeat;
+use crate::feed::{Burst, send_heartbeat};
 use crate::leader::Leader;
 use crate::progress::Progress;
 use crate::state::Core;
@@ -32,14 +32,17 @@ impl Pace {
         interval.saturating_mul(1 << self.doublings).min(longest)
     }
 
-    /// [R48] The next interval, after one in which there was nothing to do and everybody answered, or there was.
-    fn adapt(&mut self, was_idle: bool, config: &Config) {
+    /// [R48] Nobody had anything to do, and everybody answered.
+    fn slow_down(&mut self, config: &Config) {
         let next = Self { doublings: self.doublings + 1, ..*self };
-        if !was_idle {
-            self.doublings = 0;
-        } else if next.interval(config) > self.interval(config) {
+        if next.interval(config) > self.interval(config) {
             *self = next;
         }
+    }
+
+    /// [R48] As often as configured.
+    pub(crate) const fn reset(&mut self) {
+        self.doublings = 0;
     }
 }
 
@@ -47,37 +50,52 @@ impl Leader {
     /// [R16] What may have been lost is said again, to each who was told nothing for an interval.
     pub(crate) fn beat(&mut self, now: Time, core: &Core, out: &mut Out) {
         let last = core.log.last().slot;
-        let was_idle = last == self.pace.seen && !self.has_work(core) && self.is_answered();
+        let was_idle = last == self.pace.seen && !self.has_work(core);
+        let is_answered = self.is_answered();
         self.pace.seen = last;
-        let before = self.pace.interval(&core.config);
-        self.pace.adapt(was_idle, &core.config);
-        let interval = self.pace.interval(&core.config);
-        let burst = self.burst_of_probe(now, core);
-        for peer in &mut self.peers {
-            if peer.spoken_to + interval.min(before) <= now {
-                send_heartbeat(peer, core, burst, out);
-            }
+        if !was_idle || !is_answered {
+            self.pace.reset();
+        }
+        let offers_rest = self.offers_rest(now, was_idle, core);
+        self.speak(now, offers_rest, core, out);
+        if was_idle && is_answered {
+            self.pace.slow_down(&core.config);
         }
         self.review_hand_over(now, core, out);
         out.set_timer(Timer::Heartbeat, self.next_beat(now, core));
     }
 
+    /// Heartbeats, each a probe of its own, to whom they are due.
+    pub(crate) fn speak(&mut self, now: Time, offers_rest: bool, core: &Core, out: &mut Out) {
+        let burst = Burst { offers_rest, ..self.burst_of_probe(now, core) };
+        if offers_rest {
+            self.note_offer(burst.probe);
+        }
+        let interval = self.pace.interval(&core.config);
+        for peer in &mut self.peers {
+            if peer.spoken_to + interval <= now {
+                send_heartbeat(peer, core, burst, out);
+            }
+        }
+    }
+
     /// When somebody will have been told nothing for an interval.
-    fn next_beat(&self, now: Time, core: &Core) -> Time {
+    pub(crate) fn next_beat(&self, now: Time, core: &Core) -> Time {
         let spoken_to = self.peers.iter().map(|peer| peer.spoken_to).min();
         spoken_to.unwrap_or(now) + self.pace.interval(&core.config)
     }
 
     /// [R48] With the first work the leader speaks as often as it is told to.
     pub(crate) fn quicken(&mut self, now: Time, core: &Core, out: &mut Out) {
-        if self.pace.doublings > 0 && self.has_work(core) {
-            self.pace.doublings = 0;
+        if (self.pace.doublings > 0 || self.has_offered()) && self.has_work(core) {
+            self.pace.reset();
+            self.withdraw_offer(now);
             out.set_timer(Timer::Heartbeat, self.next_beat(now, core));
         }
     }
 
     /// Whether anybody waits for anything.
-    fn has_work(&self, core: &Core) -> bool {
+    pub(crate) fn has_work(&self, core: &Core) -> bool {
         let last = core.log.last().slot;
         let lacks = |peer: &Progress| peer.answers() && peer.matched < last;
         let is_changing = self.hand_over.is_some() || self.change.is_some();

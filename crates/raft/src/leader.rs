@@ -10,6 +10,7 @@ use crate::lease::Lease;
 use crate::message::{AppendReply, Outcome};
 use crate::mutant::Mutant;
 use crate::progress::{self, Progress};
+use crate::quiescence::Rest;
 use crate::read::ReadQueue;
 use crate::state::{Core, Raft, Role};
 use crate::step::{Out, Timer};
@@ -64,6 +65,7 @@ pub(crate) struct Leader {
     pub(crate) reads: ReadQueue,
     pub(crate) pace: Pace,
     pub(crate) lease: Lease,
+    pub(crate) rest: Rest,
     pub(crate) hand_over: Option<HandOver>,
     /// The change of members that is to be committed before the next may begin.
     pub(crate) change: Option<Slot>,
@@ -88,6 +90,7 @@ impl Leader {
             reads: ReadQueue::new(),
             pace: Pace::default(),
             lease: Lease::default(),
+            rest: Rest::default(),
             hand_over: None,
             change: Self::open_change(core),
             is_dismissed: false,
@@ -148,10 +151,11 @@ impl Leader {
         self.call_successor(core, out);
         self.confirm_reads(core, out);
         self.quicken(now, core, out);
+        self.rest_if_agreed(core, out);
     }
 
     fn burst(&self, now: Time) -> Burst {
-        Burst { now, probe: self.reads.probe(), awaited: self.reads.awaited() }
+        Burst { now, probe: self.reads.probe(), awaited: self.reads.awaited(), offers_rest: false }
     }
 
     /// A burst with a probe of its own, which leaves now.
@@ -232,6 +236,7 @@ impl Leader {
             self.peers.iter().map(|peer| peer.id).eq(core.members.others(core.id)),
             "others are fed than members"
         );
+        assert!(!self.rest.is_resting || !self.has_work(core), "whoever rests has no work");
         assert!(is_held, "what was committed in this term is no longer held by a quorum");
         let in_log: usize = core.log.iter(core.commit.next(), last).map(|(_, entry)| entry.size()).sum();
         let pending: usize = self.pending.iter().map(Entry::size).sum();

@@ -48,6 +48,8 @@ pub enum Message {
     },
     /// "Vote for me: the leader called me." Hearing that leader is no reason to refuse.
     CalledVote(Ballot),
+    /// A heartbeat of a leader that has nothing to do: whoever has nothing to do either may rest until something happens.
+    Rest(Append),
 }
 
 /// A candidate's wish.
@@ -174,7 +176,7 @@ impl Message {
                 fits(&[m.term.0]) && position(&m.last) && m.last.term < m.term
             }
             Self::PreVoteReply(m) | Self::VoteReply(m) => fits(&[m.term.0]),
-            Self::Append(m) => {
+            Self::Append(m) | Self::Rest(m) => {
                 fits(&[m.term.0, m.commit.0, m.probe]) && position(&m.prev) && Self::terms_rise(m)
             }
             Self::AppendReply(m) => {
@@ -198,6 +200,9 @@ impl Message {
                 ReadAnswer::NotLeader | ReadAnswer::Busy => true,
             },
         };
+        if matches!(self, Self::Rest(offer) if !offer.entries.is_empty()) {
+            return Err(Offence::Malformed("an offer of rest that brings work"));
+        }
         if !self.members_can_elect() {
             return Err(Offence::Malformed("it names members of whom nobody can lead"));
         }
@@ -227,7 +232,8 @@ impl Message {
             | Self::ReadIndexReply { .. }
             | Self::TimeoutNow { .. }
             | Self::TransferDeclined { .. }
-            | Self::CalledVote(_) => true,
+            | Self::CalledVote(_)
+            | Self::Rest(_) => true,
         }
     }
 
@@ -245,6 +251,7 @@ impl Message {
             | Self::Vote(_)
             | Self::CalledVote(_)
             | Self::Append(_)
+            | Self::Rest(_)
             | Self::Snapshot(_)
             | Self::ReadIndex(_)
             | Self::TimeoutNow { .. } => false,

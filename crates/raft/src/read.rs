@@ -195,6 +195,10 @@ impl Forwarded {
         taken
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.fresh.is_empty() && self.rounds.is_empty()
+    }
+
     pub(crate) fn refuse_all(&mut self, reason: &Refusal, out: &mut Out) {
         for id in self.take_through(u64::MAX).into_iter().chain(self.fresh.drain(..)) {
             out.refuse_read(id, reason.clone());

@@ -55,6 +55,8 @@ pub(crate) struct Core {
     pub(crate) heard: Option<Time>,
     /// When we last promised a leader not to help elect another.
     pub(crate) promised: Option<Time>,
+    /// Those whom our failure detector suspects.
+    pub(crate) suspected: Vec<NodeId>,
     /// When to seek election if no leader is heard until then. Hearing one moves this, not the timer: the timer looks here
     /// when it fires.
     pub(crate) election_due: Time,
@@ -126,6 +128,7 @@ impl Raft {
             durable: WriteSeq::ZERO,
             heard: None,
             promised: None,
+            suspected: Vec::new(),
             election_due: Time::ZERO,
             election_span: Duration::ZERO,
             priority: Priority::Normal,

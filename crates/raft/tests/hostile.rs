@@ -99,7 +99,7 @@ fn damaged_messages_harm_no_node() {
 #[test]
 fn arbitrary_bytes_decode_or_are_refused() {
     fn decodes(bytes: Vec<u8>) -> bool {
-        for kind in 0..12 {
+        for kind in 0..14 {
             let mut frame = vec![kind];
             frame.extend_from_slice(&bytes);
             let message = wire::decode::<Message>(&frame, LIMIT);
