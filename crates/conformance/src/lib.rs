@@ -25,6 +25,7 @@
 
 mod claims;
 pub mod controls;
+pub mod elections;
 pub mod leases;
 pub mod liar;
 #[cfg(feature = "mutants")]

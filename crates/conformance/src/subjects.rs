@@ -8,7 +8,7 @@ use crate::report::SuiteReport;
 use crate::shrink::Shrunk;
 use crate::suite::{Options, Tune, Tuning, Watch, check_watched, run_recipe, shrink_run};
 use consensus_core::ConsensusAlgorithm;
-use consensus_sim::{Plan, Report, Stream};
+use consensus_sim::{Detectors, Plan, Report, Stream};
 use core::marker::PhantomData;
 use core::ops::Range;
 use core::time::Duration;
@@ -165,7 +165,21 @@ pub fn raft(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
         // No bound covers a clock that stands still.
         plan.clocks_stop_ppm = 0;
     }
+    if draw.below(3) == 0 {
+        let_rest(draw, plan, &mut config);
+    }
     Tuning { config, patience }
+}
+
+/// A group that rests when it has nothing to do, with the detectors that this takes; and in some runs less to do.
+fn let_rest(draw: &mut Stream, plan: &mut Plan, config: &mut raft::Config) {
+    let timeout = Duration::from_millis(config.election_timeout_ms);
+    config.quiesce_after_ms = Some(draw.between(1, 2 * config.election_timeout_ms));
+    plan.detectors = Some(Detectors { within: draw.span(timeout / 4, timeout * 2) });
+    if draw.below(2) == 0 {
+        plan.workload.clients = plan.workload.clients.min(2);
+        plan.workload.think = timeout * 4;
+    }
 }
 
 /// A bound on clocks that the plan keeps.

@@ -123,8 +123,8 @@ mutants! {
     SuspicionBreaksPromise,
     /// What a node promised a leader does not hold for votes of a term that it has learnt of since.
     PromiseEndsWithTerm,
-    /// A leader that has nothing to do rests without asking whether the others lack something.
-    RestUnasked,
+    /// A leader rests without those who do not answer, though nobody suspects them.
+    RestWithoutTheSilent,
     /// Who rests does not wake when it suspects its leader.
     SuspicionSleptThrough,
     /// A snapshot brings the term down to that of its last entry.

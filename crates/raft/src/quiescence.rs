@@ -131,8 +131,10 @@ impl Leader {
         if self.rest.offered == 0 || self.rest.is_resting {
             return;
         }
-        let has_answered = |peer: &Progress| peer.probe_echoed >= self.rest.offered || core.suspects(peer.id);
-        let is_agreed = self.peers.iter().all(has_answered) || core.config.plants(Mutant::RestUnasked);
+        let spares_silent = core.config.plants(Mutant::RestWithoutTheSilent);
+        let is_missed = |peer: &Progress| !core.suspects(peer.id) && (peer.answers() || !spares_silent);
+        let is_agreed =
+            self.peers.iter().all(|peer| peer.probe_echoed >= self.rest.offered || !is_missed(peer));
         let is_trusted = |node| u64::from(node == core.id || !core.suspects(node));
         if is_agreed && votes::reached_by_quorum(&core.members, is_trusted) > 0 {
             self.rest.is_resting = true;

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Cluster, Disk, Envelope, n};
-use consensus_core::{Change, Event, NodeId, Slot};
+use consensus_core::{Change, Event, Members, NodeId, Slot};
 use raft::{AppendReply, Config, Message, Mutant, Outcome};
 use std::time::Duration;
 
@@ -139,4 +139,47 @@ fn answers_beside_a_successor(mutant: Option<Mutant>) -> bool {
 fn a_promise_that_ends_with_its_term_is_found() {
     assert!(!answers_beside_a_successor(None));
     assert!(answers_beside_a_successor(Some(Mutant::PromiseEndsWithTerm)));
+}
+
+/// Whether a learner that could not be reached for a while gets what it missed, in a group that rests when it can.
+fn feeds_a_learner_that_was_away(mutant: Option<Mutant>) -> bool {
+    let config = Config { mutant, quiesce_after_ms: Some(100), ..Config::default() };
+    let members = Members::of((1..=3).map(n)).with_learners([n(4)]);
+    let mut cluster = Cluster::of(members, config, false, 1);
+    let leader = cluster.elect();
+    cluster.isolate(n(4));
+    cluster.propose(leader, 1, b"x");
+    cluster.run_for_ms(10_000);
+    cluster.heal();
+    cluster.run_for_ms(10_000);
+    !cluster.diary(n(4)).is_empty()
+}
+
+/// Others than voters ask for nothing, and wake nobody.
+#[test]
+fn rest_without_those_who_are_silent_is_found() {
+    assert!(feeds_a_learner_that_was_away(None));
+    assert!(!feeds_a_learner_that_was_away(Some(Mutant::RestWithoutTheSilent)));
+}
+
+/// Whether a group at rest gets a new leader when the detectors tell that the old one is gone, and nobody asks for anything.
+fn replaces_a_leader_that_died_at_rest(mutant: Option<Mutant>) -> bool {
+    let config = Config { mutant, quiesce_after_ms: Some(100), ..Config::default() };
+    let mut cluster = Cluster::with(3, config, false, 1);
+    let leader = cluster.elect();
+    cluster.run_for_ms(5_000);
+    assert_eq!(cluster.next_deadline(), None, "it rests");
+    cluster.crash(leader);
+    for other in cluster.others(leader) {
+        cluster.handle(other, Event::Suspect { peer: leader, suspected: true });
+    }
+    cluster.run_for_ms(3_000);
+    !cluster.leaders().is_empty()
+}
+
+/// The first client would wake somebody, and hide it.
+#[test]
+fn a_suspicion_slept_through_is_found() {
+    assert!(replaces_a_leader_that_died_at_rest(None));
+    assert!(!replaces_a_leader_that_died_at_rest(Some(Mutant::SuspicionSleptThrough)));
 }

@@ -131,10 +131,16 @@ pub const RAFT: &[Hunt] = &[
     hunt(Mutant::WitnessLeads, UNSAFE, 3, Witnesses, 600),
 ];
 
-/// Bugs that random delays hide, or that need a disk to be lost. Each has a schedule of its own in
-/// `crates/raft/tests/mutants.rs` or `witness.rs`.
-pub const RAFT_BY_SCHEDULE: &[Mutant] =
-    &[Mutant::FixedTimeouts, Mutant::EarlierStayCounted, Mutant::WitnessAhead, Mutant::PromiseEndsWithTerm];
+/// Bugs that random delays hide, that need a disk to be lost, or that the next client would repair. Each has a schedule of its own
+/// in `crates/raft/tests/mutants.rs` or `witness.rs`.
+pub const RAFT_BY_SCHEDULE: &[Mutant] = &[
+    Mutant::FixedTimeouts,
+    Mutant::EarlierStayCounted,
+    Mutant::WitnessAhead,
+    Mutant::PromiseEndsWithTerm,
+    Mutant::RestWithoutTheSilent,
+    Mutant::SuspicionSleptThrough,
+];
 
 impl Hunt {
     /// The configuration of a run, with the bug or without it.

@@ -309,6 +309,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             | Happening::Change
             | Happening::Wish
             | Happening::Suspicion
+            | Happening::Look
             | Happening::Death
             | Happening::ClientNext { .. }
             | Happening::ClientTimeout { .. }
