@@ -1,16 +1,15 @@
 //! One task per peer: dials, greets, hands the connection to the [`Link`], drains its queue, and dials again.
 
 use crate::handshake::{self, HandshakeError, Hello};
+use crate::mailbox::{Mailbox, News};
 use crate::metrics::add;
 use crate::peers::Link;
-use crate::request::Inbound;
 use crate::shared::Shared;
 use rand::TryRng;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
@@ -25,14 +24,14 @@ const UNACKNOWLEDGED_MS: u32 = 2_000;
 pub(crate) struct Dialler<M> {
     pub(crate) link: Arc<Link>,
     pub(crate) hello: Hello,
-    pub(crate) inbox: mpsc::Sender<Inbound<M>>,
+    pub(crate) mailbox: Arc<Mailbox<M>>,
     pub(crate) shared: Arc<Shared>,
 }
 
 impl<M> Dialler<M> {
-    /// Runs until it is aborted, or nobody listens any more.
+    /// Runs until it is aborted.
     pub(crate) async fn run(self) {
-        let Self { link, hello, inbox, shared } = self;
+        let Self { link, hello, mailbox, shared } = self;
         let mut pause = SHORTEST_PAUSE;
         let mut complained = String::new();
         loop {
@@ -42,16 +41,12 @@ impl<M> Dialler<M> {
                     add(&shared.metrics.connections_made, 1);
                     tracing::info!(peer = %link.peer, address = %link.address, "connected to a peer");
                     link.connect(Arc::clone(&stream));
-                    if inbox.send(Inbound::LinkUp(link.peer)).await.is_err() {
-                        return;
-                    }
+                    mailbox.tell(link.peer, News::UP);
                     let cause = carry(&link, &stream, &shared).await;
                     link.disconnect();
                     add(&shared.metrics.connections_lost, 1);
                     tracing::warn!(peer = %link.peer, %cause, "lost the connection to a peer; dialling again");
-                    if inbox.send(Inbound::LinkLost(link.peer)).await.is_err() {
-                        return;
-                    }
+                    mailbox.tell(link.peer, News::LOST);
                     complained.clear();
                     if began.elapsed() >= HELD {
                         pause = SHORTEST_PAUSE;

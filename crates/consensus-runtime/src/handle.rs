@@ -1,5 +1,6 @@
 //! The door through which an application uses its replica.
 
+use crate::mailbox::Mailbox;
 use crate::metrics::{MetricsReading, add};
 use crate::replicated::{Applied, Replicated, RequestError};
 use crate::request::{Answer, Ask, Charge, Gauge, Inbound, Read};
@@ -11,14 +12,14 @@ use consensus_core::{Change, NodeId, Refusal, Slot, Status};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Acquire;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 /// The longest proposal that can be forwarded: a frame, less its head. Algorithms have lower bounds of their own.
 const MAX_REQUEST_BYTES: usize = consensus_core::wire::MAX_FRAME_BYTES - 1024;
 
 /// A running replica. Clones stand for the same replica; when the last one is dropped, the replica shuts down.
 pub struct Handle<A: Runnable> {
-    inbox: mpsc::Sender<Inbound<A::Message>>,
+    mailbox: Arc<Mailbox<A::Message>>,
     shared: Arc<Shared>,
     gauge: Arc<Gauge>,
     request_timeout: Duration,
@@ -37,7 +38,7 @@ impl Drop for Lifeline {
 impl<A: Runnable> Clone for Handle<A> {
     fn clone(&self) -> Self {
         Self {
-            inbox: self.inbox.clone(),
+            mailbox: Arc::clone(&self.mailbox),
             shared: Arc::clone(&self.shared),
             gauge: Arc::clone(&self.gauge),
             request_timeout: self.request_timeout,
@@ -54,13 +55,13 @@ impl<A: Runnable> std::fmt::Debug for Handle<A> {
 
 impl<A: Runnable> Handle<A> {
     pub(crate) fn new(
-        inbox: mpsc::Sender<Inbound<A::Message>>,
-        shared: Arc<Shared>,
+        mailbox: Arc<Mailbox<A::Message>>,
         gauge: Arc<Gauge>,
         request_timeout: Duration,
     ) -> Self {
+        let shared = Arc::clone(&mailbox.shared);
         let _lifeline = Arc::new(Lifeline(Arc::clone(&shared)));
-        Self { inbox, shared, gauge, request_timeout, _lifeline }
+        Self { mailbox, shared, gauge, request_timeout, _lifeline }
     }
 
     /// Who we are.
@@ -120,7 +121,7 @@ impl<A: Runnable> Handle<A> {
         inbound: Inbound<A::Message>,
         reply: oneshot::Receiver<Result<T, RequestError>>,
     ) -> Result<T, RequestError> {
-        if self.inbox.send(inbound).await.is_err() {
+        if !self.mailbox.push(inbound) {
             return Err(self.why_stopped());
         }
         let result = reply.await.unwrap_or_else(|_| Err(self.why_stopped()));
@@ -177,7 +178,7 @@ impl<A: Runnable> Replicated for Handle<A> {
         if to.is_some() && to == old {
             return Ok(());
         }
-        if self.inbox.send(Inbound::Transfer { to }).await.is_err() {
+        if !self.mailbox.push(Inbound::Transfer { to }) {
             return Err(self.why_stopped());
         }
         let arrived = view.wait_for(|view| match (view.status.leader, to) {

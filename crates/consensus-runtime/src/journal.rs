@@ -23,9 +23,6 @@ use std::thread::JoinHandle;
 /// The most bytes that may wait for one write. A disk that falls this far behind is as good as broken.
 const MAX_QUEUED_BYTES: usize = consensus_wal::MAX_FRAME_BYTES / 2;
 
-/// How one group is told that its storage has news. It must not block.
-pub(crate) type Wake = Box<dyn Fn() + Send + Sync>;
-
 /// What the thread and the groups share.
 struct Desk {
     queue: Mutex<Queue>,
@@ -63,7 +60,7 @@ struct Port {
     group: GroupId,
     durable: AtomicU64,
     failed: OnceLock<StorageError>,
-    wake: Wake,
+    owner: Arc<Shared>,
 }
 
 /// The running thread.
@@ -94,12 +91,23 @@ impl JournalThread {
     }
 
     /// The storage of one group, with what the journal held for it.
-    pub(crate) fn attach<R>(&self, group: GroupId, recovered: RecoveredRaw, wake: Wake) -> WalStorage<R> {
+    pub(crate) fn attach<R>(
+        &self,
+        group: GroupId,
+        recovered: RecoveredRaw,
+        owner: Arc<Shared>,
+    ) -> WalStorage<R> {
         let (durable, failed) = (AtomicU64::new(0), OnceLock::new());
-        let port = Arc::new(Port { group, durable, failed, wake });
+        let port = Arc::new(Port { group, durable, failed, owner });
         self.desk.lock().ports.push(Arc::clone(&port));
         let (desk, recovered) = (Arc::clone(&self.desk), Some(recovered));
         WalStorage { desk, port, recovered, record: std::marker::PhantomData }
+    }
+
+    /// To be called at the end of a round of turns: what was queued may go.
+    pub(crate) fn hand_over(&self) -> impl FnMut() + Send + use<> {
+        let desk = Arc::clone(&self.desk);
+        move || desk.hand_over()
     }
 
     /// Ends the thread and waits for it; blocks. The journal and its lock on the directory are gone afterwards.
@@ -121,6 +129,14 @@ impl Desk {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn hand_over(&self) {
+        let mut queue = self.lock();
+        queue.ready = !queue.batch.is_empty();
+        if queue.idle && queue.ready {
+            self.work.notify_one();
+        }
+    }
+
     fn serve<D: Disk>(&self, mut journal: Journal<D>) {
         let mut spare = Batch::new();
         let mut touched = Vec::new();
@@ -134,7 +150,7 @@ impl Desk {
                     for (port, seq) in touched.drain(..) {
                         let port: Arc<Port> = port;
                         port.durable.store(seq.0, Ordering::Release);
-                        (port.wake)();
+                        port.owner.bell.ring();
                     }
                 }
                 Err(error) => return self.fail(&error),
@@ -189,7 +205,7 @@ impl Desk {
         for port in ports {
             // The first error is the one that counts.
             drop(port.failed.set(error.clone()));
-            (port.wake)();
+            port.owner.bell.ring();
         }
     }
 }
@@ -206,7 +222,8 @@ impl Drop for Sentinel<'_> {
     }
 }
 
-/// One group's storage: encodes on the core loop, and leaves writing to the thread.
+/// One group's storage: encodes in the group's turn, and leaves writing to the thread. The lane says when: at the end of a round,
+/// so that all its groups share a frame.
 pub(crate) struct WalStorage<R> {
     desk: Arc<Desk>,
     port: Arc<Port>,
@@ -248,14 +265,6 @@ impl<R: Serialize + DeserializeOwned> Storage<R> for WalStorage<R> {
 
     fn checkpoint(&mut self, seq: WriteSeq, through: Slot, snapshot: Bytes, tail: Vec<R>) {
         self.queue(seq, 1 + tail.len(), |batch, group| batch.checkpoint(group, through, &snapshot, &tail));
-    }
-
-    fn flush(&mut self) {
-        let mut queue = self.desk.lock();
-        queue.ready = !queue.batch.is_empty();
-        if queue.idle && queue.ready {
-            self.desk.work.notify_one();
-        }
     }
 
     fn durable(&mut self) -> Result<WriteSeq, StorageError> {

@@ -4,6 +4,7 @@ use crate::Runnable;
 use crate::dial::prepare;
 use crate::frame::{self, Forward, ForwardReply, Frame, FrameError, Kind};
 use crate::handshake::{self, Hello, Verdict};
+use crate::mailbox::{Mailbox, News};
 use crate::metrics::add;
 use crate::peers::Link;
 use crate::request::{FromPeer, Inbound};
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
@@ -37,7 +38,7 @@ pub(crate) struct Reception<A: Runnable> {
     pub(crate) algorithm: A::Config,
     pub(crate) incoming_bytes: usize,
     pub(crate) links: BTreeMap<NodeId, Arc<Link>>,
-    pub(crate) inbox: mpsc::Sender<Inbound<A::Message>>,
+    pub(crate) mailbox: Arc<Mailbox<A::Message>>,
     pub(crate) shared: Arc<Shared>,
 }
 
@@ -100,8 +101,7 @@ impl<A: Runnable> Reception<A> {
                 tracing::warn!(peer = %from, %error, "closed a peer's connection");
             }
         }
-        // The core loop may be gone already.
-        drop(self.inbox.send(Inbound::LinkLost(from)).await);
+        self.mailbox.tell(from, News::LOST);
     }
 
     async fn read_from(&self, from: NodeId, stream: &mut TcpStream) -> Result<(), Broken> {
@@ -124,7 +124,7 @@ impl<A: Runnable> Reception<A> {
                 let share = buffer.len().min(self.incoming_bytes);
                 let share = u32::try_from(share).unwrap_or(u32::MAX);
                 let permit = Arc::clone(&credit).acquire_many_owned(share).await.ok();
-                if self.inbox.send(Inbound::Peer { from, frames, permit }).await.is_err() {
+                if !self.mailbox.push(Inbound::Peer { from, frames, permit }) {
                     return Ok(());
                 }
             }

@@ -1,17 +1,18 @@
 //! Replicas of one process without sockets and disks: for the tests of a service, and for measurements of what it costs
 //! beyond them.
 //!
-//! The core loop, the requests and the node are those of [`crate::Replica::start`]; only the two ends differ. Messages move by
-//! value into the receiver's inbox, one hand-over per peer and burst: nothing is encoded, and since whoever sends is this very
+//! The lane, the requests and the node are those of [`crate::Replica::start`]; only the two ends differ. Messages move by
+//! value into the receiver's mailbox, one hand-over per peer and burst: nothing is encoded, and since whoever sends is this very
 //! program, nothing is screened. What is written is in memory, and durable at once.
 //!
 //! Invariants:
-//! - Frames arrive in the order in which they were sent; what cannot be handed over yet stays in front.
+//! - Frames arrive in the order in which they were sent.
 //! - What waits at a peer is bounded in frames; beyond it, messages are dropped and counted, as on a full socket.
 //! - A node is started once: its memory ends with it, and a member that forgot its promises must not come back.
 
 use crate::config::StartError;
 use crate::frame::{Forward, ForwardReply};
+use crate::mailbox::{Mailbox, News};
 use crate::metrics::add;
 use crate::peers::Outgoing;
 use crate::request::{FromPeer, Inbound};
@@ -20,15 +21,13 @@ use crate::{ReplicaConfig, Runnable};
 use consensus_core::{ClusterId, GroupId, Network, NodeId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 
 /// The most frames of one peer that wait to be handled.
 const MOST_FRAMES: usize = 64 << 10;
 
-type Inbox<M> = mpsc::Sender<Inbound<M>>;
 /// One entry per node that was ever started; a bound on them are the members of the groups.
-type Seats<M> = BTreeMap<(ClusterId, GroupId, NodeId), Inbox<M>>;
+type Seats<M> = BTreeMap<(ClusterId, GroupId, NodeId), Arc<Mailbox<M>>>;
 
 /// Where the replicas of one process find each other; give the same one (or clones of it) to all
 /// [`crate::Replica::start_local`] of a group.
@@ -69,7 +68,7 @@ impl<A: Runnable> LocalNetwork<A> {
     pub(crate) fn join(
         &self,
         config: &ReplicaConfig<A>,
-        inbox: &Inbox<A::Message>,
+        mailbox: &Arc<Mailbox<A::Message>>,
     ) -> Result<(), StartError> {
         let seat = (config.cluster, config.group, config.node);
         let mut seats = self.seats();
@@ -80,30 +79,30 @@ impl<A: Runnable> LocalNetwork<A> {
             );
             return Err(StartError::Config { field: "node", problem });
         }
-        seats.insert(seat, inbox.clone());
+        seats.insert(seat, Arc::clone(mailbox));
         Ok(())
     }
 
-    /// Tells those who can be reached that `config.node` is there, and it that they are. A full inbox misses it: requests that
-    /// were put aside are tried again anyway.
-    pub(crate) fn announce(&self, config: &ReplicaConfig<A>, inbox: &Inbox<A::Message>) {
+    /// Tells those who can be reached that `config.node` is there, and it that they are.
+    pub(crate) fn announce(&self, config: &ReplicaConfig<A>, mailbox: &Mailbox<A::Message>) {
         for (peer, theirs) in self.others(config) {
-            drop(theirs.try_send(Inbound::LinkUp(config.node)));
-            drop(inbox.try_send(Inbound::LinkUp(peer)));
+            theirs.tell(config.node, News::UP);
+            mailbox.tell(peer, News::UP);
         }
     }
 
     /// Tells the others that `config.node` has ended.
-    pub(crate) async fn leave(&self, config: &ReplicaConfig<A>) {
+    pub(crate) fn leave(&self, config: &ReplicaConfig<A>) {
         for (_, theirs) in self.others(config) {
-            drop(theirs.send(Inbound::LinkLost(config.node)).await);
+            theirs.tell(config.node, News::LOST);
         }
     }
 
-    fn others(&self, config: &ReplicaConfig<A>) -> Vec<(NodeId, Inbox<A::Message>)> {
+    fn others(&self, config: &ReplicaConfig<A>) -> Vec<(NodeId, Arc<Mailbox<A::Message>>)> {
         let seats = self.seats();
         let peers = config.members.keys().filter(|peer| **peer != config.node);
-        let seat = |peer: &NodeId| Some((*peer, seats.get(&(config.cluster, config.group, *peer))?.clone()));
+        let seat =
+            |peer: &NodeId| Some((*peer, Arc::clone(seats.get(&(config.cluster, config.group, *peer))?)));
         peers.filter_map(seat).collect()
     }
 
@@ -112,7 +111,7 @@ impl<A: Runnable> LocalNetwork<A> {
         let route = |&peer: &NodeId| {
             let credit = Arc::new(Semaphore::new(MOST_FRAMES));
             let seat = (config.cluster, config.group, peer);
-            (peer, Route { seat, inbox: None, burst: Vec::new(), credit })
+            (peer, Route { seat, mailbox: None, burst: Vec::new(), credit })
         };
         let routes = peers.map(route).collect();
         LocalLinks { me: config.node, seats: Arc::clone(&self.seats), routes, shared }
@@ -135,7 +134,7 @@ pub(crate) struct LocalLinks<M> {
 struct Route<M> {
     seat: (ClusterId, GroupId, NodeId),
     /// Looked up once the peer is there.
-    inbox: Option<Inbox<M>>,
+    mailbox: Option<Arc<Mailbox<M>>>,
     burst: Vec<FromPeer<M>>,
     /// What the receiver gives back when it has handled a burst.
     credit: Arc<Semaphore>,
@@ -143,20 +142,20 @@ struct Route<M> {
 
 impl<M> Route<M> {
     fn find(&mut self, seats: &Mutex<Seats<M>>) -> bool {
-        if self.inbox.is_none() {
-            self.inbox = lock(seats).get(&self.seat).cloned();
+        if self.mailbox.is_none() {
+            self.mailbox = lock(seats).get(&self.seat).cloned();
         }
         self.is_open()
     }
 
     fn is_open(&self) -> bool {
-        self.inbox.as_ref().is_some_and(|inbox| !inbox.is_closed())
+        self.mailbox.as_ref().is_some_and(|mailbox| !mailbox.is_closed())
     }
 
     /// How many frames were handed over, and how many are lost.
     fn transmit(&mut self, me: NodeId) -> (usize, usize) {
         let count = self.burst.len();
-        let Some(inbox) = &self.inbox else {
+        let Some(mailbox) = &self.mailbox else {
             self.burst.clear();
             return (0, count);
         };
@@ -164,14 +163,8 @@ impl<M> Route<M> {
         // There was room when they were posted, and nobody else takes of it.
         let Ok(permit) = Arc::clone(&self.credit).try_acquire_many_owned(share) else { return (0, 0) };
         let frames = std::mem::take(&mut self.burst);
-        match inbox.try_send(Inbound::Peer { from: me, frames, permit: Some(permit) }) {
-            Ok(()) => (count, 0),
-            Err(TrySendError::Full(Inbound::Peer { frames, .. })) => {
-                self.burst = frames;
-                (0, 0)
-            }
-            Err(TrySendError::Full(_) | TrySendError::Closed(_)) => (0, count),
-        }
+        let posted = mailbox.push(Inbound::Peer { from: me, frames, permit: Some(permit) });
+        if posted { (count, 0) } else { (0, count) }
     }
 }
 
@@ -198,8 +191,8 @@ impl<M> Network<M> for LocalLinks<M> {
 impl<M> Outgoing<M> for LocalLinks<M> {
     fn is_up(&self, peer: NodeId) -> bool {
         let found = |route: &Route<M>| {
-            route.inbox.is_some() && route.is_open()
-                || lock(&self.seats).get(&route.seat).is_some_and(|inbox| !inbox.is_closed())
+            route.mailbox.is_some() && route.is_open()
+                || lock(&self.seats).get(&route.seat).is_some_and(|mailbox| !mailbox.is_closed())
         };
         self.routes.get(&peer).is_some_and(found)
     }

@@ -7,11 +7,13 @@ use crate::dial::Dialler;
 use crate::driver::Driver;
 use crate::handle::Handle;
 use crate::handshake::Hello;
-use crate::journal::{Closing, JournalThread, Wake};
+use crate::journal::{Closing, JournalThread};
+use crate::lane::{Board, Lane};
 use crate::listen::Reception;
 use crate::local::LocalNetwork;
+use crate::mailbox::Mailbox;
 use crate::peers::{Link, PeerNetwork};
-use crate::request::{Gauge, Inbound};
+use crate::request::Gauge;
 use crate::shared::{Shared, StopReason, View};
 use consensus_core::memory::MemoryStorage;
 use consensus_core::{
@@ -22,13 +24,11 @@ use consensus_wal::{Disk, FileDisk, Identity, Journal, JournalConfig, RecoveredR
 use rand::TryRng;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tracing::Instrument;
-
-/// Room for what has arrived and is not yet handled; the bytes of it are bounded by [`crate::Limits`].
-const INBOX: usize = 16 << 10;
 
 /// One member of one group, on real sockets and a real disk.
 #[derive(Debug)]
@@ -90,25 +90,30 @@ impl Replica {
     {
         config.validate()?;
         let clock = Clock::start();
-        let (inbox, arrivals) = mpsc::channel(INBOX);
-        let shared = Arc::new(Shared::new(config.node, unknown(config.birth_members())));
+        let board = Arc::new(Board::default());
+        let shared = Arc::new(Shared::new(config.node, unknown(config.birth_members()), board.reserve()));
+        let mailbox = Mailbox::new(Arc::clone(&shared));
         let links = network.links(&config, Arc::clone(&shared));
         let node = open_node(&config, clock, links, MemoryStorage::default(), machine).await?;
         let client = ClientId::anonymous(random()?);
-        network.join(&config, &inbox)?;
-        network.announce(&config, &inbox);
-        let driver = Driver::new(&config, node, client, clock, Arc::clone(&shared));
+        network.join(&config, &mailbox)?;
+        network.announce(&config, &mailbox);
+        let driver = Driver::new(&config, node, client, clock, Arc::clone(&mailbox));
         let gauge = Gauge::new(config.limits.requests, config.limits.request_bytes);
-        let handle = Handle::new(inbox, Arc::clone(&shared), gauge, config.request_timeout());
+        let handle = Handle::new(mailbox, gauge, config.request_timeout());
         tracing::info!(node = %config.node, group = %config.group, algorithm = A::NAME, "replica started in memory");
-        let core = tokio::spawn(driver.run(arrivals));
+        tokio::spawn(Lane::new(Arc::clone(&board), clock, Duration::ZERO, || ()).run());
         let network = network.clone();
-        tokio::spawn(async move {
-            let reason = ended(core).await;
-            network.leave(&config).await;
-            tracing::info!(node = %shared.node, %reason, "replica stopped");
-            shared.note_stopped(reason);
-        });
+        let ended = Arc::clone(&shared);
+        shared.bell.move_in(
+            Box::new(driver),
+            Box::new(move |reason| {
+                network.leave(&config);
+                tracing::info!(node = %ended.node, %reason, "replica stopped");
+                ended.note_stopped(reason);
+                board.close();
+            }),
+        );
         Ok(handle)
     }
 
@@ -132,14 +137,15 @@ impl Replica {
         let recovered = groups.remove(&config.group).unwrap_or_default();
         refuse_strays(&groups, &config)?;
 
-        let (inbox, arrivals) = mpsc::channel(INBOX);
-        let shared = Arc::new(Shared::new(config.node, unknown(config.birth_members())));
+        let board = Arc::new(Board::default());
+        let shared = Arc::new(Shared::new(config.node, unknown(config.birth_members()), board.reserve()));
+        let mailbox = Mailbox::new(Arc::clone(&shared));
         let thread = JournalThread::start(journal, Arc::clone(&shared))?;
         let links = links(&config);
         let outgoing_bytes = config.limits.outgoing_bytes;
         let network =
             PeerNetwork::new(config.node, config.group, outgoing_bytes, &links, Arc::clone(&shared));
-        let storage = thread.attach(config.group, recovered, wake(&inbox));
+        let storage = thread.attach(config.group, recovered, Arc::clone(&shared));
         let node = match open_node(&config, clock, network, storage, machine).await {
             Ok(node) => node,
             Err(error) => {
@@ -149,13 +155,21 @@ impl Replica {
             }
         };
         let client = ClientId::anonymous(random()?);
-        let driver = Driver::new(&config, node, client, clock, Arc::clone(&shared));
+        let driver = Driver::new(&config, node, client, clock, Arc::clone(&mailbox));
         let gauge = Gauge::new(config.limits.requests, config.limits.request_bytes);
-        let handle = Handle::new(inbox.clone(), Arc::clone(&shared), gauge, config.request_timeout());
+        let handle = Handle::new(Arc::clone(&mailbox), gauge, config.request_timeout());
         tracing::info!(node = %config.node, group = %config.group, listen = %config.listen, algorithm = A::NAME, "replica started");
-        let core = tokio::spawn(driver.run(arrivals));
-        let transport = start_transport(config, listener, links, inbox, &shared);
-        tokio::spawn(supervise(core, transport, thread, shared));
+        tokio::spawn(Lane::new(Arc::clone(&board), clock, Duration::ZERO, thread.hand_over()).run());
+        let (over, ended) = oneshot::channel();
+        shared.bell.move_in(
+            Box::new(driver),
+            Box::new(move |reason| {
+                board.close();
+                drop(over.send(reason));
+            }),
+        );
+        let transport = start_transport(config, listener, links, mailbox, &shared);
+        tokio::spawn(supervise(ended, transport, thread, shared));
         Ok(handle)
     }
 }
@@ -206,16 +220,6 @@ fn unknown(members: Members) -> View {
     View { status, applied: Slot::ZERO }
 }
 
-/// If the inbox is full, the core loop is about to look at the storage anyway.
-fn wake<M: Send + 'static>(inbox: &mpsc::Sender<Inbound<M>>) -> Wake {
-    let inbox = inbox.downgrade();
-    Box::new(move || {
-        if let Some(inbox) = inbox.upgrade() {
-            drop(inbox.try_send(Inbound::Written));
-        }
-    })
-}
-
 fn links<A: Runnable>(config: &ReplicaConfig<A>) -> BTreeMap<NodeId, Arc<Link>> {
     let peers = config.members.iter().filter(|(node, _)| **node != config.node);
     peers.map(|(&node, &address)| (node, Arc::new(Link::new(node, address)))).collect()
@@ -250,7 +254,7 @@ fn start_transport<A: Runnable>(
     config: ReplicaConfig<A>,
     listener: TcpListener,
     links: BTreeMap<NodeId, Arc<Link>>,
-    inbox: mpsc::Sender<Inbound<A::Message>>,
+    mailbox: Arc<Mailbox<A::Message>>,
     shared: &Arc<Shared>,
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
@@ -258,8 +262,8 @@ fn start_transport<A: Runnable>(
     let span = tracing::info_span!("transport", node = %config.node);
     for link in links.values() {
         let hello = Hello { cluster: config.cluster, from: config.node, to: link.peer };
-        let (link, inbox, shared) = (Arc::clone(link), inbox.clone(), Arc::clone(shared));
-        tasks.spawn(Dialler { link, hello, inbox, shared }.run().instrument(span.clone()));
+        let (link, mailbox, shared) = (Arc::clone(link), Arc::clone(&mailbox), Arc::clone(shared));
+        tasks.spawn(Dialler { link, hello, mailbox, shared }.run().instrument(span.clone()));
     }
     let reception = Reception::<A> {
         cluster: config.cluster,
@@ -268,26 +272,21 @@ fn start_transport<A: Runnable>(
         algorithm: config.algorithm,
         incoming_bytes: config.limits.incoming_bytes,
         links,
-        inbox,
+        mailbox,
         shared: Arc::clone(shared),
     };
     tasks.spawn(reception.run(listener).instrument(span));
     tasks
 }
 
-/// Waits for the end of the core loop, whatever its cause.
-async fn ended(core: JoinHandle<StopReason>) -> StopReason {
-    core.await.unwrap_or_else(|error| StopReason::Failed(format!("a defect of the program: {error}")))
-}
-
-/// Waits for the end of the core loop, and takes everything else down.
+/// Waits for the end of the group, and takes everything else down.
 async fn supervise(
-    core: JoinHandle<StopReason>,
+    ended: oneshot::Receiver<StopReason>,
     mut transport: JoinSet<()>,
     thread: JournalThread,
     shared: Arc<Shared>,
 ) {
-    let reason = ended(core).await;
+    let reason = ended.await.unwrap_or(StopReason::Killed);
     transport.shutdown().await;
     let how = if reason == StopReason::Shutdown { Closing::Finish } else { Closing::Abandon };
     let closed = blocking(move || Ok(thread.close(how)?)).await;

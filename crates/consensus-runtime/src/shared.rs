@@ -1,7 +1,9 @@
 //! What the handle, the core loop and the transport see of each other.
 
+use crate::lane::Bell;
 use crate::metrics::Metrics;
 use consensus_core::{NodeId, Slot, Status};
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 use tokio::sync::watch;
 
@@ -36,36 +38,34 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) applied: AtomicU64,
     pub(crate) view: watch::Sender<View>,
-    asked: watch::Sender<Option<StopReason>>,
+    pub(crate) bell: Bell,
+    asked: OnceLock<StopReason>,
     stopped: watch::Sender<Option<StopReason>>,
 }
 
 impl Shared {
-    pub(crate) fn new(node: NodeId, view: View) -> Self {
+    pub(crate) fn new(node: NodeId, view: View, bell: Bell) -> Self {
         Self {
             node,
             metrics: Metrics::default(),
             applied: AtomicU64::new(view.applied.0),
             view: watch::Sender::new(view),
-            asked: watch::Sender::new(None),
+            bell,
+            asked: OnceLock::new(),
             stopped: watch::Sender::new(None),
         }
     }
 
     /// The first wish to stop is the one that counts.
     pub(crate) fn ask_to_stop(&self, reason: StopReason) {
-        self.asked.send_if_modified(|asked| {
-            let first = asked.is_none();
-            if first {
-                *asked = Some(reason);
-            }
-            first
-        });
+        if self.asked.set(reason).is_ok() {
+            self.bell.ring();
+        }
     }
 
-    /// A receiver that sees the wish to stop.
-    pub(crate) fn stop_wishes(&self) -> watch::Receiver<Option<StopReason>> {
-        self.asked.subscribe()
+    /// The wish to stop.
+    pub(crate) fn asked_to_stop(&self) -> Option<StopReason> {
+        self.asked.get().cloned()
     }
 
     /// Everything is gone: tells all who wait for it.
@@ -77,7 +77,7 @@ impl Shared {
     /// The reason, also while the replica is still on its way down.
     pub(crate) fn reason_so_far(&self) -> StopReason {
         let stopped = self.stopped.borrow().clone();
-        stopped.or_else(|| self.asked.borrow().clone()).unwrap_or(StopReason::Shutdown)
+        stopped.or_else(|| self.asked_to_stop()).unwrap_or(StopReason::Shutdown)
     }
 
     pub(crate) async fn stopped(&self) -> StopReason {
