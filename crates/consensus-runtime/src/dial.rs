@@ -1,10 +1,10 @@
 //! One task per peer: dials, greets, hands the connection to the [`Link`], drains its queue, and dials again.
 
 use crate::handshake::{self, HandshakeError, Hello};
-use crate::mailbox::{Mailbox, News};
+use crate::host::Inner;
+use crate::link::Link;
+use crate::mailbox::News;
 use crate::metrics::add;
-use crate::peers::Link;
-use crate::shared::Shared;
 use rand::TryRng;
 use std::io;
 use std::sync::Arc;
@@ -21,32 +21,31 @@ const HELD: Duration = Duration::from_secs(1);
 const UNACKNOWLEDGED_MS: u32 = 2_000;
 
 /// Everything that the task needs.
-pub(crate) struct Dialler<M> {
+pub(crate) struct Dialler {
     pub(crate) link: Arc<Link>,
-    pub(crate) hello: Hello,
-    pub(crate) mailbox: Arc<Mailbox<M>>,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) host: Arc<Inner>,
 }
 
-impl<M> Dialler<M> {
+impl Dialler {
     /// Runs until it is aborted.
     pub(crate) async fn run(self) {
-        let Self { link, hello, mailbox, shared } = self;
+        let Self { link, host } = self;
+        let hello = Hello { cluster: host.config.cluster, from: host.config.node, to: link.peer };
         let mut pause = SHORTEST_PAUSE;
         let mut complained = String::new();
         loop {
             match connect(&link, hello).await {
                 Ok(stream) => {
                     let began = Instant::now();
-                    add(&shared.metrics.connections_made, 1);
+                    add(&host.metrics.connections_made, 1);
                     tracing::info!(peer = %link.peer, address = %link.address, "connected to a peer");
                     link.connect(Arc::clone(&stream));
-                    mailbox.tell(link.peer, News::UP);
-                    let cause = carry(&link, &stream, &shared).await;
+                    host.tell(link.peer, News::UP);
+                    let cause = carry(&link, &stream).await;
                     link.disconnect();
-                    add(&shared.metrics.connections_lost, 1);
+                    add(&host.metrics.connections_lost, 1);
                     tracing::warn!(peer = %link.peer, %cause, "lost the connection to a peer; dialling again");
-                    mailbox.tell(link.peer, News::LOST);
+                    host.tell(link.peer, News::LOST);
                     complained.clear();
                     if began.elapsed() >= HELD {
                         pause = SHORTEST_PAUSE;
@@ -87,11 +86,11 @@ pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {
 }
 
 /// Serves one connection until it breaks; returns why.
-async fn carry(link: &Link, stream: &TcpStream, shared: &Shared) -> io::Error {
+async fn carry(link: &Link, stream: &TcpStream) -> io::Error {
     loop {
         tokio::select! {
             () = link.backlog.notified() => loop {
-                match link.drain(shared) {
+                match link.drain() {
                     Ok(true) => break,
                     Ok(false) => {
                         if let Err(error) = stream.writable().await {

@@ -10,13 +10,13 @@ use crate::frame::{Forward, ForwardReply, Settled};
 use crate::lane::{BURST, Resident, Turn};
 use crate::mailbox::{Mail, Mailbox, News};
 use crate::metrics::add;
-use crate::peers::Outgoing;
+use crate::network::Outgoing;
 use crate::proposals::{Adopted, Proposals, Stage};
 use crate::reads::Reads;
 use crate::replicated::RequestError;
 use crate::request::{Ask, FromPeer, Inbound, Read};
 use crate::shared::{Shared, StopReason, View};
-use crate::{ReplicaConfig, Runnable};
+use crate::{GroupConfig, Runnable};
 use consensus_core::{
     ClientId, Event, Node, NodeError, NodeId, ProposalId, Refusal, Reply, Slot, StateMachine, Storage, Time,
 };
@@ -60,7 +60,7 @@ where
     M: StateMachine,
 {
     pub(crate) fn new(
-        config: &ReplicaConfig<A>,
+        config: &GroupConfig<A>,
         node: Node<A, N, S, M>,
         client: ClientId,
         clock: Clock,
@@ -72,7 +72,7 @@ where
         shared.applied.store(applied.0, Release);
         shared.view.send_replace(View { status, applied });
         Self {
-            me: config.node,
+            me: shared.node,
             leader,
             node,
             clock,
@@ -98,8 +98,8 @@ where
     }
 
     /// One burst, from events to replies; how many events it had.
-    fn burst(&mut self) -> Result<usize, NodeError> {
-        if self.mail.inbound.is_empty() {
+    fn burst(&mut self, takes_mail: bool) -> Result<usize, NodeError> {
+        if takes_mail && self.mail.inbound.is_empty() {
             // Whoever rang has put something in, or the storage has news: the node asks it at the end of every burst.
             self.dirty |= self.mailbox.take(&mut self.mail);
         }
@@ -110,7 +110,8 @@ where
             self.on_news(now, peer, news)?;
             events += 1;
         }
-        while events < BURST
+        while takes_mail
+            && events < BURST
             && let Some(inbound) = self.mail.inbound.pop_front()
         {
             events += inbound.size();
@@ -150,11 +151,11 @@ where
 
     fn on_inbound(&mut self, now: Time, inbound: Inbound<A::Message>) -> Result<(), NodeError> {
         match inbound {
-            Inbound::Peer { from, frames, permit } => {
+            Inbound::Peer { from, frames, held } => {
                 for frame in frames {
                     self.on_frame(now, from, frame)?;
                 }
-                drop(permit);
+                drop(held);
             }
             Inbound::Propose { ask, answer } => {
                 add(&self.shared.metrics.proposals, 1);
@@ -326,7 +327,7 @@ where
         self.replies = replies;
         for (peer, offence) in self.node.accusations() {
             add(&self.shared.metrics.accusations, 1);
-            tracing::warn!(%peer, ?offence, "a peer broke the protocol");
+            tracing::warn!(%peer, group = %self.shared.group, ?offence, "a peer broke the protocol");
         }
     }
 
@@ -364,7 +365,7 @@ where
         }
         let before = std::mem::replace(&mut self.leader, leader);
         add(&self.shared.metrics.leader_changes, 1);
-        tracing::info!(node = %self.me, ?before, ?leader, %epoch, "the leader changed");
+        tracing::info!(node = %self.me, group = %self.shared.group, ?before, ?leader, %epoch, "the leader changed");
         self.proposals.lose(|to| Some(to) != leader);
         if leader.is_some() { self.try_again(now) } else { Ok(()) }
     }
@@ -418,11 +419,11 @@ where
     S: Storage<A::Record> + Send,
     M: StateMachine + Send,
 {
-    fn turn(&mut self) -> Turn {
-        if let Some(reason) = self.shared.asked_to_stop() {
+    fn turn(&mut self, takes_mail: bool) -> Turn {
+        if let Some(reason) = self.shared.end.asked() {
             return Turn { over: Some(reason), ..Turn::default() };
         }
-        match self.burst() {
+        match self.burst(takes_mail) {
             Ok(events) => Turn {
                 alarm: self.next_wake(),
                 has_more: !self.mail.inbound.is_empty(),
@@ -432,7 +433,7 @@ where
             },
             Err(error) => {
                 let reason = StopReason::Failed(error.to_string());
-                tracing::error!(node = %self.me, %error, "the replica stops: it cannot go on safely");
+                tracing::error!(node = %self.me, group = %self.shared.group, %error, "the replica stops: it cannot go on safely");
                 self.shared.ask_to_stop(reason.clone());
                 Turn { over: Some(reason), ..Turn::default() }
             }

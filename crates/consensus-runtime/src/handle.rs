@@ -1,5 +1,6 @@
 //! The door through which an application uses its replica.
 
+use crate::host::Host;
 use crate::mailbox::Mailbox;
 use crate::metrics::{MetricsReading, add};
 use crate::replicated::{Applied, Replicated, RequestError};
@@ -23,6 +24,7 @@ pub struct Handle<A: Runnable> {
     shared: Arc<Shared>,
     gauge: Arc<Gauge>,
     request_timeout: Duration,
+    host: Option<Host>,
     _lifeline: Arc<Lifeline>,
 }
 
@@ -42,6 +44,7 @@ impl<A: Runnable> Clone for Handle<A> {
             shared: Arc::clone(&self.shared),
             gauge: Arc::clone(&self.gauge),
             request_timeout: self.request_timeout,
+            host: self.host.clone(),
             _lifeline: Arc::clone(&self._lifeline),
         }
     }
@@ -58,16 +61,23 @@ impl<A: Runnable> Handle<A> {
         mailbox: Arc<Mailbox<A::Message>>,
         gauge: Arc<Gauge>,
         request_timeout: Duration,
+        host: Option<Host>,
     ) -> Self {
         let shared = Arc::clone(&mailbox.shared);
         let _lifeline = Arc::new(Lifeline(Arc::clone(&shared)));
-        Self { mailbox, shared, gauge, request_timeout, _lifeline }
+        Self { mailbox, shared, gauge, request_timeout, host, _lifeline }
     }
 
     /// Who we are.
     #[must_use]
     pub fn node(&self) -> NodeId {
         self.shared.node
+    }
+
+    /// The host on which it runs; none in memory.
+    #[must_use]
+    pub const fn host(&self) -> Option<&Host> {
+        self.host.as_ref()
     }
 
     /// What the state machine says now, without asking anybody: it may lag behind the group.
@@ -91,8 +101,8 @@ impl<A: Runnable> Handle<A> {
         self.shared.metrics.read()
     }
 
-    /// Stops gracefully: requests under way are told, everything written is made durable, the threads and sockets are gone
-    /// when it returns. Returns the reason for which the replica really stopped.
+    /// Stops gracefully: requests under way are told, and everything written is durable when it returns; threads and sockets are
+    /// gone too if it was started as a [`crate::Replica`]. Returns the reason for which the replica really stopped.
     pub async fn shutdown(&self) -> StopReason {
         self.shared.ask_to_stop(StopReason::Shutdown);
         self.stopped().await
@@ -106,7 +116,7 @@ impl<A: Runnable> Handle<A> {
 
     /// Waits until the replica has stopped, and says why.
     pub async fn stopped(&self) -> StopReason {
-        self.shared.stopped().await
+        self.shared.end.completed().await
     }
 
     fn charge(&self, bytes: usize) -> Result<Charge, RequestError> {
@@ -132,7 +142,7 @@ impl<A: Runnable> Handle<A> {
     }
 
     fn why_stopped(&self) -> RequestError {
-        RequestError::Stopped(self.shared.reason_so_far().to_string())
+        RequestError::Stopped(self.shared.end.reason_so_far().to_string())
     }
 
     async fn decide(&self, ask: Ask) -> Result<Applied, RequestError> {

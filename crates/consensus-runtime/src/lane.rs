@@ -11,6 +11,7 @@
 //! - A group that panics ends alone.
 
 use crate::clock::Clock;
+use crate::metrics::{HostMetrics, add};
 use crate::shared::StopReason;
 use consensus_core::Time;
 use std::collections::BTreeSet;
@@ -23,10 +24,21 @@ use tokio::sync::Notify;
 /// The most events that a group handles in one turn, and all groups together between two hand-overs.
 pub(crate) const BURST: usize = 4096;
 
+/// While so much waits for the disk that nothing may be added, this is how often it is looked at again.
+const FULL_PAUSE: Duration = Duration::from_millis(1);
+
 /// A group, as its lane sees it.
 pub(crate) trait Resident: Send {
-    /// Handles what has come, up to [`BURST`] events, and whatever is due.
-    fn turn(&mut self) -> Turn;
+    /// Handles what has come, up to [`BURST`] events, and whatever is due; only what is due, if `takes_mail` is false.
+    fn turn(&mut self, takes_mail: bool) -> Turn;
+}
+
+/// Where the groups of a lane write and send.
+pub(crate) trait Shore: Send {
+    /// Hands over what they wrote and sent.
+    fn hand_over(&mut self);
+    /// Whether so much waits for the disk that they should not add to it.
+    fn is_full(&self) -> bool;
 }
 
 /// What came of a turn.
@@ -135,7 +147,7 @@ impl Bell {
         self.board.wake.notify_one();
     }
 
-    /// The group was not made after all.
+    /// The group was not made after all: its seat is free again.
     pub(crate) fn give_up(&self) {
         self.board.lock().free.push(self.seat);
     }
@@ -147,8 +159,8 @@ pub(crate) struct Lane {
     clock: Clock,
     /// Alarms are rung at multiples of this, so that those of many groups ring together.
     grain: Duration,
-    /// Hands over what the groups wrote and sent.
-    hand_over: Box<dyn FnMut() + Send>,
+    shore: Box<dyn Shore>,
+    metrics: Arc<HostMetrics>,
     seats: Vec<Option<Seat>>,
     /// One entry for each seat that has set its alarm.
     alarms: BTreeSet<(Time, usize)>,
@@ -169,13 +181,15 @@ impl Lane {
         board: Arc<Board>,
         clock: Clock,
         grain: Duration,
-        hand_over: impl FnMut() + Send + 'static,
+        shore: impl Shore + 'static,
+        metrics: Arc<HostMetrics>,
     ) -> Self {
         Self {
             board,
             clock,
             grain,
-            hand_over: Box::new(hand_over),
+            shore: Box::new(shore),
+            metrics,
             seats: Vec::new(),
             alarms: BTreeSet::new(),
             busy: 0,
@@ -205,7 +219,9 @@ impl Lane {
                     () = &mut alarm => {}
                 }
             }
-            if has_more || self.busy > 0 {
+            if has_more && self.shore.is_full() {
+                tokio::time::sleep(FULL_PAUSE).await;
+            } else if has_more || self.busy > 0 {
                 // Clients and readers that are ready now get a say first: larger bursts, fewer syncs and system calls.
                 tokio::task::yield_now().await;
             }
@@ -238,11 +254,12 @@ impl Lane {
                 }
             }
         }
+        add(&self.metrics.rounds, 1);
         let mut has_more = self.turns(&mut round);
         let now = self.clock.now();
         round.extend(self.alarms.iter().take_while(|(at, _)| *at <= now).map(|&(_, seat)| seat));
         has_more |= self.turns(&mut round);
-        (self.hand_over)();
+        self.shore.hand_over();
         self.round = round;
         Some(has_more)
     }
@@ -256,7 +273,7 @@ impl Lane {
             has_more |= more;
             if events >= BURST {
                 // Others' disks and peers need not wait for the end of a long round.
-                (self.hand_over)();
+                self.shore.hand_over();
                 events = 0;
             }
         }
@@ -268,13 +285,14 @@ impl Lane {
         let Some(place) = self.seats.get_mut(number) else { return (0, false) };
         // A bell may ring before its group has moved in, and after it has left.
         let Some(seat) = place else { return (0, false) };
-        let resident = &mut seat.resident;
-        let turn = catch_unwind(AssertUnwindSafe(|| resident.turn())).unwrap_or_else(|panic| {
+        let (resident, takes_mail) = (&mut seat.resident, !self.shore.is_full());
+        let mut turn = catch_unwind(AssertUnwindSafe(|| resident.turn(takes_mail))).unwrap_or_else(|panic| {
             let what = panic.downcast_ref::<&str>().copied().map(str::to_owned);
             let what = what.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
             let reason = StopReason::Failed(format!("a defect of the program: {what}"));
             Turn { over: Some(reason), ..Turn::default() }
         });
+        turn.has_more |= !takes_mail;
         if let Some(at) = seat.alarm.filter(|at| turn.alarm != Some(*at)) {
             self.alarms.remove(&(at, number));
         }

@@ -11,20 +11,21 @@
 //! - A node is started once: its memory ends with it, and a member that forgot its promises must not come back.
 
 use crate::config::StartError;
+use crate::credit::{Account, Credit};
 use crate::frame::{Forward, ForwardReply};
+use crate::lane::Shore;
 use crate::mailbox::{Mailbox, News};
 use crate::metrics::add;
-use crate::peers::Outgoing;
+use crate::network::Outgoing;
 use crate::request::{FromPeer, Inbound};
 use crate::shared::Shared;
 use crate::{ReplicaConfig, Runnable};
 use consensus_core::{ClusterId, GroupId, Network, NodeId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::Semaphore;
 
-/// The most frames of one peer that wait to be handled.
-const MOST_FRAMES: usize = 64 << 10;
+/// The most frames of one peer that wait to be handled; half of them at most are one replica's.
+const MOST_FRAMES: usize = 128 << 10;
 
 /// One entry per node that was ever started; a bound on them are the members of the groups.
 type Seats<M> = BTreeMap<(ClusterId, GroupId, NodeId), Arc<Mailbox<M>>>;
@@ -109,9 +110,9 @@ impl<A: Runnable> LocalNetwork<A> {
     pub(crate) fn links(&self, config: &ReplicaConfig<A>, shared: Arc<Shared>) -> LocalLinks<A::Message> {
         let peers = config.members.keys().filter(|peer| **peer != config.node);
         let route = |&peer: &NodeId| {
-            let credit = Arc::new(Semaphore::new(MOST_FRAMES));
+            let (credit, account) = (Credit::new(MOST_FRAMES), Account::default());
             let seat = (config.cluster, config.group, peer);
-            (peer, Route { seat, mailbox: None, burst: Vec::new(), credit })
+            (peer, Route { seat, mailbox: None, burst: Vec::new(), credit, account })
         };
         let routes = peers.map(route).collect();
         LocalLinks { me: config.node, seats: Arc::clone(&self.seats), routes, shared }
@@ -121,6 +122,17 @@ impl<A: Runnable> LocalNetwork<A> {
 fn lock<M>(seats: &Mutex<Seats<M>>) -> MutexGuard<'_, Seats<M>> {
     // Nothing in a critical section can panic half-way through a change that matters.
     seats.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a replica in memory writes and sends is there at once.
+pub(crate) struct LocalShore;
+
+impl Shore for LocalShore {
+    fn hand_over(&mut self) {}
+
+    fn is_full(&self) -> bool {
+        false
+    }
 }
 
 /// The outbox of one replica.
@@ -137,7 +149,8 @@ struct Route<M> {
     mailbox: Option<Arc<Mailbox<M>>>,
     burst: Vec<FromPeer<M>>,
     /// What the receiver gives back when it has handled a burst.
-    credit: Arc<Semaphore>,
+    credit: Arc<Credit>,
+    account: Account,
 }
 
 impl<M> Route<M> {
@@ -159,11 +172,10 @@ impl<M> Route<M> {
             self.burst.clear();
             return (0, count);
         };
-        let share = u32::try_from(count).unwrap_or(u32::MAX);
         // There was room when they were posted, and nobody else takes of it.
-        let Ok(permit) = Arc::clone(&self.credit).try_acquire_many_owned(share) else { return (0, 0) };
+        let Some(held) = self.credit.hold(&self.account, count) else { return (0, 0) };
         let frames = std::mem::take(&mut self.burst);
-        let posted = mailbox.push(Inbound::Peer { from: me, frames, permit: Some(permit) });
+        let posted = mailbox.push(Inbound::Peer { from: me, frames, held });
         if posted { (count, 0) } else { (0, count) }
     }
 }
@@ -172,7 +184,9 @@ impl<M> LocalLinks<M> {
     /// False if it was dropped: it will certainly not arrive.
     fn post(&mut self, to: NodeId, frame: FromPeer<M>) -> bool {
         let Some(route) = self.routes.get_mut(&to) else { return false };
-        let room = route.find(&self.seats) && route.burst.len() < route.credit.available_permits();
+        let room = route.find(&self.seats)
+            && route.burst.len() < MOST_FRAMES / 2
+            && route.credit.has_room(&route.account, route.burst.len() + 1);
         if room {
             route.burst.push(frame);
         } else {

@@ -1,5 +1,6 @@
 //! What reaches a group, and how much of it may be under way.
 
+use crate::credit::Held;
 use crate::frame::{Forward, ForwardReply};
 use crate::replicated::{Applied, RequestError};
 use bytes::Bytes;
@@ -7,13 +8,13 @@ use consensus_core::{Change, NodeId, Slot};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 /// What a group is to handle, in the order in which it came.
 #[derive(Debug)]
 pub(crate) enum Inbound<M> {
-    /// What one read from a peer's socket brought. The permit bounds what waits, and is given back when it was handled.
-    Peer { from: NodeId, frames: Vec<FromPeer<M>>, permit: Option<OwnedSemaphorePermit> },
+    /// What one read from a peer's socket brought. `held` bounds what waits, and is given back when it was handled.
+    Peer { from: NodeId, frames: Vec<FromPeer<M>>, held: Held },
     /// One of our own clients asks for something to be decided.
     Propose { ask: Ask, answer: Answer<Applied> },
     /// One of our own clients asks for a linearizable read.
