@@ -11,6 +11,8 @@ const MOST_LANES: usize = 1024;
 const MOST_LANES_BY_DEFAULT: usize = 4;
 /// The coarsest grain of timers, in milliseconds.
 const MOST_GRAIN_MS: u64 = 1_000;
+/// The quickest suspicion, in milliseconds.
+const LEAST_SUSPECT_MS: u64 = 20;
 
 /// What a host is made from. Plain data: start from [`HostConfig::new`] and change fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +33,9 @@ pub struct HostConfig {
     /// The timers of all groups run out at multiples of this, in milliseconds, so that those of many groups share a wake-up and
     /// a write to each peer. They are late by so much at most. Zero lets each run out by itself.
     pub timer_grain_ms: u64,
+    /// A peer that is silent, or does not hear us, for this long is suspected, in milliseconds; about one election timeout. Four
+    /// times within it each peer is told that we are there.
+    pub suspect_after_ms: u64,
     /// The bounds of what waits on the way to and from each peer.
     pub limits: LinkLimits,
 }
@@ -51,8 +56,8 @@ pub struct GroupConfig<A: ConsensusAlgorithm> {
     pub compact_after_bytes: u64,
     /// Whether to check every invariant of the algorithm after each step (slow; for tests).
     pub check_invariants: bool,
-    /// A lane for this group alone: for state machines that take long, so that they hold up no other group.
-    pub own_lane: bool,
+    /// A lane for this group alone, on a thread of its own: for state machines that take long, so that they hold up nobody else.
+    pub own_thread: bool,
     /// The bounds of its queues.
     pub limits: Limits,
 }
@@ -81,6 +86,8 @@ pub struct ReplicaConfig<A: ConsensusAlgorithm> {
     pub compact_after_bytes: u64,
     /// Whether to check every invariant of the algorithm after each step (slow; for tests).
     pub check_invariants: bool,
+    /// A peer that is silent, or does not hear us, for this long is suspected, in milliseconds; about one election timeout.
+    pub suspect_after_ms: u64,
     /// The bounds of the group's queues.
     pub limits: Limits,
     /// The bounds of what waits on the way to and from each peer.
@@ -145,6 +152,7 @@ impl HostConfig {
             data_dir: data_dir.into(),
             lanes: cores.min(MOST_LANES_BY_DEFAULT),
             timer_grain_ms: 10,
+            suspect_after_ms: 1_000,
             limits: LinkLimits::default(),
         }
     }
@@ -167,6 +175,10 @@ impl HostConfig {
                 format!("timers would be late by more than {MOST_GRAIN_MS} ms"),
             );
         }
+        if self.suspect_after_ms < LEAST_SUSPECT_MS {
+            let problem = format!("below {LEAST_SUSPECT_MS} ms peers would be suspected that are well");
+            return invalid("suspect_after_ms", problem);
+        }
         self.limits.validate()
     }
 }
@@ -183,7 +195,7 @@ impl<A: ConsensusAlgorithm> GroupConfig<A> {
             read_retry_ms: 1_000,
             compact_after_bytes: 64 << 20,
             check_invariants: cfg!(debug_assertions),
-            own_lane: false,
+            own_thread: false,
             limits: Limits::default(),
         }
     }
@@ -235,6 +247,7 @@ impl<A: ConsensusAlgorithm> ReplicaConfig<A> {
             read_retry_ms: group.read_retry_ms,
             compact_after_bytes: group.compact_after_bytes,
             check_invariants: group.check_invariants,
+            suspect_after_ms: host.suspect_after_ms,
             limits: group.limits,
             link_limits: host.limits,
         }
@@ -267,8 +280,15 @@ impl<A: ConsensusAlgorithm> ReplicaConfig<A> {
     #[must_use]
     pub fn host(&self) -> HostConfig {
         let host = HostConfig::new(self.node, self.members.clone(), self.data_dir.clone());
-        let (cluster, listen, limits) = (self.cluster, self.listen, self.link_limits);
-        HostConfig { cluster, listen, lanes: 1, timer_grain_ms: 0, limits, ..host }
+        HostConfig {
+            cluster: self.cluster,
+            listen: self.listen,
+            lanes: 1,
+            timer_grain_ms: 0,
+            suspect_after_ms: self.suspect_after_ms,
+            limits: self.link_limits,
+            ..host
+        }
     }
 
     /// The group of this replica.
@@ -334,7 +354,7 @@ impl<A: ConsensusAlgorithm> std::fmt::Debug for GroupConfig<A> {
             .field("read_retry_ms", &self.read_retry_ms)
             .field("compact_after_bytes", &self.compact_after_bytes)
             .field("check_invariants", &self.check_invariants)
-            .field("own_lane", &self.own_lane)
+            .field("own_thread", &self.own_thread)
             .field("limits", &self.limits)
             .finish()
     }

@@ -3,7 +3,6 @@
 use crate::handshake::{self, HandshakeError, Hello};
 use crate::host::Inner;
 use crate::link::Link;
-use crate::mailbox::News;
 use crate::metrics::add;
 use rand::TryRng;
 use std::io;
@@ -39,13 +38,11 @@ impl Dialler {
                     let began = Instant::now();
                     add(&host.metrics.connections_made, 1);
                     tracing::info!(peer = %link.peer, address = %link.address, "connected to a peer");
-                    link.connect(Arc::clone(&stream));
-                    host.tell(link.peer, News::UP);
+                    host.on_connected(&link, Arc::clone(&stream));
                     let cause = carry(&link, &stream).await;
-                    link.disconnect();
+                    host.on_disconnected(&link);
                     add(&host.metrics.connections_lost, 1);
                     tracing::warn!(peer = %link.peer, %cause, "lost the connection to a peer; dialling again");
-                    host.tell(link.peer, News::LOST);
                     complained.clear();
                     if began.elapsed() >= HELD {
                         pause = SHORTEST_PAUSE;

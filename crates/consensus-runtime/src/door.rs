@@ -15,6 +15,8 @@ use std::sync::atomic::Ordering::Relaxed;
 /// A running group, as its host sees it.
 pub(crate) trait Door: Send + Sync {
     fn shared(&self) -> &Arc<Shared>;
+    /// The name of its algorithm.
+    fn algorithm(&self) -> &'static str;
     /// Takes in whole frames for this group, in order. What it does not understand it drops and counts: the others on this
     /// connection have nothing to do with it.
     fn receive(&self, from: NodeId, frames: &[u8], held: Held);
@@ -32,6 +34,10 @@ pub(crate) struct GroupDoor<A: Runnable> {
 impl<A: Runnable> Door for GroupDoor<A> {
     fn shared(&self) -> &Arc<Shared> {
         &self.mailbox.shared
+    }
+
+    fn algorithm(&self) -> &'static str {
+        A::NAME
     }
 
     fn receive(&self, from: NodeId, frames: &[u8], held: Held) {

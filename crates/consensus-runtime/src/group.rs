@@ -39,11 +39,13 @@ where
         None if claim.on_disk.is_some() => inner.desk.read_group(group).await?,
         None => RecoveredRaw::default(),
     };
-    let board = if config.own_lane { Arc::default() } else { inner.quietest_lane() };
+    let board = if config.own_thread { inner.open_lane_of_its_own(group)? } else { inner.quietest_lane() };
+    let lodging = Lodging { own: config.own_thread.then(|| Arc::clone(&board)) };
     let mailbox = new_mailbox(&config, inner.config.node, &board);
     let shared = Arc::clone(&mailbox.shared);
     let (storage, port) = inner.desk.attach(group, A::NAME, records, Arc::clone(&shared));
-    let network = PeerNetwork { group, host: Arc::clone(&inner), shared: Arc::clone(&shared) };
+    let (at, of) = (Arc::clone(&inner), Arc::clone(&shared));
+    let network = PeerNetwork { group, algorithm: A::NAME, host: at, shared: of };
     let opened = open_driver(&config, &mailbox, inner.clock, network, storage, machine).await;
     claim.on_disk = port.is_titled().then(|| A::NAME.to_owned());
     let driver = match opened {
@@ -60,18 +62,10 @@ where
         shared.bell.give_up();
         return Err(error);
     }
-    if config.own_lane {
-        inner.open_lane(Arc::clone(&board));
-    }
+    inner.join(group, A::NAME);
     tracing::info!(node = %shared.node, %group, algorithm = A::NAME, "group started");
-    let tenancy = Tenancy {
-        own_lane: config.own_lane.then_some(board),
-        host: inner,
-        shared: Arc::clone(&shared),
-        port,
-        algorithm: A::NAME,
-        is_all,
-    };
+    let tenancy =
+        Tenancy { lodging, host: inner, shared: Arc::clone(&shared), port, algorithm: A::NAME, is_all };
     shared.bell.move_in(
         Box::new(driver),
         Box::new(move |reason| {
@@ -149,18 +143,30 @@ struct Tenancy {
     shared: Arc<Shared>,
     port: Arc<Port>,
     algorithm: &'static str,
-    own_lane: Option<Arc<Board>>,
+    lodging: Lodging,
     is_all: bool,
+}
+
+/// Closes the lane that only this group had.
+struct Lodging {
+    own: Option<Arc<Board>>,
+}
+
+impl Drop for Lodging {
+    fn drop(&mut self) {
+        if let Some(board) = &self.own {
+            board.close();
+        }
+    }
 }
 
 impl Tenancy {
     async fn end(self, mut reason: StopReason) {
-        let Self { host, shared, port, algorithm, own_lane, is_all } = self;
+        let Self { host, shared, port, algorithm, lodging, is_all } = self;
         let group: GroupId = shared.group;
         host.registry.close_door(group);
-        if let Some(board) = own_lane {
-            board.close();
-        }
+        host.leave(group);
+        drop(lodging);
         if reason == StopReason::Shutdown
             && let Err(error) = host.desk.barrier().await
         {

@@ -11,15 +11,15 @@ use crate::journal::{Closing, Desk, JournalThread};
 use crate::lane::{Board, Lane, Shore};
 use crate::link::{Link, Links};
 use crate::listen::Reception;
-use crate::mailbox::News;
 use crate::metrics::{HostMetrics, HostReading};
 use crate::registry::{RecoveredGroup, Registry};
 use crate::shared::{End, StopReason};
-use crate::{Runnable, group};
+use crate::{Runnable, detector, group};
 use consensus_core::{GroupId, NodeId, StateMachine};
 use consensus_wal::{Disk, FileDisk, Identity, Journal, JournalConfig};
 use rand::TryRng;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -39,6 +39,8 @@ pub(crate) struct Inner {
     pub(crate) clock: Clock,
     pub(crate) links: Links,
     pub(crate) registry: Arc<Registry>,
+    /// The groups that peers were told of, with their algorithms.
+    pub(crate) roster: Mutex<BTreeMap<GroupId, &'static str>>,
     pub(crate) desk: Arc<Desk>,
     pub(crate) metrics: Arc<HostMetrics>,
     pub(crate) end: Arc<End>,
@@ -106,6 +108,7 @@ impl Host {
             clock: Clock::start(),
             links: Links::new(links),
             registry,
+            roster: Mutex::default(),
             desk: Arc::clone(thread.desk()),
             metrics,
             end,
@@ -113,7 +116,7 @@ impl Host {
             config,
         });
         for board in &inner.lanes {
-            inner.open_lane(Arc::clone(board));
+            tokio::spawn(inner.lane(board).run());
         }
         let transport = start_transport(&inner, listener);
         tokio::spawn(keep(Arc::clone(&inner), transport, thread));
@@ -219,19 +222,21 @@ impl Inner {
         self.lanes.iter().min_by_key(|board| board.taken()).map(Arc::clone).unwrap_or_default()
     }
 
-    /// Lets a lane run until its board is closed.
-    pub(crate) fn open_lane(self: &Arc<Self>, board: Arc<Board>) {
+    fn lane(self: &Arc<Self>, board: &Arc<Board>) -> Lane {
         let grain = Duration::from_millis(self.config.timer_grain_ms);
-        let lane = Lane::new(board, self.clock, grain, Pier(Arc::clone(self)), Arc::clone(&self.metrics));
-        tokio::spawn(lane.run());
+        let (board, pier) = (Arc::clone(board), Pier(Arc::clone(self)));
+        Lane::new(board, self.clock, grain, pier, Arc::clone(&self.metrics))
     }
 
-    /// Tells all groups what became of the ways to and from a peer.
-    pub(crate) fn tell(&self, peer: NodeId, news: News) {
-        for door in self.registry.doors() {
-            let is_member = door.shared().view.borrow().status.members.contains(peer);
-            if is_member {
-                door.tell(peer, news);
+    /// A lane on a thread of its own. A task that blocks would hold up whatever it had woken just before.
+    pub(crate) fn open_lane_of_its_own(self: &Arc<Self>, group: GroupId) -> Result<Arc<Board>, StartError> {
+        let (board, runtime) = (Arc::default(), tokio::runtime::Handle::current());
+        let lane = self.lane(&board).run();
+        let thread = std::thread::Builder::new().name(format!("group {}", group.0));
+        match thread.spawn(move || runtime.block_on(lane)) {
+            Ok(_) => Ok(board),
+            Err(cause) => {
+                Err(StartError::System { operation: "start a group's thread", cause: cause.to_string() })
             }
         }
     }
@@ -264,6 +269,7 @@ fn start_transport(inner: &Arc<Inner>, listener: TcpListener) -> JoinSet<()> {
         let dialler = Dialler { link: Arc::clone(link), host: Arc::clone(inner) };
         tasks.spawn(dialler.run().instrument(span.clone()));
     }
+    tasks.spawn(detector::watch(Arc::clone(inner)).instrument(span.clone()));
     tasks.spawn(Reception(Arc::clone(inner)).run(listener).instrument(span));
     tasks
 }

@@ -10,6 +10,7 @@
 use crate::backlog::Backlog;
 use crate::frame::{self, Kind};
 use crate::metrics::{HostMetrics, add};
+use crate::presence::Presence;
 use consensus_core::wire::WireError;
 use consensus_core::{GroupId, NodeId};
 use serde::Serialize;
@@ -39,6 +40,7 @@ pub(crate) struct Link {
     pub(crate) backlog: Notify,
     /// The peer has just dialled us, so it is there: an attempt is worth while.
     pub(crate) seen: Notify,
+    pub(crate) presence: Presence,
     me: NodeId,
     /// The most bytes that wait.
     most_waiting: usize,
@@ -93,6 +95,7 @@ impl Link {
             address,
             backlog: Notify::new(),
             seen: Notify::new(),
+            presence: Presence::default(),
             me,
             most_waiting,
             metrics,
@@ -170,7 +173,8 @@ impl Link {
         }
     }
 
-    fn transmit(&self) {
+    /// What was posted leaves.
+    pub(crate) fn transmit(&self) {
         self.write_burst(&mut self.lock());
     }
 

@@ -3,10 +3,10 @@
 use crate::credit::{Account, Credit};
 use crate::dial::prepare;
 use crate::door::Door;
-use crate::frame::{self, FrameError};
+use crate::frame::{self, FrameError, Kind};
 use crate::handshake::{self, Hello, Verdict};
 use crate::host::Inner;
-use crate::mailbox::News;
+use crate::link::Link;
 use crate::metrics::add;
 use bytes::BytesMut;
 use consensus_core::{GroupId, NodeId};
@@ -77,11 +77,11 @@ impl Reception {
                 return;
             }
         };
+        // Its greeting was judged by this.
+        let Some(link) = self.0.links.get(from).map(Arc::clone) else { return };
         tracing::info!(peer = %from, %address, "a peer connected");
-        if let Some(link) = self.0.links.get(from) {
-            link.seen.notify_one();
-        }
-        match self.read_from(from, &mut stream).await {
+        let visit = self.0.on_visit(&link);
+        match self.read_from(&link, visit, &mut stream).await {
             Ok(()) => tracing::debug!(peer = %from, "a peer closed its connection"),
             Err(Broken::Io(error)) => tracing::debug!(peer = %from, %error, "a peer's connection broke"),
             Err(Broken::Frame(error)) => {
@@ -89,13 +89,13 @@ impl Reception {
                 tracing::warn!(peer = %from, %error, "closed a peer's connection");
             }
         }
-        self.0.tell(from, News::LOST);
+        self.0.on_visit_over(&link, visit);
     }
 
-    async fn read_from(&self, from: NodeId, stream: &mut TcpStream) -> Result<(), Broken> {
+    async fn read_from(&self, link: &Arc<Link>, visit: u64, stream: &mut TcpStream) -> Result<(), Broken> {
         let host = &self.0;
-        let mut lines =
-            Lines { from, credit: Credit::new(host.config.limits.incoming_bytes), lines: BTreeMap::new() };
+        let credit = Credit::new(host.config.limits.incoming_bytes);
+        let mut lines = Lines { link: Arc::clone(link), visit, credit, lines: BTreeMap::new() };
         let mut buffer = BytesMut::with_capacity(READ_BYTES);
         loop {
             if buffer.capacity() - buffer.len() < READ_BYTES / 4 {
@@ -107,9 +107,10 @@ impl Reception {
             }
             add(&host.metrics.bytes_received, count);
             add(&host.metrics.socket_reads, 1);
+            link.presence.hear(host.clock.now());
             // What came intact before a bad frame is handled all the same.
-            let (sound, end) = check(from, &buffer);
-            lines.deliver(host, buffer.get(..sound).unwrap_or_default()).await;
+            let (sound, end) = check(link.peer, &buffer);
+            lines.deliver(host, buffer.get(..sound).unwrap_or_default()).await?;
             end?;
             buffer = keep(buffer, sound);
         }
@@ -133,7 +134,8 @@ fn check(from: NodeId, bytes: &[u8]) -> (usize, Result<(), FrameError>) {
 
 /// The groups that a connection brings frames for.
 struct Lines {
-    from: NodeId,
+    link: Arc<Link>,
+    visit: u64,
     credit: Arc<Credit>,
     lines: BTreeMap<GroupId, Line>,
 }
@@ -148,14 +150,18 @@ struct Line {
 
 impl Lines {
     /// Hands sound frames to their groups, those that follow each other for one group together.
-    async fn deliver(&mut self, host: &Inner, frames: &[u8]) {
-        let (mut rest, from, credit) = (frames, self.from, Arc::clone(&self.credit));
+    async fn deliver(&mut self, host: &Inner, frames: &[u8]) -> Result<(), FrameError> {
+        let (mut rest, from, credit) = (frames, self.link.peer, Arc::clone(&self.credit));
         while let Some(group) = frame::split(rest).next().map(|piece| piece.group) {
             let run = frame::split(rest).take_while(|piece| piece.group == group);
             let (count, size) =
                 run.fold((0, 0), |(count, size), piece| (count + 1, size + piece.bytes.len()));
-            let Some((run, others)) = rest.split_at_checked(size) else { return };
+            let Some((run, others)) = rest.split_at_checked(size) else { break };
             rest = others;
+            if group == GroupId::ZERO {
+                self.read_notices(host, run)?;
+                continue;
+            }
             let Some((door, account)) = self.door(host, group) else {
                 tracing::debug!(peer = %from, %group, "frames for a group that is not here");
                 add(&host.metrics.frames_unknown, count);
@@ -166,6 +172,19 @@ impl Lines {
                 None => add(&door.shared().metrics.frames_refused, count),
             }
         }
+        Ok(())
+    }
+
+    fn read_notices(&self, host: &Inner, frames: &[u8]) -> Result<(), FrameError> {
+        for piece in frame::split(frames) {
+            match piece.content() {
+                Some((Kind::Notice, body)) => host.on_notice(&self.link, self.visit, body)?,
+                Some((Kind::Message | Kind::Forward | Kind::ForwardReply, _)) | None => {
+                    return Err(FrameError::Notice("group zero is nobody's"));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Where what comes for a group enters. Nothing is remembered of groups that are not here: peers name them.

@@ -84,11 +84,14 @@ impl<A: Runnable> LocalNetwork<A> {
         Ok(())
     }
 
-    /// Tells those who can be reached that `config.node` is there, and it that they are.
+    /// Tells those who can be reached that `config.node` is there, and it who is.
     pub(crate) fn announce(&self, config: &ReplicaConfig<A>, mailbox: &Mailbox<A::Message>) {
-        for (peer, theirs) in self.others(config) {
-            theirs.tell(config.node, News::UP);
-            mailbox.tell(peer, News::UP);
+        for peer in config.members.keys().filter(|peer| **peer != config.node) {
+            mailbox.tell(*peer, News { suspected: Some(true), ..News::default() });
+        }
+        for (peer, theirs) in self.others(config).into_iter().filter(|(_, theirs)| !theirs.is_closed()) {
+            theirs.tell(config.node, News::THERE);
+            mailbox.tell(peer, News::THERE);
         }
     }
 

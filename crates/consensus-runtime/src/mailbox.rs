@@ -37,18 +37,17 @@ impl<M> Default for Mail<M> {
 pub(crate) struct News {
     /// A connection was lost: what was under way on it may never arrive.
     pub(crate) lost: bool,
-    /// Our connection to it is up (again).
+    /// It can be reached (again).
     pub(crate) up: bool,
     /// Whether it is suspected from now on.
     pub(crate) suspected: Option<bool>,
 }
 
 impl News {
-    /// A connection to or from the peer was lost. Whoever closes its socket has most likely ended; only the algorithm knows what
-    /// that is worth.
+    /// A connection to or from the peer was lost, or the peer itself.
     pub(crate) const LOST: Self = Self { lost: true, up: false, suspected: Some(true) };
-    /// Our connection to the peer is up.
-    pub(crate) const UP: Self = Self { lost: false, up: true, suspected: None };
+    /// The peer is there.
+    pub(crate) const THERE: Self = Self { lost: false, up: true, suspected: Some(false) };
 }
 
 impl<M> Mailbox<M> {

@@ -100,6 +100,8 @@ counters! {
     frames_malformed,
     /// Frames that were dropped because their group is not (yet, or any more) here.
     frames_unknown,
+    /// Peers that have fallen silent, or did not hear us any more.
+    suspicions,
     /// Rounds of the lanes: one wake-up each.
     rounds,
     /// Writes to the journal, each with one sync.

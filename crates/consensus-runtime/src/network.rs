@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 /// What a group needs of its way out beyond the messages of the algorithm.
 pub(crate) trait Outgoing<M>: Network<M> {
-    /// Whether there is a connection to `peer`.
+    /// Whether `peer` can be reached.
     fn is_up(&self, peer: NodeId) -> bool;
     /// Queues a client's request for `to`. False if it was dropped: it will certainly not arrive.
     fn forward(&mut self, to: NodeId, forward: Forward) -> bool;
@@ -23,6 +23,7 @@ pub(crate) trait Outgoing<M>: Network<M> {
 /// The outbox of one group.
 pub(crate) struct PeerNetwork {
     pub(crate) group: GroupId,
+    pub(crate) algorithm: &'static str,
     pub(crate) host: Arc<Inner>,
     pub(crate) shared: Arc<Shared>,
 }
@@ -40,7 +41,7 @@ impl PeerNetwork {
 
 impl<M: Serialize> Outgoing<M> for PeerNetwork {
     fn is_up(&self, peer: NodeId) -> bool {
-        self.host.links.get(peer).is_some_and(|link| link.is_up())
+        self.host.links.get(peer).is_some_and(|link| link.presence.has(self.group, self.algorithm))
     }
 
     fn forward(&mut self, to: NodeId, forward: Forward) -> bool {

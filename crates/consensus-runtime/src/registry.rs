@@ -161,6 +161,13 @@ impl Registry {
         doors.collect()
     }
 
+    /// The groups that run.
+    pub(crate) fn running(&self) -> Vec<GroupId> {
+        let groups = self.lock();
+        let running = groups.places.iter().filter(|(_, place)| matches!(place, Place::Running(_)));
+        running.map(|(&group, _)| group).collect()
+    }
+
     /// Two equal versions have the same doors.
     pub(crate) fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
