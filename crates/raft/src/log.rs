@@ -147,6 +147,10 @@ impl Log {
     pub(crate) fn forget_through(&mut self, slot: Slot) {
         let Some(base) = self.position(slot) else { return };
         while self.batches.pop_front_if(|batch| batch.last() <= slot).is_some() {}
+        if self.batches.is_empty() {
+            // What comes next is put where the oldest was: memory that was used lately.
+            self.batches.clear();
+        }
         if let Some(batch) = self.batches.front_mut()
             && batch.first <= slot
         {
