@@ -43,12 +43,17 @@ pub struct Config {
     pub max_pending_reads: usize,
     /// The size of a piece of a snapshot on its way to a follower, in bytes.
     pub snapshot_chunk_bytes: usize,
+    /// The most bytes of a snapshot in flight to one follower. How many it is depends on how fast they are answered.
+    pub max_in_flight_snapshot_bytes: usize,
     /// The largest snapshot that is accepted from a leader, in bytes. It is assembled in memory.
     pub max_snapshot_bytes: u64,
     /// How many entries behind a snapshot stay in the log, for followers that are a little behind.
     pub retained_entries: usize,
     /// The same in bytes; the smaller bound holds.
     pub retained_bytes: usize,
+    /// How many bytes of entries a leader keeps behind a snapshot that it is sending, so that whoever receives it can go on
+    /// from there. If more follow before it has arrived, the next snapshot is sent after it.
+    pub retained_bytes_while_sending: usize,
     /// The bug to plant.
     #[cfg(feature = "mutants")]
     pub mutant: Option<crate::Mutant>,
@@ -71,9 +76,11 @@ impl Default for Config {
             promotion_lag_entries: 4_096,
             max_pending_reads: 1 << 16,
             snapshot_chunk_bytes: 256 << 10,
+            max_in_flight_snapshot_bytes: 4 << 20,
             max_snapshot_bytes: 1 << 30,
             retained_entries: 4_096,
             retained_bytes: 8 << 20,
+            retained_bytes_while_sending: 64 << 20,
             #[cfg(feature = "mutants")]
             mutant: None,
         }
@@ -128,6 +135,7 @@ impl Config {
             ("max_uncommitted_entries", self.max_uncommitted_entries),
             ("max_uncommitted_bytes", self.max_uncommitted_bytes),
             ("max_pending_reads", self.max_pending_reads),
+            ("max_in_flight_snapshot_bytes", self.max_in_flight_snapshot_bytes),
         ] {
             if value == 0 {
                 return refuse(field, "it must be at least 1");
@@ -142,5 +150,11 @@ impl Config {
 
     pub(crate) const fn heartbeat_interval(&self) -> Duration {
         Duration::from_millis(self.heartbeat_interval_ms)
+    }
+
+    /// [R51] A piece of a snapshot that takes longer to be answered holds heartbeats up. Twice this, which is how much a window
+    /// that has just been doubled may take, and a heartbeat's interval are less than an election timeout.
+    pub(crate) fn longest_piece(&self) -> Duration {
+        self.election_timeout().saturating_sub(self.heartbeat_interval()) / 4
     }
 }

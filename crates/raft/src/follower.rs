@@ -6,7 +6,6 @@ use crate::entry::{Entries, Position};
 use crate::message::{Append, AppendReply, Message, Outcome};
 use crate::mutant::Mutant;
 use crate::read::Forwarded;
-use crate::snapshot::Incoming;
 use crate::state::{Core, Raft, Role};
 use crate::step::Out;
 use consensus_core::{Epoch, NodeId, Offence, Refusal, Slot, Time};
@@ -25,7 +24,6 @@ pub(crate) struct Follower {
     probe: u64,
     /// It wants an answer at once.
     owes_echo: bool,
-    pub(crate) incoming: Option<Incoming>,
     pub(crate) reads: Forwarded,
 }
 
@@ -39,7 +37,6 @@ impl Follower {
             owes_acknowledgement: false,
             probe: 0,
             owes_echo: false,
-            incoming: None,
             reads: Forwarded::default(),
         }
     }

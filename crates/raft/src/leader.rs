@@ -12,7 +12,6 @@ use crate::state::{Core, Raft, Role};
 use crate::step::{Out, Timer};
 use crate::transfer::HandOver;
 use crate::votes;
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 use consensus_core::{Bytes, NodeId, Offence, ProposalId, Refusal, Slot, Time};
 
@@ -38,9 +37,9 @@ pub struct Peer {
     pub next: Slot,
     /// How it is fed.
     pub mode: Mode,
-    /// Appends in flight.
+    /// Appends in flight, or pieces of a snapshot.
     pub in_flight: usize,
-    /// Bytes of entries in flight.
+    /// Bytes of entries in flight, or of a snapshot.
     pub in_flight_bytes: usize,
 }
 
@@ -119,7 +118,7 @@ impl Leader {
     }
 
     /// The end of a burst: close the batch, commit, probe for reads, feed the followers.
-    pub(crate) fn flush(&mut self, core: &mut Core, out: &mut Out) {
+    pub(crate) fn flush(&mut self, now: Time, core: &mut Core, out: &mut Out) {
         self.close_batch(core, out);
         if core::mem::take(&mut self.has_progress) {
             self.advance_commit(core, out);
@@ -140,6 +139,7 @@ impl Leader {
         for peer in &mut self.peers {
             feed(peer, core, self.reads.probe(), out);
         }
+        self.send_pieces(now, core, out);
         self.call_successor(core, out);
         self.confirm_reads(core, out);
     }
@@ -205,7 +205,7 @@ impl Leader {
         assert_eq!(core.vote, Some(core.id), "a leader votes for itself");
         let last = core.log.last().slot;
         for peer in &self.peers {
-            peer.assert_invariants(last);
+            peer.assert_invariants(last, &core.config);
         }
         // What was committed by other members need not be held by a quorum of these yet.
         let since = self.term_start.max(core.configurations.newest().slot);
@@ -236,8 +236,8 @@ impl Raft {
                 progress::Mode::Replicate => Mode::Replicate,
                 progress::Mode::Snapshot(_) => Mode::Snapshot,
             },
-            in_flight: peer.window.len(),
-            in_flight_bytes: peer.window.bytes(),
+            in_flight: peer.in_flight().0,
+            in_flight_bytes: peer.in_flight().1,
         })
     }
 
@@ -328,7 +328,7 @@ impl Raft {
             Role::Leader(leader) => {
                 let probe = leader.reads.probe();
                 for peer in &mut leader.peers {
-                    send_heartbeat(peer, &self.core, probe, out);
+                    send_heartbeat(peer, now, &self.core, probe, out);
                 }
                 leader.review_hand_over(now, &self.core, out);
                 out.set_timer(Timer::Heartbeat, now + self.core.config.heartbeat_interval());
@@ -375,14 +375,8 @@ fn feed(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) {
         let may_send = match &mut peer.mode {
             progress::Mode::Probe { is_waiting } => !core::mem::replace(is_waiting, true),
             progress::Mode::Replicate => peer.next <= last && peer.window.has_room(&core.config),
-            progress::Mode::Snapshot(transfer) => {
-                if transfer.through.slot <= last && core::mem::take(&mut transfer.is_due) {
-                    let chunk = transfer.chunk(core);
-                    // EARLY: a snapshot holds what is committed; forgetting that we sent it contradicts nothing.
-                    out.send_early(peer.id, Message::Snapshot(Box::new(chunk)));
-                }
-                false
-            }
+            // Its pieces leave behind everything else. [R51]
+            progress::Mode::Snapshot(_) => false,
         };
         if !may_send || !send_entries(peer, core, probe, out) {
             break;
@@ -402,8 +396,7 @@ fn feed(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) {
 /// Sends the next append; if our log has forgotten what precedes it, turns to the snapshot and returns false.
 fn send_entries(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) -> bool {
     let Some(prev) = core.log.position(Slot(peer.next.0 - 1)) else {
-        turn_to_snapshot(peer, core);
-        feed(peer, core, probe, out);
+        peer.turn_to_snapshot(core);
         return false;
     };
     let (max_entries, max_bytes) = (core.config.max_append_entries, core.config.max_append_bytes);
@@ -427,28 +420,18 @@ fn send_entries(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) -> 
     true
 }
 
-/// Our log has forgotten what the follower lacks. A log that forgot something has a snapshot of it.
-fn turn_to_snapshot(peer: &mut Progress, core: &Core) {
-    if let Some(snapshot) = &core.snapshot {
-        // [R42] A witness needs to know where it ends, and no state.
-        let bytes = if peer.bound.is_some() { Bytes::new() } else { snapshot.bytes.clone() };
-        peer.become_snapshot(snapshot.through, snapshot.members.clone(), bytes);
-    }
-}
-
 fn send_empty(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) {
     let echo = if peer.probe_sent < probe { probe } else { 0 };
     send_empty_behind(peer, core, echo, out);
 }
 
 /// [R16] A heartbeat is an append behind everything that was sent: a follower that lacks some of it says so.
-fn send_heartbeat(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) {
-    if let progress::Mode::Snapshot(transfer) = &mut peer.mode {
-        // Nothing arrived for a whole interval: the piece or its answer was lost.
-        transfer.is_due |= !core::mem::take(&mut transfer.has_moved);
+fn send_heartbeat(peer: &mut Progress, now: Time, core: &Core, probe: u64, out: &mut Out) {
+    if matches!(peer.mode, progress::Mode::Snapshot(_)) {
+        peer.review_snapshot(now, core);
     } else if core.log.position(Slot(peer.next.0 - 1)).is_none() {
         // What is in flight may be lost, and cannot be sent again.
-        turn_to_snapshot(peer, core);
+        peer.turn_to_snapshot(core);
     }
     send_empty_behind(peer, core, probe, out);
 }

@@ -13,13 +13,16 @@ extern crate std;
 mod candidate;
 mod config;
 mod configuration;
+mod digest;
 mod entry;
 mod follower;
+mod incoming;
 mod leader;
 mod log;
 mod membership;
 mod message;
 mod mutant;
+mod outgoing;
 mod priority;
 mod progress;
 mod read;
@@ -33,10 +36,12 @@ mod votes;
 mod witness;
 
 pub use config::{Config, MAX_BATCH_ENTRIES};
+pub use digest::Digest;
 pub use entry::{Content, Entries, Entry, Position};
 pub use leader::{Mode, Peer};
 pub use message::{
-    Append, AppendReply, Ballot, BallotReply, Chunk, ChunkReply, Message, Outcome, ReadAnswer, ReadToken,
+    Append, AppendReply, Arrival, Ballot, BallotReply, Chunk, ChunkReply, Message, Outcome, ReadAnswer,
+    ReadToken,
 };
 #[cfg(feature = "mutants")]
 pub use mutant::Mutant;

@@ -1,5 +1,6 @@
 //! What nodes say to each other.
 
+use crate::digest::Digest;
 use crate::entry::{Content, Entries, Position};
 use alloc::boxed::Box;
 use consensus_core::{Bytes, Epoch, Members, Offence, Slot};
@@ -122,21 +123,34 @@ pub struct Chunk {
     pub members: Members,
     /// The length of the whole snapshot, in bytes.
     pub total: u64,
+    /// The digest of all of it: its bytes, place and members.
+    pub digest: Digest,
     /// Where in it this piece begins, in bytes.
     pub offset: u64,
     /// The piece.
     pub data: Bytes,
 }
 
-/// How far a snapshot has arrived.
+/// The answer to a piece of a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChunkReply {
     /// The sender's term.
     pub term: Epoch,
     /// The last slot of the snapshot.
     pub through: Slot,
-    /// How many of its bytes the sender holds.
-    pub received: u64,
+    /// Where the piece began that is answered.
+    pub offset: u64,
+    /// How far the snapshot has arrived.
+    pub arrival: Arrival,
+}
+
+/// How far a snapshot has arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Arrival {
+    /// So many of its bytes are there, counted from its beginning.
+    Received(u64),
+    /// All of it was there, and was not what its digest says. Nothing of it was kept.
+    Spoilt,
 }
 
 /// Names a round of forwarded reads. A node draws a new `boot` at each start, so that an answer to a question from before a
@@ -190,7 +204,13 @@ impl Message {
                     && m.through.term <= m.term
                     && m.offset + m.data.len() as u64 <= m.total
             }
-            Self::SnapshotReply(m) => fits(&[m.term.0, m.through.0, m.received]),
+            Self::SnapshotReply(m) => {
+                fits(&[m.term.0, m.through.0, m.offset])
+                    && match m.arrival {
+                        Arrival::Received(bytes) => fits(&[bytes]),
+                        Arrival::Spoilt => true,
+                    }
+            }
             Self::TimeoutNow { term } | Self::TransferDeclined { term } => fits(&[term.0]),
             Self::ReadIndex(_) => true,
             Self::ReadIndexReply { answer, .. } => match answer {

@@ -113,6 +113,10 @@ mutants! {
     SnapshotLowersTerm,
     /// A snapshot replaces a log that holds all of it, and more.
     SnapshotCutsMatchingLog,
+    /// A snapshot is installed, whatever its digest says.
+    SnapshotUnchecked,
+    /// All of a snapshot is sent at once.
+    SnapshotInOneBurst,
     /// A hand-over of leadership to a node that is gone never ends.
     TransferNeverGivenUp,
     /// A vote goes to whoever the leader called, whatever its log.

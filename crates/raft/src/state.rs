@@ -8,16 +8,19 @@ use crate::config::Config;
 use crate::configuration::Configurations;
 use crate::entry::{Content, Entries, Position};
 use crate::follower::Follower;
+use crate::incoming::Incoming;
 use crate::leader::Leader;
 use crate::log::Log;
 use crate::mutant::Mutant;
 use crate::record::Record;
 use crate::replay::{Replayed, replay};
+use crate::snapshot::Snapshot;
 use crate::step::{Out, Timer};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use consensus_core::{
-    Boot, Bytes, Decision, Epoch, Members, NodeId, Priority, Refusal, RestoreError, Role as Part, Slot,
-    Status, Time, WriteSeq, wire,
+    Boot, Decision, Epoch, Members, NodeId, Priority, Refusal, RestoreError, Role as Part, Slot, Status,
+    Time, WriteSeq, wire,
 };
 use core::time::Duration;
 use rand::rngs::ChaCha8Rng;
@@ -45,6 +48,8 @@ pub(crate) struct Core {
     pub(crate) log: Log,
     pub(crate) commit: Slot,
     pub(crate) snapshot: Option<Snapshot>,
+    /// A snapshot that is arriving, behind what is committed here. It outlasts the leader who sends it.
+    pub(crate) incoming: Option<Box<Incoming>>,
     /// Whether some of our log or snapshot is a witness's: places without payload.
     pub(crate) is_hollow: bool,
     /// Everything up to here is on our disk.
@@ -63,14 +68,6 @@ pub(crate) struct Core {
     /// Rounds of reads that were forwarded since this boot.
     pub(crate) read_round: u64,
     rng: ChaCha8Rng,
-}
-
-/// The newest snapshot.
-#[derive(Clone, Debug)]
-pub(crate) struct Snapshot {
-    pub(crate) through: Position,
-    pub(crate) members: Members,
-    pub(crate) bytes: Bytes,
 }
 
 /// The part that a node plays.
@@ -117,6 +114,7 @@ impl Raft {
             log,
             commit,
             snapshot,
+            incoming: None,
             is_hollow,
             durable: WriteSeq::ZERO,
             heard: None,
@@ -213,6 +211,9 @@ impl Raft {
         } else {
             assert_eq!(core.log.base(), Position::ZERO, "the log forgot what no snapshot holds");
         }
+        if let Some(incoming) = &core.incoming {
+            incoming.assert_invariants(core);
+        }
         match &self.role {
             Role::Follower(follower) => follower.assert_invariants(core),
             Role::PreCandidate(_) => {}
@@ -284,6 +285,9 @@ impl Core {
             first = next;
         }
         self.commit = slot;
+        if self.incoming.is_some() {
+            self.drop_what_is_known();
+        }
         if self.config.plants(Mutant::MembersWhenCommitted) {
             self.adopt_members(out);
         }

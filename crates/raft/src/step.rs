@@ -77,7 +77,7 @@ impl ConsensusAlgorithm for Raft {
             Role::Follower(follower) => follower.flush(now, &mut self.core, out),
             Role::PreCandidate(_) | Role::Candidate(_) => {}
             Role::Leader(leader) => {
-                leader.flush(&mut self.core, out);
+                leader.flush(now, &mut self.core, out);
                 if leader.is_dismissed {
                     self.retire(now, out);
                 }

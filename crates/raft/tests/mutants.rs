@@ -4,9 +4,10 @@
 
 mod common;
 
+use common::slow::bring_up;
 use common::{Cluster, Disk, Envelope, n};
-use consensus_core::{Change, Event, NodeId, Slot};
-use raft::{AppendReply, Config, Message, Mutant, Outcome};
+use consensus_core::{Bytes, Change, Epoch, Event, NodeId, Slot};
+use raft::{AppendReply, Chunk, Config, Digest, Message, Mutant, Outcome, Position};
 use std::time::Duration;
 
 fn cluster(size: u64, mutant: Option<Mutant>) -> Cluster {
@@ -89,4 +90,46 @@ fn believes_an_earlier_stay(mutant: Option<Mutant>) -> bool {
 fn an_earlier_stay_that_counts_is_found() {
     assert!(!believes_an_earlier_stay(None));
     assert!(believes_an_earlier_stay(Some(Mutant::EarlierStayCounted)));
+}
+
+/// Whether a follower installs a snapshot that is not what its digest says.
+fn installs_what_rotted(mutant: Option<Mutant>) -> bool {
+    let mut cluster = cluster(3, mutant);
+    let (through, members) = (Position { term: Epoch(1), slot: Slot(7) }, cluster.members.clone());
+    // What the gate writes: an empty table of sessions, and one line of the diary. Another line was meant.
+    let (right, rotten) =
+        (b"\x01\x01\0\0\0\0\0\0\0\0\x01\x07\x01x", b"\x01\x01\0\0\0\0\0\0\0\0\x01\x07\x01y");
+    let chunk = Chunk {
+        term: Epoch(1),
+        through,
+        digest: Digest::of(through, &members, right),
+        members,
+        total: rotten.len() as u64,
+        offset: 0,
+        data: Bytes::from_static(rotten),
+    };
+    let message = Message::Snapshot(Box::new(chunk));
+    cluster.deliver(Envelope { from: n(2), to: n(1), message });
+    !cluster.diary(n(1)).is_empty()
+}
+
+/// What a sender's memory lost is not handed on.
+#[test]
+fn an_unchecked_snapshot_is_found() {
+    assert!(!installs_what_rotted(None));
+    assert!(installs_what_rotted(Some(Mutant::SnapshotUnchecked)));
+}
+
+/// Whether heartbeats come in time, and nobody seeks election, while a large snapshot crosses a slow link.
+fn leads_on_beside_a_snapshot(mutant: Option<Mutant>) -> bool {
+    let config = Config { mutant, ..Config::default() };
+    let seen = bring_up(3_000_000, 1_000_000, Duration::from_millis(2), config);
+    !seen.was_disturbed && seen.slowest_heartbeat < Duration::from_millis(500)
+}
+
+/// A whole snapshot in the way of everything else.
+#[test]
+fn a_snapshot_in_one_burst_is_found() {
+    assert!(leads_on_beside_a_snapshot(None));
+    assert!(!leads_on_beside_a_snapshot(Some(Mutant::SnapshotInOneBurst)));
 }

@@ -116,8 +116,13 @@ pub const RAFT: &[Hunt] = &[
 
 /// Bugs that random delays hide, or that need a disk to be lost. Each has a schedule of its own in
 /// `crates/raft/tests/mutants.rs` or `witness.rs`.
-pub const RAFT_BY_SCHEDULE: &[Mutant] =
-    &[Mutant::FixedTimeouts, Mutant::EarlierStayCounted, Mutant::WitnessAhead];
+pub const RAFT_BY_SCHEDULE: &[Mutant] = &[
+    Mutant::FixedTimeouts,
+    Mutant::EarlierStayCounted,
+    Mutant::WitnessAhead,
+    Mutant::SnapshotUnchecked,
+    Mutant::SnapshotInOneBurst,
+];
 
 impl Hunt {
     /// The configuration of a run, with the bug or without it.
