@@ -28,6 +28,8 @@ pub struct ReplicaConfig<A: ConsensusAlgorithm> {
     pub read_retry_ms: u64,
     /// A snapshot is taken once the payloads applied since the last one exceed this many bytes (and exceed it).
     pub compact_after_bytes: u64,
+    /// A snapshot is taken once more than this many decisions were applied since the last one, however small.
+    pub compact_after_slots: u64,
     /// Whether to check every invariant of the algorithm after each step (slow; for tests).
     pub check_invariants: bool,
     /// The bounds of all queues.
@@ -79,6 +81,7 @@ impl<A: ConsensusAlgorithm> ReplicaConfig<A> {
             request_timeout_ms: 7_000,
             read_retry_ms: 1_000,
             compact_after_bytes: 64 << 20,
+            compact_after_slots: 4 << 20,
             check_invariants: cfg!(debug_assertions),
             limits: Limits::default(),
         }
@@ -168,6 +171,7 @@ impl<A: ConsensusAlgorithm> std::fmt::Debug for ReplicaConfig<A> {
             .field("request_timeout_ms", &self.request_timeout_ms)
             .field("read_retry_ms", &self.read_retry_ms)
             .field("compact_after_bytes", &self.compact_after_bytes)
+            .field("compact_after_slots", &self.compact_after_slots)
             .field("check_invariants", &self.check_invariants)
             .field("limits", &self.limits)
             .finish()

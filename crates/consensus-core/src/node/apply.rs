@@ -95,6 +95,7 @@ where
         self.applied = self.applied.max(through);
         self.compaction.since_last = 0;
         self.compaction.last_size = bytes.len() as u64;
+        self.compaction.last_slot = self.applied;
         Ok(())
     }
 
@@ -125,12 +126,15 @@ where
     #[inline]
     pub(super) fn snapshot_if_due(&mut self) -> Option<(Slot, Bytes)> {
         let compaction = &mut self.compaction;
-        if compaction.since_last <= compaction.threshold.max(compaction.last_size) {
+        let is_large = compaction.since_last > compaction.after_bytes.max(compaction.last_size);
+        let is_long = self.applied.0 - compaction.last_slot.0 > compaction.after_slots;
+        if !is_large && !is_long {
             return None;
         }
         let snapshot = snapshot::seal(&self.sessions, &self.machine.snapshot());
         compaction.since_last = 0;
         compaction.last_size = snapshot.len() as u64;
+        compaction.last_slot = self.applied;
         Some((self.applied, snapshot))
     }
 }

@@ -41,6 +41,9 @@ pub struct NodeConfig<A: ConsensusAlgorithm> {
     /// A snapshot is offered once the payloads applied since the last one exceed this many bytes, and exceed the last
     /// snapshot too, so that snapshots cost no more than the log itself.
     pub compact_after_bytes: u64,
+    /// A snapshot is offered once more than this many slots were applied since the last one, however little they hold: so
+    /// many decisions, at most, are replayed at a boot.
+    pub compact_after_slots: u64,
     /// Whether to check every invariant after each step (slow; for tests and simulations).
     pub check_invariants: bool,
 }
@@ -55,6 +58,7 @@ impl<A: ConsensusAlgorithm> NodeConfig<A> {
             algorithm: A::Config::default(),
             seed,
             compact_after_bytes: 64 << 20,
+            compact_after_slots: 4 << 20,
             check_invariants: cfg!(debug_assertions),
         }
     }
@@ -124,9 +128,11 @@ struct Stopped;
 
 #[derive(Clone, Copy, Debug)]
 struct Compaction {
-    threshold: u64,
+    after_bytes: u64,
+    after_slots: u64,
     since_last: u64,
     last_size: u64,
+    last_slot: Slot,
 }
 
 impl<A, N, S, M> Node<A, N, S, M>
@@ -147,7 +153,15 @@ where
         mut storage: S,
         mut machine: M,
     ) -> Result<Self, NodeError> {
-        let NodeConfig { id, members, algorithm, seed, compact_after_bytes, check_invariants } = config;
+        let NodeConfig {
+            id,
+            members,
+            algorithm,
+            seed,
+            compact_after_bytes,
+            compact_after_slots,
+            check_invariants,
+        } = config;
         if id == NodeId::ZERO {
             return Err(ConfigError::new("id", "zero is not a valid member").into());
         }
@@ -194,7 +208,13 @@ where
             parked_reads: Vec::new(),
             replies: Vec::new(),
             accusations: Vec::new(),
-            compaction: Compaction { threshold: compact_after_bytes, since_last: 0, last_size },
+            compaction: Compaction {
+                after_bytes: compact_after_bytes,
+                after_slots: compact_after_slots,
+                since_last: 0,
+                last_size,
+                last_slot: applied,
+            },
             wrote: false,
             stepped: true,
             check_invariants,
