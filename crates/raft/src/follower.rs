@@ -90,6 +90,9 @@ impl Raft {
         }
         let Role::Follower(follower) = &mut self.role else { return };
         let core = &mut self.core;
+        if entries.is_hollow() && core.is_laden() {
+            return; // [R42]
+        }
         if entries.is_empty() && core.config.plants(Mutant::HeartbeatClearsVote) {
             core.vote = None;
             core.vote_written = out.persist(crate::record::Record::Vote { term, vote: None });

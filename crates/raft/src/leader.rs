@@ -136,10 +136,12 @@ impl Leader {
         if !core.members.witnesses().is_empty() {
             self.bound_witnesses(core);
         }
-        for peer in &mut self.peers {
-            feed(peer, core, self.reads.probe(), out);
+        if self.may_feed(core) {
+            for peer in &mut self.peers {
+                feed(peer, core, self.reads.probe(), out);
+            }
+            self.send_pieces(now, core, out);
         }
-        self.send_pieces(now, core, out);
         self.call_successor(core, out);
         self.confirm_reads(core, out);
     }

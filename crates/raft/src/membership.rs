@@ -97,6 +97,11 @@ impl Leader {
         if votes::reached_by_quorum(&next, answers) == 0 {
             return Err("too few of the voters that would remain answer; bring them back first".into());
         }
+        // [R41] Until one of them has the change, no witness is told of it.
+        let may_lead = |node: &&NodeId| !next.witnesses().contains(node);
+        if !next.voters().iter().filter(may_lead).any(|&node| answers(node) == 1) {
+            return Err("none of the replicas that would remain answers; bring one back first".into());
+        }
         Ok(next)
     }
 
@@ -172,9 +177,6 @@ fn after(
     change: &Change,
     is_caught_up: impl Fn(NodeId) -> bool,
 ) -> Result<Members, String> {
-    if !members.witnesses().is_empty() {
-        return Err("a group with witnesses keeps the members it was born with".into());
-    }
     let next = match change {
         Change::AddLearner(node) => {
             let node = newcomer(members, *node)?;
@@ -185,7 +187,11 @@ fn after(
             let node = may_vote(members, *node, is_caught_up)?;
             with_voters(members, members.voters().iter().copied().chain([node]))
         }
-        Change::AddWitness(_) => return Err("witnesses are named at a group's birth only".into()),
+        Change::AddWitness(node) => {
+            let node = newcomer(members, *node)?;
+            let witnesses = members.witnesses().iter().copied().chain([node]);
+            with_voters(members, members.voters().iter().copied().chain([node])).with_witnesses(witnesses)
+        }
         Change::Remove(node) if !members.contains(*node) => return Err(format!("{node} is not a member")),
         Change::Remove(node) => {
             let stays = |other: &NodeId| other != node;
@@ -223,7 +229,9 @@ fn replaced(
     for &node in sorted.iter().filter(|&&node| !members.is_voter(node)) {
         may_vote(members, node, &is_caught_up)?;
     }
-    Ok(with_voters(members, sorted).with_outgoing(members.voters().iter().copied()))
+    // Who leaves stays a witness until it has left.
+    let joint = with_voters(members, sorted).with_outgoing(members.voters().iter().copied());
+    Ok(joint.with_witnesses(members.witnesses().iter().copied()))
 }
 
 /// The same members with these voters; those who were learners are so no more.

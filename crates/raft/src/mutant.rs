@@ -141,6 +141,10 @@ mutants! {
     WitnessLeads,
     /// A witness is told of entries that no other replica holds yet.
     WitnessAhead,
+    /// A leader that is being removed counts as one that keeps what a witness is told.
+    WitnessTrustsRemoved,
+    /// In a group with witnesses a leader cuts logs before anything of its own term is durable.
+    WitnessGroupFedEarly,
 }
 
 impl Config {

@@ -89,6 +89,9 @@ impl Raft {
             core.commit_through(through, out);
             return;
         }
+        if chunk.total == 0 && core.is_laden() {
+            return; // [R42]
+        }
         if chunk.total > core.config.max_snapshot_bytes {
             return out.accuse(from, Offence::Malformed("a snapshot over the configured limit"));
         }

@@ -12,7 +12,7 @@
 //! knows nothing that either of them lacks, and votes for the one that is left when the other is gone. One that is out of sync
 //! has failed, as far as this goes: then the leader goes on with the witness, and the leader's disk is the one that counts.
 
-use crate::entry::Entries;
+use crate::entry::{Content, Entries, Entry};
 use crate::leader::Leader;
 use crate::mutant::Mutant;
 use crate::progress::{Mode, Progress};
@@ -41,6 +41,17 @@ impl Core {
     }
 }
 
+impl Core {
+    /// [R42] Whether we hold payloads and are sent none: we were a replica and are to be a witness. We take nothing and acknowledge
+    /// nothing, since reads may still wait here for what a witness never has.
+    pub(crate) fn is_laden(&self) -> bool {
+        let is_payload = |entry: &Entry| matches!(entry.content, Content::Proposal { .. });
+        let has_state = self.snapshot.as_ref().is_some_and(|snapshot| !snapshot.bytes.is_empty());
+        let (first, last) = (self.log.base().slot.next(), self.log.last().slot);
+        !self.is_hollow && (has_state || self.log.iter(first, last).any(|(_, entry)| is_payload(entry)))
+    }
+}
+
 impl Leader {
     /// [R41] How much each witness may know now.
     pub(crate) fn bound_witnesses(&mut self, core: &Core) {
@@ -52,13 +63,28 @@ impl Leader {
             Mode::Replicate => core.commit.0.saturating_sub(peer.matched.0) <= lag,
             Mode::Snapshot(_) => false,
         };
-        let is_in_sync = |peer: &&Progress| core.is_full_voter(peer.id) && peer.answers() && keeps_up(peer);
-        let held = self.peers.iter().filter(is_in_sync).map(|peer| peer.matched).min();
+        let full = || self.peers.iter().filter(|peer| core.is_full_voter(peer.id));
+        let is_in_sync = |peer: &&Progress| peer.answers() && keeps_up(peer);
+        let in_sync = full().filter(is_in_sync).map(|peer| peer.matched).min();
         let own = core.durable_slot();
-        let bound = core.or_whole_log(Mutant::WitnessAhead, held.map_or(own, |held| held.min(own)));
+        let counts = core.is_full_voter(core.id) || core.config.plants(Mutant::WitnessTrustsRemoved);
+        // Whoever is being removed may be gone as soon as that is committed: somebody else must hold it.
+        let alone = if counts { Some(own) } else { full().map(|peer| peer.matched).max() };
+        let held = in_sync.or(alone).unwrap_or(Slot::ZERO).min(own);
+        let bound = core.or_whole_log(Mutant::WitnessAhead, held);
         for peer in &mut self.peers {
             peer.bound = core.is_witness(peer.id).then_some(bound);
         }
+    }
+}
+
+impl Leader {
+    /// [R41] In a group with witnesses nobody's log is changed before our no-op is on our disk: whoever's log is cut may be the
+    /// one that is ahead of a witness, and then we are.
+    pub(crate) fn may_feed(&self, core: &Core) -> bool {
+        core.members.witnesses().is_empty()
+            || core.durable_slot() >= self.term_start
+            || core.config.plants(Mutant::WitnessGroupFedEarly)
     }
 }
 

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 pub mod slow;
+pub mod steps;
 
 use consensus_core::memory::{MemoryStorage, Outbox};
 use consensus_core::{
