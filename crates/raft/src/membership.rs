@@ -102,7 +102,7 @@ impl Leader {
         if !next.voters().iter().filter(may_lead).any(|&node| answers(node) == 1) {
             return Err("none of the replicas that would remain answers; bring one back first".into());
         }
-        Ok(next)
+        Ok(core.or_forgetful(next))
     }
 
     /// [R36] Whether a learner lacks so little that its vote would not hold the group up.

@@ -143,6 +143,10 @@ mutants! {
     WitnessAhead,
     /// A leader that is being removed counts as one that keeps what a witness is told.
     WitnessTrustsRemoved,
+    /// A joint configuration forgets which of those who leave are witnesses.
+    JointForgetsWitnesses,
+    /// A witness that does not know yet that it is one serves reads.
+    WitnessReads,
     /// In a group with witnesses a leader cuts logs before anything of its own term is durable.
     WitnessGroupFedEarly,
 }
@@ -179,6 +183,16 @@ impl Core {
     pub(crate) fn members_at(&self, slot: Slot) -> &Members {
         let is_old = self.config.plants(Mutant::SnapshotKeepsOldMembers);
         &self.configurations.at(if is_old { Slot::ZERO } else { slot }).members
+    }
+
+    /// `joint`, or with the bug the same without the witnesses that leave.
+    pub(crate) fn or_forgetful(&self, joint: Members) -> Members {
+        if !self.config.plants(Mutant::JointForgetsWitnesses) || joint.outgoing().is_empty() {
+            return joint;
+        }
+        let stays = |node: &NodeId| joint.voters().contains(node);
+        let kept: Vec<NodeId> = joint.witnesses().iter().copied().filter(stays).collect();
+        joint.with_witnesses(kept)
     }
 
     /// `reached`, or with the bugs more: what those hold who should not be counted, or count for others.

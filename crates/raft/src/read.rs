@@ -223,8 +223,7 @@ impl Raft {
     pub(crate) fn on_read_index(&mut self, from: NodeId, token: ReadToken, out: &mut Out) {
         let asker = Asker::Remote { from, token };
         match &mut self.role {
-            // [R42] A witness has nothing to read, even if it does not know yet that it is one.
-            Role::Leader(leader) if self.core.members.contains(from) && !self.core.is_witness(from) => {
+            Role::Leader(leader) if self.core.may_read(from) => {
                 leader.reads.push(&self.core, asker, out);
             }
             Role::Leader(_) | Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {

@@ -11,6 +11,24 @@
 //! voter that is in sync (it answers, and lacks little of what is committed). So while two full voters are in sync, the witness
 //! knows nothing that either of them lacks, and votes for the one that is left when the other is gone. One that is out of sync
 //! has failed, as far as this goes: then the leader goes on with the witness, and the leader's disk is the one that counts.
+//!
+//! *Somebody is always ahead of every witness*, on its disk, and may lead: when all full voters are up, and a majority of all
+//! voters, the one with the most up-to-date log is voted for by everybody. Let t be the highest term whose leader has its no-op on
+//! its own disk. Nobody is fed before that, so what any witness knows is of term t at most; of term t it knows what its leader had
+//! on its disk before; so the leader of t is ahead. What else is on its disk is cut only by the leader of a later term, which then
+//! has *its* no-op on its disk, and is ahead in turn. (Without the wait for the no-op, the one who is ahead may be fed the first
+//! of several old entries in place of its newest, and the one who sent them may crash and forget why.)
+//!
+//! *Changes of members* could take that one away. It stays a voter, or campaigns though it is none any more (R40), until the
+//! members without it are committed. From when it appends them, what a witness is told must be on the disk of a full voter that
+//! they name. So a quorum that commits them has a full voter in it, or witnesses who know no more than one: at that moment a full
+//! voter among the new members has them, and whatever any witness knows, on its disk. The same holds of payloads: what was
+//! committed with its only copy on a disk that leaves is on one that stays before it may leave. Joint configurations add nothing:
+//! who is in either half votes and may lead, and the configuration that follows is a change like any other.
+//!
+//! *What is impossible* is to change the part of a node: a replica that becomes a witness may still have reads waiting for what it
+//! will never hold, and a witness that becomes a replica lacks the payloads that it acknowledged. Both need another id. And
+//! without a full voter nobody leads, so the last one cannot go.
 
 use crate::entry::{Content, Entries, Entry};
 use crate::leader::Leader;
@@ -33,6 +51,13 @@ impl Core {
     /// [R42] Whether our state machine holds what our log tells.
     pub(crate) fn is_full(&self) -> bool {
         !self.is_hollow && !self.is_witness(self.id)
+    }
+
+    /// Whether `node` may ask for the index that reads wait for. [R42] A witness has nothing to read, even if it does not know yet
+    /// that it is one.
+    pub(crate) fn may_read(&self, node: NodeId) -> bool {
+        let is_witness = self.is_witness(node) && !self.config.plants(Mutant::WitnessReads);
+        self.members.contains(node) && !is_witness
     }
 
     /// [R42] Whether we are to be a full replica with the log of a witness: we acknowledge nothing, so that nobody counts on us.
