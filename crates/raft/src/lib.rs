@@ -15,6 +15,7 @@ mod config;
 mod configuration;
 mod digest;
 mod entry;
+mod feed;
 mod follower;
 mod incoming;
 mod leader;
@@ -37,7 +38,7 @@ mod witness;
 
 pub use config::{Config, MAX_BATCH_ENTRIES};
 pub use digest::Digest;
-pub use entry::{Content, Entries, Entry, Position};
+pub use entry::{Content, Entries, Entry, Named, Position};
 pub use leader::{Mode, Peer};
 pub use message::{
     Append, AppendReply, Arrival, Ballot, BallotReply, Chunk, ChunkReply, Message, Outcome, ReadAnswer,

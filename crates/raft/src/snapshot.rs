@@ -204,11 +204,12 @@ impl Core {
     /// [R24] Nothing in our log agrees with the snapshot: it takes the place of the whole log.
     fn install(&mut self, snapshot: Snapshot, out: &mut Out) {
         let Snapshot { through, members, bytes, digest: _ } = snapshot.clone();
+        self.hand_over_copies(out);
         self.is_hollow = bytes.is_empty();
         self.snapshot = Some(snapshot);
         let seq = out.written().next();
         self.log.replace(through, seq, self.commit);
-        self.commit = through.slot;
+        (self.commit, self.handed_over) = (through.slot, through.slot);
         if self.config.plants(Mutant::SnapshotLowersTerm) {
             self.term = through.term;
         }
