@@ -2,7 +2,7 @@
 
 use alloc::format;
 use consensus_core::wire::MAX_FRAME_BYTES;
-use consensus_core::{ConfigError, Members};
+use consensus_core::{ConfigError, MAX_MEMBERS, Members};
 use core::time::Duration;
 
 /// Room in a frame beside the payloads: the envelope, and the heads of the entries.
@@ -96,6 +96,16 @@ impl Config {
         let refuse = |field, problem: &str| Err(ConfigError::new(field, problem));
         if members.voter_count() == 0 {
             return refuse("members", "there is no voter; name at least one");
+        }
+        if members.are_too_many() {
+            let problem = format!("a group has at most {MAX_MEMBERS} members; name fewer");
+            return Err(ConfigError::new("members", problem));
+        }
+        if !members.outgoing().is_empty() {
+            return refuse(
+                "members",
+                "a group is not born in the midst of a change; name no outgoing voters",
+            );
         }
         if members.voters().iter().all(|node| members.witnesses().contains(node)) {
             return refuse(

@@ -160,7 +160,7 @@ impl Leader {
             }
             // What it said during an earlier stay does not count: it did not know this probe then.
             let stay =
-                if core.config.plants(Mutant::EarlierStayCounted) { 0 } else { self.reads.begin_stay() };
+                if core.config.plants(Mutant::EarlierStayCounted) { 0 } else { self.reads.choose_probe() };
             self.peers.push(Progress { stay, ..Progress::new(node, last) });
         }
         self.peers.sort_unstable_by_key(|peer| peer.id);
@@ -206,8 +206,7 @@ fn after(
     if next.voters().iter().all(|node| next.witnesses().contains(node)) {
         return Err("nobody would be left who can lead; name at least one voter".into());
     }
-    let lists = [next.voters(), next.outgoing(), next.learners(), next.witnesses()];
-    if lists.iter().map(|list| list.len()).sum::<usize>() > MAX_MEMBERS {
+    if next.are_too_many() {
         return Err(format!("a group has at most {MAX_MEMBERS} members, those being left included"));
     }
     Ok(next)

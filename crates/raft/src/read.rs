@@ -69,8 +69,8 @@ impl ReadQueue {
         self.probe
     }
 
-    /// A probe that nobody has seen yet: whoever becomes a member now has answered to none before.
-    pub(crate) const fn begin_stay(&mut self) -> u64 {
+    /// A probe that nobody has seen yet: whoever echoes it speaks of what is the case after now.
+    pub(crate) const fn choose_probe(&mut self) -> u64 {
         self.probe += 1;
         self.probe
     }
