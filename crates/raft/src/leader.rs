@@ -276,7 +276,7 @@ impl Raft {
         if reply.term > self.core.term && self.core.config.plants(Mutant::LeaderIgnoresHigherTerm) {
             return;
         }
-        let is_current = self.settle_term(now, reply.term, out);
+        let is_current = self.settle_term(now, from, reply.term, out);
         if !is_current && !self.core.config.plants(Mutant::StaleAckCounted) {
             return;
         }
@@ -296,6 +296,11 @@ impl Raft {
         if reply.probe > peer.probe_echoed {
             peer.probe_echoed = reply.probe;
             leader.reads.on_echo();
+        }
+        if let Outcome::Rejected { hint, .. } = reply.outcome
+            && peer.is_denial(hint.slot, reply.probe, || leader.reads.choose_probe())
+        {
+            out.accuse(from, Offence::Impossible("it denies what it acknowledged")); // [R53]
         }
         match reply.outcome {
             Outcome::Accepted { matched } if matched > last => {

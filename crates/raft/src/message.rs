@@ -8,6 +8,19 @@ use serde::{Deserialize, Serialize};
 
 /// Terms and slots above this are lies: no group lives that long, and arithmetic below it cannot overflow.
 const MAX_COUNTER: u64 = 1 << 62;
+/// No correct node is so many terms ahead of another that was ever told of one: that would take years of elections without end.
+const MAX_TERM_JUMP: u64 = 1 << 32;
+/// Whoever knows no term yet believes no later one: however wrong it is, it leaves a group more terms than it can use up.
+const MAX_FIRST_TERM: u64 = MAX_COUNTER / 2;
+
+/// The last term.
+pub(crate) const MAX_TERM: Epoch = Epoch(MAX_COUNTER);
+
+/// [R52] The last term that whoever is in term `own` believes. Whoever followed into a term that nobody can leave would stand
+/// still for good.
+pub(crate) fn last_credible(own: Epoch) -> Epoch {
+    Epoch(if own == Epoch::ZERO { MAX_FIRST_TERM } else { own.0.saturating_add(MAX_TERM_JUMP) })
+}
 
 /// A message. Variants are only ever appended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -249,6 +262,26 @@ impl Message {
             | Self::TransferDeclined { .. }
             | Self::CalledVote(_) => true,
         }
+    }
+
+    /// The term that it speaks of.
+    const fn term(&self) -> Option<Epoch> {
+        match self {
+            Self::PreVote(m) | Self::Vote(m) | Self::CalledVote(m) => Some(m.term),
+            Self::PreVoteReply(m) | Self::VoteReply(m) => Some(m.term),
+            Self::Append(m) => Some(m.term),
+            Self::AppendReply(m) => Some(m.term),
+            Self::Snapshot(m) => Some(m.term),
+            Self::SnapshotReply(m) => Some(m.term),
+            Self::TimeoutNow { term } | Self::TransferDeclined { term } => Some(*term),
+            Self::ReadIndex(_) | Self::ReadIndexReply { .. } => None,
+        }
+    }
+
+    /// [R52] Whether whoever is in term `own` can believe the term that this speaks of.
+    #[inline]
+    pub(crate) fn is_credible(&self, own: Epoch) -> bool {
+        self.term().is_none_or(|term| term <= own || term <= last_credible(own))
     }
 
     /// Whether it only answers what was asked of a member.

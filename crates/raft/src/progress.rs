@@ -35,6 +35,8 @@ pub(crate) struct Progress {
     pub(crate) was_active: bool,
     /// The probe with which its stay began: what it said without having seen that is of an earlier one.
     pub(crate) stay: u64,
+    /// It refused although it holds this much, which it may have done before it did; whoever has seen this probe has no such excuse.
+    pub(crate) denied: Option<(Slot, u64)>,
     /// A witness: the last slot that it may know of now.
     pub(crate) bound: Option<Slot>,
 }
@@ -70,6 +72,7 @@ impl Progress {
             has_declined: false,
             was_active: false,
             stay: 0,
+            denied: None,
             bound: None,
         }
     }
@@ -117,7 +120,8 @@ impl Progress {
     /// Whether the refusal of an append behind `prev` tells something new. [R14]
     pub(crate) fn heeds_rejection(&self, prev: Slot) -> bool {
         match self.mode {
-            Mode::Probe { .. } => prev.next() == self.next,
+            // Below that it holds everything, whatever it says.
+            Mode::Probe { .. } => prev.next() == self.next && prev > self.matched,
             Mode::Replicate => prev > self.matched,
             Mode::Snapshot(_) => false,
         }
@@ -129,6 +133,19 @@ impl Progress {
             Mode::Probe { .. } | Mode::Replicate => (self.window.appends.len(), self.window.bytes),
             Mode::Snapshot(outgoing) => (outgoing.pieces_in_flight(), outgoing.bytes_in_flight()),
         }
+    }
+
+    /// [R53] A refusal that names `hint` as the last place that can match. True if it proves that what was acknowledged is gone: it
+    /// was said after a probe had been seen that was chosen after the acknowledgement had arrived. `choose` chooses such a probe.
+    pub(crate) fn is_denial(&mut self, hint: Slot, probe: u64, choose: impl FnOnce() -> u64) -> bool {
+        if hint >= self.matched {
+            return false;
+        }
+        let is_proven = self.denied.is_some_and(|(held, since)| hint < held && probe >= since);
+        if is_proven || self.denied.is_none_or(|(held, _)| hint >= held) {
+            self.denied = (!is_proven).then(|| (self.matched, choose()));
+        }
+        is_proven
     }
 
     pub(crate) fn assert_invariants(&self, last: Slot, config: &Config) {

@@ -118,7 +118,7 @@ impl Raft {
 
     /// How much of a snapshot has arrived.
     pub(crate) fn on_chunk_reply(&mut self, now: Time, from: NodeId, reply: ChunkReply, out: &mut Out) {
-        if !self.settle_term(now, reply.term, out) {
+        if !self.settle_term(now, from, reply.term, out) {
             return;
         }
         let Role::Leader(leader) = &mut self.role else { return };

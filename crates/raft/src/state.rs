@@ -11,11 +11,12 @@ use crate::follower::Follower;
 use crate::incoming::Incoming;
 use crate::leader::Leader;
 use crate::log::Log;
+use crate::message::last_credible;
 use crate::mutant::Mutant;
 use crate::record::Record;
 use crate::replay::{Replayed, replay};
 use crate::snapshot::Snapshot;
-use crate::step::{Out, Timer};
+use crate::step::{FAR_TERM, Out, Timer};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use consensus_core::{
@@ -163,10 +164,15 @@ impl Raft {
         }
     }
 
-    /// Takes note of a term that a peer speaks of; true if it is ours (now or already). [R3]
-    pub(crate) fn settle_term(&mut self, now: Time, term: Epoch, out: &mut Out) -> bool {
+    /// Takes note of a term that a member answers with; true if it is ours (now or already). [R3] Nobody believes one that is far in
+    /// the future, but takes a step towards it: who was told too much, and said it here, is met again after some steps. [R52]
+    pub(crate) fn settle_term(&mut self, now: Time, from: NodeId, term: Epoch, out: &mut Out) -> bool {
         if term > self.core.term {
-            self.become_follower(now, term, None, None, out);
+            let credible = last_credible(self.core.term);
+            if term > credible {
+                out.accuse(from, FAR_TERM);
+            }
+            self.become_follower(now, term.min(credible), None, None, out);
         }
         term == self.core.term
     }
