@@ -1,16 +1,14 @@
 //! One task per peer: dials, greets, hands the connection to the [`Link`], drains its queue, and dials again.
 
 use crate::handshake::{self, HandshakeError, Hello};
+use crate::host::Inner;
+use crate::link::Link;
 use crate::metrics::add;
-use crate::peers::Link;
-use crate::request::Inbound;
-use crate::shared::Shared;
 use rand::TryRng;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
@@ -22,36 +20,29 @@ const HELD: Duration = Duration::from_secs(1);
 const UNACKNOWLEDGED_MS: u32 = 2_000;
 
 /// Everything that the task needs.
-pub(crate) struct Dialler<M> {
+pub(crate) struct Dialler {
     pub(crate) link: Arc<Link>,
-    pub(crate) hello: Hello,
-    pub(crate) inbox: mpsc::Sender<Inbound<M>>,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) host: Arc<Inner>,
 }
 
-impl<M> Dialler<M> {
-    /// Runs until it is aborted, or nobody listens any more.
+impl Dialler {
+    /// Runs until it is aborted.
     pub(crate) async fn run(self) {
-        let Self { link, hello, inbox, shared } = self;
+        let Self { link, host } = self;
+        let hello = Hello { cluster: host.config.cluster, from: host.config.node, to: link.peer };
         let mut pause = SHORTEST_PAUSE;
         let mut complained = String::new();
         loop {
             match connect(&link, hello).await {
                 Ok(stream) => {
                     let began = Instant::now();
-                    add(&shared.metrics.connections_made, 1);
+                    add(&host.metrics.connections_made, 1);
                     tracing::info!(peer = %link.peer, address = %link.address, "connected to a peer");
-                    link.connect(Arc::clone(&stream));
-                    if inbox.send(Inbound::LinkUp(link.peer)).await.is_err() {
-                        return;
-                    }
-                    let cause = carry(&link, &stream, &shared).await;
-                    link.disconnect();
-                    add(&shared.metrics.connections_lost, 1);
+                    host.on_connected(&link, Arc::clone(&stream));
+                    let cause = carry(&link, &stream).await;
+                    host.on_disconnected(&link);
+                    add(&host.metrics.connections_lost, 1);
                     tracing::warn!(peer = %link.peer, %cause, "lost the connection to a peer; dialling again");
-                    if inbox.send(Inbound::LinkLost(link.peer)).await.is_err() {
-                        return;
-                    }
                     complained.clear();
                     if began.elapsed() >= HELD {
                         pause = SHORTEST_PAUSE;
@@ -92,11 +83,11 @@ pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {
 }
 
 /// Serves one connection until it breaks; returns why.
-async fn carry(link: &Link, stream: &TcpStream, shared: &Shared) -> io::Error {
+async fn carry(link: &Link, stream: &TcpStream) -> io::Error {
     loop {
         tokio::select! {
             () = link.backlog.notified() => loop {
-                match link.drain(shared) {
+                match link.drain() {
                     Ok(true) => break,
                     Ok(false) => {
                         if let Err(error) = stream.writable().await {

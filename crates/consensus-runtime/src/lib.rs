@@ -10,29 +10,44 @@
     reason = "this crate is where time, threads and randomness enter; its maps are looked up, and no order of theirs decides anything"
 )]
 
+mod backlog;
 mod clock;
 mod config;
+mod credit;
+mod detector;
 mod dial;
+mod door;
 mod driver;
 mod frame;
+mod group;
 mod handle;
 mod handshake;
+mod host;
 mod journal;
+mod lane;
+mod link;
 mod listen;
 mod local;
+mod mailbox;
 mod metrics;
-mod peers;
+mod network;
+mod notice;
+mod presence;
 mod proposals;
 mod reads;
+mod registry;
 mod replica;
 mod replicated;
 mod request;
 mod shared;
+mod title;
 
-pub use config::{Limits, ReplicaConfig, StartError};
+pub use config::{GroupConfig, HostConfig, Limits, LinkLimits, ReplicaConfig, StartError};
 pub use handle::Handle;
+pub use host::Host;
 pub use local::LocalNetwork;
-pub use metrics::{Metrics, MetricsReading};
+pub use metrics::{HostReading, MetricsReading};
+pub use registry::RecoveredGroup;
 pub use replica::Replica;
 pub use replicated::{Applied, Replicated, RequestError};
 pub use shared::{StopReason, View};

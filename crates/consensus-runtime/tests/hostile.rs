@@ -7,7 +7,7 @@ mod support;
 
 use consensus_core::wire::MAX_FRAME_BYTES;
 use consensus_core::{ClusterId, NodeId};
-use consensus_runtime::{Handle, Replica, Replicated};
+use consensus_runtime::{Handle, HostReading, Replica, Replicated};
 use std::net::SocketAddr;
 use std::time::Duration;
 use support::fixed::{Fixed, FixedConfig, LEADER};
@@ -17,6 +17,8 @@ use tokio::net::TcpStream;
 
 const VERSION: u8 = 1;
 const GROUP: u64 = 1;
+/// What the tests' algorithm says to ask for its first entry.
+const WANT: &[u8] = &[0, 1];
 
 fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
     let crc = crc32fast::hash(&bytes);
@@ -34,8 +36,12 @@ fn hello(version: u8, cluster: u64, from: u64, to: u64) -> Vec<u8> {
 }
 
 fn frame(version: u8, kind: u8, sender: u64, body: &[u8]) -> Vec<u8> {
+    frame_for(GROUP, version, kind, sender, body)
+}
+
+fn frame_for(group: u64, version: u8, kind: u8, sender: u64, body: &[u8]) -> Vec<u8> {
     let mut checked = vec![version, kind];
-    checked.extend_from_slice(&GROUP.to_le_bytes());
+    checked.extend_from_slice(&group.to_le_bytes());
     checked.extend_from_slice(&sender.to_le_bytes());
     checked.extend_from_slice(body);
     let mut bytes = u32::try_from(checked.len() + 4).unwrap().to_le_bytes().to_vec();
@@ -74,6 +80,10 @@ async fn leader() -> (Cluster<Fixed>, Handle<Fixed>, SocketAddr) {
     (cluster, handle, address)
 }
 
+fn host(handle: &Handle<Fixed>) -> HostReading {
+    handle.host().unwrap().metrics()
+}
+
 #[tokio::test]
 async fn strangers_are_told_why_they_are_refused() {
     let (_cluster, handle, address) = leader().await;
@@ -89,7 +99,7 @@ async fn strangers_are_told_why_they_are_refused() {
     for (hello, expected) in &rows {
         assert_eq!(greet(address, hello).await.1, Some(*expected), "{hello:?}");
     }
-    assert_eq!(handle.metrics().handshakes_refused, rows.len() as u64 - 1);
+    assert_eq!(host(&handle).handshakes_refused, rows.len() as u64 - 1);
     soon(handle.propose("still here".into())).await.unwrap();
 }
 
@@ -100,7 +110,7 @@ async fn a_peer_of_another_cluster_stays_out() {
     config.cluster = ClusterId(2);
     let foreigner = Replica::start::<Fixed, _>(config, Notebook::default()).await.unwrap();
     soon(async {
-        while handle.metrics().handshakes_refused == 0 || foreigner.metrics().handshakes_refused == 0 {
+        while host(&handle).handshakes_refused == 0 || host(&foreigner).handshakes_refused == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
@@ -112,7 +122,7 @@ async fn a_peer_of_another_cluster_stays_out() {
 #[tokio::test]
 async fn malformed_frames_close_their_connection_and_nothing_else() {
     let (_cluster, handle, address) = leader().await;
-    let good = frame(VERSION, 1, 2, &[0, 1]);
+    let good = frame(VERSION, 1, 2, WANT);
     let mut flipped = good.clone();
     *flipped.last_mut().unwrap() ^= 1;
     let mut oversized = good.clone();
@@ -123,13 +133,9 @@ async fn malformed_frames_close_their_connection_and_nothing_else() {
         vec![0; 100],
         flipped,
         oversized,
-        frame(VERSION + 1, 1, 2, &[0, 1]),
-        frame(VERSION, 9, 2, &[0, 1]),
-        frame(VERSION, 1, 1, &[0, 1]),
-        frame(VERSION, 1, 2, &[99]),
-        frame(VERSION, 1, 2, &[0, 1, 77]),
-        frame(VERSION, 2, 2, &[]),
-        frame(VERSION, 3, 2, &[0xff; 40]),
+        frame(VERSION + 1, 1, 2, WANT),
+        frame(VERSION, 9, 2, WANT),
+        frame(VERSION, 1, 1, WANT),
     ];
     for bytes in &bad {
         assert!(send_as_peer(address, bytes).await, "{bytes:?}");
@@ -139,17 +145,45 @@ async fn malformed_frames_close_their_connection_and_nothing_else() {
         mixed.extend_from_slice(&good);
         assert!(send_as_peer(address, &mixed).await, "{bytes:?}");
     }
-    let metrics = handle.metrics();
-    assert_eq!(metrics.frames_malformed, 2 * bad.len() as u64);
-    assert_eq!(metrics.frames_received, bad.len() as u64);
+    assert_eq!(host(&handle).frames_malformed, 2 * bad.len() as u64);
+    assert_eq!(handle.metrics().frames_received, bad.len() as u64);
     soon(handle.propose("still here".into())).await.unwrap();
     assert_eq!(number(&soon(handle.read("still here".into())).await.unwrap()), 1);
+}
+
+/// The connection belongs to all groups: what one of them does not understand, and what is for none of them, is dropped alone.
+#[tokio::test]
+async fn frames_that_nobody_understands_are_dropped_and_counted_alone() {
+    let (_cluster, handle, address) = leader().await;
+    let not_understood = [
+        frame(VERSION, 1, 2, &[99]),
+        frame(VERSION, 1, 2, &[0, 1, 77]),
+        frame(VERSION, 2, 2, &[]),
+        frame(VERSION, 3, 2, &[0xff; 40]),
+    ];
+    let unknown = [2, 0x7777_7777_7777, u64::MAX].map(|group| frame_for(group, VERSION, 1, 2, WANT));
+    let good = frame(VERSION, 1, 2, WANT);
+    let (mut stream, verdict) = greet(address, &hello(VERSION, 1, 2, 1)).await;
+    assert_eq!(verdict, Some(0));
+    for bytes in not_understood.iter().chain(&unknown).chain([&good]) {
+        stream.write_all(bytes).await.unwrap();
+    }
+    soon(async {
+        while handle.metrics().frames_received == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    assert_eq!(handle.metrics().frames_malformed, not_understood.len() as u64);
+    assert_eq!(host(&handle).frames_unknown, unknown.len() as u64);
+    assert_eq!((handle.metrics().frames_received, host(&handle).frames_malformed), (1, 0));
+    soon(handle.propose("still here".into())).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_truncated_frame_is_forgotten_with_its_connection() {
     let (_cluster, handle, address) = leader().await;
-    let whole = frame(VERSION, 1, 2, &[0, 1]);
+    let whole = frame(VERSION, 1, 2, WANT);
     for length in 0..whole.len() {
         let (mut stream, verdict) = greet(address, &hello(VERSION, 1, 2, 1)).await;
         assert_eq!(verdict, Some(0));

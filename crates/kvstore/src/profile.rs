@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 /// What a request may take beside two elections, in milliseconds.
 const REQUEST_MS: u64 = 5_000;
+/// A peer is suspected after an election timeout of silence, but not sooner than this, in milliseconds.
+const LEAST_SUSPECT_MS: u64 = 50;
 
 /// The largest quota of a store, in bytes. It is looked at before a write, so a store may exceed it by what is under way.
 pub const MAX_QUOTA_BYTES: u64 = 3 << 30;
@@ -127,6 +129,7 @@ async fn run<A: Runnable>(
     config.algorithm = algorithm;
     config.request_timeout_ms = REQUEST_MS.saturating_add(options.election_timeout_ms.saturating_mul(2));
     config.read_retry_ms = options.election_timeout_ms;
+    config.suspect_after_ms = options.election_timeout_ms.max(LEAST_SUSPECT_MS);
     config.compact_after_bytes = options.snapshot_after_bytes;
     config.check_invariants = false;
     let handle = Replica::start(config, machine).await?;

@@ -1,0 +1,63 @@
+//! What a group sends with: its frames go to the links of its host.
+
+use crate::frame::{Forward, ForwardReply, Kind};
+use crate::host::Inner;
+use crate::metrics::add;
+use crate::shared::Shared;
+use consensus_core::{GroupId, Network, NodeId};
+use serde::Serialize;
+use std::sync::Arc;
+
+/// What a group needs of its way out beyond the messages of the algorithm.
+pub(crate) trait Outgoing<M>: Network<M> {
+    /// Whether `peer` can be reached.
+    fn is_up(&self, peer: NodeId) -> bool;
+    /// Queues a client's request for `to`. False if it was dropped: it will certainly not arrive.
+    fn forward(&mut self, to: NodeId, forward: Forward) -> bool;
+    /// Queues the answer to such a request. False if it was dropped.
+    fn reply(&mut self, to: NodeId, reply: ForwardReply) -> bool;
+    /// The end of a burst: what is queued may leave.
+    fn transmit(&mut self);
+}
+
+/// The outbox of one group.
+pub(crate) struct PeerNetwork {
+    pub(crate) group: GroupId,
+    pub(crate) algorithm: &'static str,
+    pub(crate) host: Arc<Inner>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl PeerNetwork {
+    /// False if it was dropped: it will certainly not arrive.
+    fn post<T: Serialize>(&self, peer: NodeId, kind: Kind, body: &T) -> bool {
+        let posted = self.host.links.get(peer).is_some_and(|link| link.post(kind, self.group, body));
+        let counter =
+            if posted { &self.shared.metrics.frames_sent } else { &self.shared.metrics.frames_dropped };
+        add(counter, 1);
+        posted
+    }
+}
+
+impl<M: Serialize> Outgoing<M> for PeerNetwork {
+    fn is_up(&self, peer: NodeId) -> bool {
+        self.host.links.get(peer).is_some_and(|link| link.presence.has(self.group, self.algorithm))
+    }
+
+    fn forward(&mut self, to: NodeId, forward: Forward) -> bool {
+        self.post(to, Kind::Forward, &forward)
+    }
+
+    fn reply(&mut self, to: NodeId, reply: ForwardReply) -> bool {
+        self.post(to, Kind::ForwardReply, &reply)
+    }
+
+    /// Nothing: the lane sends what all its groups have posted at the end of the round.
+    fn transmit(&mut self) {}
+}
+
+impl<M: Serialize> Network<M> for PeerNetwork {
+    fn send(&mut self, to: NodeId, message: M) {
+        self.post(to, Kind::Message, &message);
+    }
+}
