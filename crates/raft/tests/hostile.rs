@@ -231,7 +231,7 @@ const KINDS: usize = 13;
 /// A group at work, with a witness or without, that cuts its log now and then.
 fn at_work(round: u64) -> Cluster {
     let config = Config { retained_entries: 2, snapshot_chunk_bytes: 64, ..Config::default() };
-    let witnesses = (round % 3 == 0).then_some(n(3));
+    let witnesses = round.is_multiple_of(3).then_some(n(3));
     let mut cluster =
         Cluster::of(Members::of((1..=3).map(n)).with_witnesses(witnesses), config, false, round);
     cluster.compact_after_bytes = 300;
