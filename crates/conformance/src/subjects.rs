@@ -157,7 +157,7 @@ pub fn raft(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
     };
     // Several elections in a row may be split, each of up to one and a half timeouts.
     let patience = Duration::from_millis(3_000 + 20 * election_timeout_ms);
-    if plan.nodes >= 3 && plan.changes.is_none() && draw.below(8) == 0 {
+    if plan.nodes >= 3 && draw.below(8) == 0 {
         plan.witnesses = 1 + draw.index(plan.nodes / 2);
     }
     if draw.below(2) == 0 {

@@ -24,6 +24,9 @@ use serde::{Deserialize, Serialize};
 /// What counts as starving if nothing else is said: about an election timeout.
 const FAIR_WITHIN: Duration = Duration::from_millis(100);
 
+/// As many slots as no run has.
+pub(crate) const MOST_SLOTS: u64 = 1 << 40;
+
 /// The whole of a run, but for the algorithm's own configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -95,6 +98,8 @@ pub struct Plan {
     pub burst: Duration,
     /// The bytes of applied payload after which a node offers a snapshot.
     pub compact_after_bytes: u64,
+    /// The slots after which a node offers a snapshot, however small.
+    pub compact_after_slots: u64,
     /// The clients.
     pub workload: Workload,
     /// The Byzantine nodes; `None`: all nodes are correct.
@@ -273,6 +278,9 @@ impl Plan {
             disk: DiskPlan::draw(draw),
             burst: Duration::from_micros(if draw.chance(MILLION / 2) { draw.between(20, 2_000) } else { 0 }),
             compact_after_bytes: *draw.pick(&[256, 1 << 10, 4 << 10, 16 << 10, 1 << 20]).unwrap_or(&1024),
+            compact_after_slots: *Stream::derive(seed, "compact_after_slots")
+                .pick(&[5, 60, MOST_SLOTS, MOST_SLOTS, MOST_SLOTS])
+                .unwrap_or(&MOST_SLOTS),
             workload: Workload::draw(draw),
             byzantine: None,
         };
@@ -332,6 +340,7 @@ impl Default for Plan {
             disk: DiskPlan::default(),
             burst: Duration::ZERO,
             compact_after_bytes: 1 << 20,
+            compact_after_slots: MOST_SLOTS,
             workload: Workload::default(),
             byzantine: None,
         }

@@ -5,7 +5,7 @@
 
 use crate::entry::Position;
 use crate::leader::Leader;
-use crate::message::{Ballot, BallotReply, Message};
+use crate::message::{Ballot, BallotReply, MAX_TERM, Message};
 use crate::mutant::Mutant;
 use crate::state::{Core, Raft, Role};
 use crate::step::{Out, Timer};
@@ -128,7 +128,7 @@ impl Raft {
     pub(crate) fn on_pre_vote_reply(&mut self, now: Time, from: NodeId, reply: BallotReply, out: &mut Out) {
         if !reply.granted {
             // Others are further: their term is what we must exceed. [R3]
-            self.settle_term(now, reply.term, out);
+            self.settle_term(now, from, reply.term, out);
             return;
         }
         // An answer to an earlier question speaks of an earlier term. [R6]
@@ -181,7 +181,7 @@ impl Raft {
     }
 
     pub(crate) fn on_vote_reply(&mut self, now: Time, from: NodeId, reply: BallotReply, out: &mut Out) {
-        let is_current = self.settle_term(now, reply.term, out);
+        let is_current = self.settle_term(now, from, reply.term, out);
         let config = &self.core.config;
         if !(is_current || config.plants(Mutant::StaleVoteCounted))
             || !(reply.granted || config.plants(Mutant::RefusalCountsAsVote))
@@ -234,6 +234,8 @@ impl Core {
         let newest = self.configurations.newest().slot;
         let had_vote = || self.configurations.at(Slot(newest.0 - 1)).members.is_voter(self.id);
         let may_win = self.members.is_voter(self.id) || (newest > self.commit && had_vote());
+        // [R54] Nobody would believe us in a term beyond the last.
+        let may_win = may_win && self.term < MAX_TERM;
         may_win && (self.is_full() || self.config.plants(Mutant::WitnessLeads)) // [R42]
     }
 

@@ -2,7 +2,7 @@
 
 use alloc::format;
 use consensus_core::wire::MAX_FRAME_BYTES;
-use consensus_core::{ConfigError, Members};
+use consensus_core::{ConfigError, MAX_MEMBERS, Members};
 use core::time::Duration;
 
 /// Room in a frame beside the payloads: the envelope, and the heads of the entries.
@@ -55,12 +55,17 @@ pub struct Config {
     pub max_pending_reads: usize,
     /// The size of a piece of a snapshot on its way to a follower, in bytes.
     pub snapshot_chunk_bytes: usize,
+    /// The most bytes of a snapshot in flight to one follower. How many it is depends on how fast they are answered.
+    pub max_in_flight_snapshot_bytes: usize,
     /// The largest snapshot that is accepted from a leader, in bytes. It is assembled in memory.
     pub max_snapshot_bytes: u64,
     /// How many entries behind a snapshot stay in the log, for followers that are a little behind.
     pub retained_entries: usize,
     /// The same in bytes; the smaller bound holds.
     pub retained_bytes: usize,
+    /// How many bytes of entries a leader keeps behind a snapshot that it is sending, so that whoever receives it can go on
+    /// from there. If more follow before it has arrived, the next snapshot is sent after it.
+    pub retained_bytes_while_sending: usize,
     /// The bug to plant.
     #[cfg(feature = "mutants")]
     pub mutant: Option<crate::Mutant>,
@@ -85,9 +90,11 @@ impl Default for Config {
             promotion_lag_entries: 4_096,
             max_pending_reads: 1 << 16,
             snapshot_chunk_bytes: 256 << 10,
+            max_in_flight_snapshot_bytes: 4 << 20,
             max_snapshot_bytes: 1 << 30,
             retained_entries: 4_096,
             retained_bytes: 8 << 20,
+            retained_bytes_while_sending: 64 << 20,
             #[cfg(feature = "mutants")]
             mutant: None,
         }
@@ -103,6 +110,16 @@ impl Config {
         let refuse = |field, problem: &str| Err(ConfigError::new(field, problem));
         if members.voter_count() == 0 {
             return refuse("members", "there is no voter; name at least one");
+        }
+        if members.are_too_many() {
+            let problem = format!("a group has at most {MAX_MEMBERS} members; name fewer");
+            return Err(ConfigError::new("members", problem));
+        }
+        if !members.outgoing().is_empty() {
+            return refuse(
+                "members",
+                "a group is not born in the midst of a change; name no outgoing voters",
+            );
         }
         if members.voters().iter().all(|node| members.witnesses().contains(node)) {
             return refuse(
@@ -159,6 +176,7 @@ impl Config {
             ("max_uncommitted_entries", self.max_uncommitted_entries),
             ("max_uncommitted_bytes", self.max_uncommitted_bytes),
             ("max_pending_reads", self.max_pending_reads),
+            ("max_in_flight_snapshot_bytes", self.max_in_flight_snapshot_bytes),
         ] {
             if value == 0 {
                 return refuse(field, "it must be at least 1");
@@ -174,5 +192,11 @@ impl Config {
     /// [R16] How often a leader speaks to each follower that it has work for.
     pub(crate) fn heartbeat_interval(&self) -> Duration {
         self.heartbeat_interval_ms.map_or(self.election_timeout() / 10, Duration::from_millis)
+    }
+
+    /// [R51] A piece of a snapshot that takes longer to be answered holds heartbeats up. Twice this, which is how much a window
+    /// that has just been doubled may take, and a heartbeat's interval are less than an election timeout.
+    pub(crate) fn longest_piece(&self) -> Duration {
+        self.election_timeout().saturating_sub(self.heartbeat_interval()) / 4
     }
 }

@@ -1,4 +1,4 @@
-//! What a follower is sent: appends, heartbeats, pieces of a snapshot. When, and how much, is written down in
+//! What a follower is sent: appends and heartbeats. When, and how much, is written down in
 //! [`crate::progress`]; that it arrives is known from the answers alone.
 
 use crate::entry::{Entries, Position};
@@ -7,8 +7,7 @@ use crate::mutant::Mutant;
 use crate::progress::{Mode, Progress};
 use crate::state::Core;
 use crate::step::Out;
-use alloc::boxed::Box;
-use consensus_core::{Bytes, Slot, Time};
+use consensus_core::{Slot, Time};
 
 /// What the appends of a burst have in common.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +35,8 @@ pub(crate) fn feed(peer: &mut Progress, core: &Core, burst: Burst, out: &mut Out
         Mode::Replicate => replicate(peer, core, burst, out),
         Mode::Probe { is_waiting: true } => {}
         Mode::Probe { is_waiting: false } => try_place(peer, core, burst, out),
-        Mode::Snapshot(_) => send_chunk(peer, core, out),
+        // Its pieces leave behind everything else. [R51]
+        Mode::Snapshot(_) => {}
     }
 }
 
@@ -47,8 +47,7 @@ fn replicate(peer: &mut Progress, core: &Core, burst: Burst, out: &mut Out) {
     }
     while peer.next <= last && peer.window.has_room(&core.config) {
         let Some((prev, entries)) = next_entries(peer, core) else {
-            turn_to_snapshot(peer, core);
-            return send_chunk(peer, core, out);
+            return peer.turn_to_snapshot(core);
         };
         let end = Slot(prev.slot.0 + entries.len() as u64);
         peer.window.sent(end, entries.size());
@@ -60,8 +59,7 @@ fn replicate(peer: &mut Progress, core: &Core, burst: Burst, out: &mut Out) {
 /// One append on trial: it is not counted on, and the answer tells where to go on.
 fn try_place(peer: &mut Progress, core: &Core, burst: Burst, out: &mut Out) {
     let Some((prev, entries)) = next_entries(peer, core) else {
-        turn_to_snapshot(peer, core);
-        return send_chunk(peer, core, out);
+        return peer.turn_to_snapshot(core);
     };
     peer.mode = Mode::Probe { is_waiting: true };
     if entries.is_empty() {
@@ -97,25 +95,6 @@ fn send_append(
     out.send_early(peer.id, if burst.offers_rest { Message::Rest(append) } else { Message::Append(append) });
 }
 
-/// Our log has forgotten what the follower lacks. A log that forgot something has a snapshot of it.
-fn turn_to_snapshot(peer: &mut Progress, core: &Core) {
-    if let Some(snapshot) = &core.snapshot {
-        // [R42] A witness needs to know where it ends, and no state.
-        let bytes = if peer.bound.is_some() { Bytes::new() } else { snapshot.bytes.clone() };
-        peer.become_snapshot(snapshot.through, snapshot.members.clone(), bytes);
-    }
-}
-
-fn send_chunk(peer: &mut Progress, core: &Core, out: &mut Out) {
-    let reach = peer.reach(core.log.last().slot);
-    let Mode::Snapshot(transfer) = &mut peer.mode else { return };
-    if transfer.through.slot <= reach && core::mem::take(&mut transfer.is_due) {
-        let chunk = transfer.chunk(core);
-        // EARLY: a snapshot holds what is committed; forgetting that we sent it contradicts nothing.
-        out.send_early(peer.id, Message::Snapshot(Box::new(chunk)));
-    }
-}
-
 /// A follower that lacks nothing hears of the commit index and of new probes.
 #[inline]
 fn tell_idle(peer: &mut Progress, core: &Core, burst: Burst, out: &mut Out) {
@@ -128,12 +107,11 @@ fn tell_idle(peer: &mut Progress, core: &Core, burst: Burst, out: &mut Out) {
 
 /// [R16] A heartbeat is an append behind everything that was sent: a follower that lacks some of it says so.
 pub(crate) fn send_heartbeat(peer: &mut Progress, core: &Core, burst: Burst, out: &mut Out) {
-    if let Mode::Snapshot(transfer) = &mut peer.mode {
-        // Nothing arrived for a whole interval: the piece or its answer was lost.
-        transfer.is_due |= !core::mem::take(&mut transfer.has_moved);
+    if matches!(peer.mode, Mode::Snapshot(_)) {
+        peer.review_snapshot(burst.now, core);
     } else if core.log.position(Slot(peer.next.0 - 1)).is_none() {
         // What is in flight may be lost, and cannot be sent again.
-        turn_to_snapshot(peer, core);
+        peer.turn_to_snapshot(core);
     }
     send_append(peer, core, place_behind(peer, core), burst, Entries::default(), out);
 }

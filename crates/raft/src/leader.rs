@@ -41,9 +41,9 @@ pub struct Peer {
     pub next: Slot,
     /// How it is fed.
     pub mode: Mode,
-    /// Appends in flight.
+    /// Appends in flight, or pieces of a snapshot.
     pub in_flight: usize,
-    /// Bytes of entries in flight.
+    /// Bytes of entries in flight, or of a snapshot.
     pub in_flight_bytes: usize,
 }
 
@@ -144,9 +144,12 @@ impl Leader {
         if !core.members.witnesses().is_empty() {
             self.bound_witnesses(core);
         }
-        let burst = self.burst(now);
-        for peer in &mut self.peers {
-            feed(peer, core, burst, out);
+        if self.may_feed(core) {
+            let burst = self.burst(now);
+            for peer in &mut self.peers {
+                feed(peer, core, burst, out);
+            }
+            self.send_pieces(now, core, out);
         }
         self.call_successor(core, out);
         self.confirm_reads(core, out);
@@ -227,7 +230,7 @@ impl Leader {
         assert_eq!(core.vote, Some(core.id), "a leader votes for itself");
         let last = core.log.last().slot;
         for peer in &self.peers {
-            peer.assert_invariants(last);
+            peer.assert_invariants(last, &core.config);
         }
         // What was committed by other members need not be held by a quorum of these yet.
         let since = self.term_start.max(core.configurations.newest().slot);
@@ -259,8 +262,8 @@ impl Raft {
                 progress::Mode::Replicate => Mode::Replicate,
                 progress::Mode::Snapshot(_) => Mode::Snapshot,
             },
-            in_flight: peer.window.len(),
-            in_flight_bytes: peer.window.bytes(),
+            in_flight: peer.in_flight().0,
+            in_flight_bytes: peer.in_flight().1,
         })
     }
 
@@ -295,7 +298,7 @@ impl Raft {
         if reply.term > self.core.term && self.core.config.plants(Mutant::LeaderIgnoresHigherTerm) {
             return;
         }
-        let is_current = self.settle_term(now, reply.term, out);
+        let is_current = self.settle_term(now, from, reply.term, out);
         if !is_current && !self.core.config.plants(Mutant::StaleAckCounted) {
             return;
         }
@@ -317,6 +320,11 @@ impl Raft {
             let late = core.config.plants(Mutant::LeaseFromArrival).then_some(now);
             peer.vouched = late.or(leader.lease.departure_of(reply.probe)).max(peer.vouched); // [R43]
             leader.reads.on_echo();
+        }
+        if let Outcome::Rejected { hint, .. } = reply.outcome
+            && peer.is_denial(hint.slot, reply.probe, || leader.reads.begin_probe())
+        {
+            out.accuse(from, Offence::Impossible("it denies what it acknowledged")); // [R55]
         }
         match reply.outcome {
             Outcome::Accepted { matched } if matched > last => {

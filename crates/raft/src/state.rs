@@ -8,16 +8,20 @@ use crate::config::Config;
 use crate::configuration::Configurations;
 use crate::entry::{Entries, Position};
 use crate::follower::Follower;
+use crate::incoming::Incoming;
 use crate::leader::Leader;
 use crate::log::Log;
+use crate::message::last_credible;
 use crate::mutant::Mutant;
 use crate::record::Record;
 use crate::replay::{Replayed, replay};
-use crate::step::{Out, Timer};
+use crate::snapshot::Snapshot;
+use crate::step::{FAR_TERM, Out, Timer};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use consensus_core::{
-    Boot, Bytes, Decision, Epoch, Members, NodeId, Priority, Refusal, RestoreError, Role as Part, Slot,
-    Status, Time, WriteSeq,
+    Boot, Decision, Epoch, Members, NodeId, Priority, Refusal, RestoreError, Role as Part, Slot, Status,
+    Time, WriteSeq,
 };
 use core::time::Duration;
 use rand::rngs::ChaCha8Rng;
@@ -47,6 +51,8 @@ pub(crate) struct Core {
     /// Decided up to here, as far as the state machine was told in this boot.
     pub(crate) handed_over: Slot,
     pub(crate) snapshot: Option<Snapshot>,
+    /// A snapshot that is arriving, behind what is committed here. It outlasts the leader who sends it.
+    pub(crate) incoming: Option<Box<Incoming>>,
     /// Whether some of our log or snapshot is a witness's: places without payload.
     pub(crate) is_hollow: bool,
     /// Everything up to here is on our disk.
@@ -69,14 +75,6 @@ pub(crate) struct Core {
     /// Rounds of reads that were forwarded since this boot.
     pub(crate) read_round: u64,
     rng: ChaCha8Rng,
-}
-
-/// The newest snapshot.
-#[derive(Clone, Debug)]
-pub(crate) struct Snapshot {
-    pub(crate) through: Position,
-    pub(crate) members: Members,
-    pub(crate) bytes: Bytes,
 }
 
 /// The part that a node plays.
@@ -124,6 +122,7 @@ impl Raft {
             commit,
             handed_over: commit,
             snapshot,
+            incoming: None,
             is_hollow,
             durable: WriteSeq::ZERO,
             heard: None,
@@ -176,10 +175,15 @@ impl Raft {
         }
     }
 
-    /// Takes note of a term that a peer speaks of; true if it is ours (now or already). [R3]
-    pub(crate) fn settle_term(&mut self, now: Time, term: Epoch, out: &mut Out) -> bool {
+    /// Takes note of a term that a member answers with; true if it is ours (now or already). [R3] Nobody believes one that is far in
+    /// the future, but takes a step towards it: who was told too much, and said it here, is met again after some steps. [R54]
+    pub(crate) fn settle_term(&mut self, now: Time, from: NodeId, term: Epoch, out: &mut Out) -> bool {
         if term > self.core.term {
-            self.become_follower(now, term, None, None, out);
+            let credible = last_credible(self.core.term);
+            if term > credible {
+                out.accuse(from, FAR_TERM);
+            }
+            self.become_follower(now, term.min(credible), None, None, out);
         }
         term == self.core.term
     }
@@ -230,6 +234,9 @@ impl Raft {
             assert_eq!(core.log.position(through.slot), Some(through), "snapshot and log disagree");
         } else {
             assert_eq!(core.log.base(), Position::ZERO, "the log forgot what no snapshot holds");
+        }
+        if let Some(incoming) = &core.incoming {
+            incoming.assert_invariants(core);
         }
         match &self.role {
             Role::Follower(follower) => follower.assert_invariants(core),
@@ -285,6 +292,9 @@ impl Core {
             return self.regress_commit(slot);
         }
         self.commit = slot;
+        if self.incoming.is_some() {
+            self.drop_what_is_known();
+        }
         if self.config.plants(Mutant::MembersWhenCommitted) {
             self.adopt_members(out);
         }

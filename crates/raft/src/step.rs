@@ -10,6 +10,9 @@ use consensus_core::{
     WriteSeq,
 };
 
+/// A term that no group comes to.
+pub(crate) const FAR_TERM: Offence = Offence::Impossible("its term is far in the future");
+
 /// The effect buffer.
 pub(crate) type Out = Effects<Message, Record, Timer>;
 
@@ -113,9 +116,13 @@ impl Raft {
         if from == self.core.id || from == NodeId::ZERO {
             return out.accuse(from, Offence::Stranger); // [R26]
         }
-        // [R40] By an entry that we lack, the sender of anything else may be a member.
-        if message.is_answer() && !self.core.members.contains(from) {
-            return;
+        if message.is_answer() {
+            // [R40] By an entry that we lack, the sender of anything else may be a member.
+            if !self.core.members.contains(from) {
+                return;
+            }
+        } else if !message.is_credible(self.core.term) {
+            return out.accuse(from, FAR_TERM); // [R54]
         }
         match message {
             Message::PreVote(ballot) => self.on_pre_vote(now, from, ballot, out),

@@ -37,6 +37,8 @@ pub enum Weather {
     Operators,
     /// As elections, with two replicas and a witness.
     Witnesses,
+    /// Replicas and witnesses come and go all the time, and whoever has gone is switched off in the end.
+    Departures,
     /// An operator who has leadership handed over all the time, calls that come long after they were given up, and writes
     /// without end.
     LateCalls,
@@ -60,8 +62,8 @@ pub enum Weather {
 }
 
 use Weather::{
-    Amnesia, Deposed, Doubts, Drift, Echoes, Elections, Flicker, HandOvers, Heirs, LateCalls, LateEchoes,
-    Operators, Readers, Restarts, Rivals, SlowDisks, Swarm, Witnesses,
+    Amnesia, Departures, Deposed, Doubts, Drift, Echoes, Elections, Flicker, HandOvers, Heirs, LateCalls,
+    LateEchoes, Operators, Readers, Restarts, Rivals, SlowDisks, Swarm, Witnesses,
 };
 
 /// Two nodes decided differently, or one forgot what it had decided: whichever shows first.
@@ -129,10 +131,13 @@ pub const RAFT: &[Hunt] = &[
     hunt(Mutant::LearnerCounts, UNSAFE, 3, Operators, 2_000),
     hunt(Mutant::SnapshotKeepsOldMembers, UNSAFE, 3, Operators, 2_000),
     hunt(Mutant::WitnessLeads, UNSAFE, 3, Witnesses, 600),
+    hunt(Mutant::WitnessTrustsRemoved, STUCK, 4, Departures, 2_000),
+    hunt(Mutant::JointForgetsWitnesses, STUCK, 4, Departures, 600),
+    hunt(Mutant::WitnessReads, &[Linearizable], 4, Departures, 600),
 ];
 
 /// Bugs that random delays hide, that need a disk to be lost, or that the next client would repair. Each has a schedule of its own
-/// in `crates/raft/tests/mutants.rs` or `witness.rs`.
+/// in `crates/raft/tests/mutants.rs`.
 pub const RAFT_BY_SCHEDULE: &[Mutant] = &[
     Mutant::FixedTimeouts,
     Mutant::EarlierStayCounted,
@@ -140,6 +145,9 @@ pub const RAFT_BY_SCHEDULE: &[Mutant] = &[
     Mutant::PromiseEndsWithTerm,
     Mutant::RestWithoutTheSilent,
     Mutant::SuspicionSleptThrough,
+    Mutant::WitnessGroupFedEarly,
+    Mutant::SnapshotUnchecked,
+    Mutant::SnapshotInOneBurst,
 ];
 
 impl Hunt {
@@ -162,6 +170,7 @@ impl Hunt {
             HandOvers => hand_overs(draw, plan),
             Operators => operators(draw, plan),
             Witnesses => witnesses(draw, plan),
+            Departures => departures(draw, plan),
             LateCalls => late_calls(draw, plan),
             Rivals => rivals(draw, plan),
             Flicker => flicker(draw, plan),
@@ -172,7 +181,7 @@ impl Hunt {
             Restarts => leases::restarts(draw, plan),
             Doubts => leases::doubts(draw, plan),
         };
-        if self.weather != Witnesses {
+        if !matches!(self.weather, Witnesses | Departures) {
             plan.witnesses = 0;
         }
         tuning.config.mutant = mutant;
@@ -245,6 +254,18 @@ fn operators(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
 fn witnesses(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
     let tuning = elections(draw, plan);
     plan.witnesses = 1;
+    tuning
+}
+
+fn departures(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
+    let mut tuning = operators(draw, plan);
+    plan.witnesses = 2;
+    plan.lost_for_good = 3;
+    plan.crashes = Some(Rhythm { every: millis(draw, 100, 400), lasts: millis(draw, 50, 400) });
+    plan.partitions = Some(Rhythm { every: millis(draw, 100, 400), lasts: millis(draw, 50, 400) });
+    plan.workload.read_ppm = MILLION / 2;
+    plan.workload.log_read_ppm = 0;
+    tuning.config.stable_leadership = true;
     tuning
 }
 

@@ -1,6 +1,6 @@
 //! Which plans a run can follow: bounds of every number, and what contradicts what.
 
-use super::{Plan, PlanError, Rhythm};
+use super::{MOST_SLOTS, Plan, PlanError, Rhythm};
 use crate::latency::Latency;
 use crate::paths::{LinkModel, ways};
 use crate::random::MILLION;
@@ -71,6 +71,7 @@ impl Plan {
         rate("at_leaders", self.at_leaders_ppm)?;
         within("burst", self.burst, Duration::ZERO..=LONGEST)?;
         within("compact_after_bytes", self.compact_after_bytes, 1..=MAX_BYTES)?;
+        within("compact_after_slots", self.compact_after_slots, 1..=MOST_SLOTS)?;
         for (field, value) in [
             ("partitions", self.partitions),
             ("crashes", self.crashes),

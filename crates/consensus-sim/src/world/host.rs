@@ -170,6 +170,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             algorithm: WatchedConfig { inner, tap: Rc::clone(&host.tap) },
             seed,
             compact_after_bytes: self.plan.compact_after_bytes,
+            compact_after_slots: self.plan.compact_after_slots,
             check_invariants: !is_byzantine,
         };
         let machine =
