@@ -8,7 +8,7 @@ use crate::progress::{Mode, Progress};
 use crate::state::Core;
 use crate::step::Out;
 use alloc::boxed::Box;
-use consensus_core::{Bytes, Slot};
+use consensus_core::{Bytes, Note, Slot};
 
 /// Sends what a follower lacks, as far as its window allows; tells an idle one of the commit index. [R15] [R27]
 #[inline]
@@ -28,7 +28,7 @@ fn replicate(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) {
     }
     while peer.next <= last && peer.window.has_room(&core.config) {
         let Some((prev, entries)) = next_entries(peer, core) else {
-            turn_to_snapshot(peer, core);
+            turn_to_snapshot(peer, core, out);
             return send_chunk(peer, core, out);
         };
         let end = Slot(prev.slot.0 + entries.len() as u64);
@@ -42,7 +42,7 @@ fn replicate(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) {
 /// One append on trial: it is not counted on, and the answer tells where to go on.
 fn try_place(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) {
     let Some((prev, entries)) = next_entries(peer, core) else {
-        turn_to_snapshot(peer, core);
+        turn_to_snapshot(peer, core, out);
         return send_chunk(peer, core, out);
     };
     peer.mode = Mode::Probe { is_waiting: true };
@@ -78,11 +78,12 @@ fn send_append(
 }
 
 /// Our log has forgotten what the follower lacks. A log that forgot something has a snapshot of it.
-fn turn_to_snapshot(peer: &mut Progress, core: &Core) {
+fn turn_to_snapshot(peer: &mut Progress, core: &Core, out: &mut Out) {
     if let Some(snapshot) = &core.snapshot {
         // [R42] A witness needs to know where it ends, and no state.
         let bytes = if peer.bound.is_some() { Bytes::new() } else { snapshot.bytes.clone() };
         peer.become_snapshot(snapshot.through, snapshot.members.clone(), bytes);
+        out.note(Note::SnapshotSending { to: peer.id, through: snapshot.through.slot });
     }
 }
 
@@ -114,7 +115,7 @@ pub(crate) fn send_heartbeat(peer: &mut Progress, core: &Core, probe: u64, out: 
         transfer.is_due |= !core::mem::take(&mut transfer.has_moved);
     } else if core.log.position(Slot(peer.next.0 - 1)).is_none() {
         // What is in flight may be lost, and cannot be sent again.
-        turn_to_snapshot(peer, core);
+        turn_to_snapshot(peer, core, out);
     }
     send_append(peer, core, place_behind(peer, core), probe, Entries::default(), out);
 }

@@ -16,6 +16,7 @@ mod configuration;
 mod entry;
 mod feed;
 mod follower;
+mod inspect;
 mod leader;
 mod log;
 mod membership;
@@ -35,7 +36,6 @@ mod witness;
 
 pub use config::{Config, MAX_BATCH_ENTRIES};
 pub use entry::{Content, Entries, Entry, Named, Position};
-pub use leader::{Mode, Peer};
 pub use message::{
     Append, AppendReply, Ballot, BallotReply, Chunk, ChunkReply, Message, Outcome, ReadAnswer, ReadToken,
 };
@@ -44,3 +44,6 @@ pub use mutant::Mutant;
 pub use record::Record;
 pub use state::Raft;
 pub use step::Timer;
+
+/// What a leader knows of a follower, and how it feeds it.
+pub use consensus_core::{Feeding as Mode, PeerProgress as Peer};

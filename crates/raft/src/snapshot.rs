@@ -11,7 +11,7 @@ use crate::progress::{Mode, Transfer};
 use crate::state::{Core, Raft, Role, Snapshot};
 use crate::step::Out;
 use alloc::vec::Vec;
-use consensus_core::{Bytes, Members, NodeId, Offence, Slot, Time};
+use consensus_core::{Bytes, Members, NodeId, Note, Offence, Slot, Time};
 
 /// A snapshot that is arriving.
 #[derive(Clone, Debug)]
@@ -56,6 +56,7 @@ impl Raft {
         core.snapshot = Some(Snapshot { through: place, members, bytes: snapshot.clone() });
         let tail = core.records();
         out.checkpoint(through, snapshot, tail);
+        out.note(Note::SnapshotTaken { through });
     }
 
     /// [R23] A piece of a snapshot from the leader.
@@ -168,6 +169,7 @@ impl Core {
         let tail = self.records();
         out.checkpoint(through.slot, bytes.clone(), tail);
         out.install(through.slot, bytes);
+        out.note(Note::SnapshotInstalled { through: through.slot });
         self.configurations = Configurations::new(through.slot, members);
         self.adopt_members(out);
     }

@@ -16,7 +16,7 @@ use crate::replay::{Replayed, replay};
 use crate::step::{Out, Timer};
 use alloc::vec::Vec;
 use consensus_core::{
-    Boot, Bytes, Decision, Epoch, Members, NodeId, Priority, Refusal, RestoreError, Role as Part, Slot,
+    Boot, Bytes, Decision, Epoch, Members, NodeId, Note, Priority, Refusal, RestoreError, Role as Part, Slot,
     Status, Time, WriteSeq,
 };
 use core::time::Duration;
@@ -145,6 +145,7 @@ impl Raft {
         leader: Option<NodeId>,
         out: &mut Out,
     ) {
+        let (own, is_later) = (self.core.id, term > self.core.term);
         self.core.set_vote(term, vote, out);
         let follower = Follower::new(leader, self.core.commit);
         let led = match core::mem::replace(&mut self.role, Role::Follower(follower)) {
@@ -152,9 +153,19 @@ impl Raft {
                 old.refuse_reads(&Refusal::NotLeader { hint: leader }, out);
                 false
             }
-            Role::PreCandidate(_) | Role::Candidate(_) => false,
+            Role::PreCandidate(_) | Role::Candidate(_) => {
+                if leader.is_some() {
+                    out.note(Note::ElectionLost { epoch: term, why: "another node leads" });
+                } else if is_later && vote != Some(own) {
+                    out.note(Note::ElectionLost { epoch: term, why: "a later term has begun" });
+                }
+                false
+            }
             Role::Leader(old) => {
                 old.abdicate(&self.core, leader, out);
+                if is_later {
+                    out.note(Note::SteppedDown { epoch: term, why: "a later term has begun" });
+                }
                 true
             }
         };
