@@ -24,9 +24,8 @@ pub fn run() -> Result<()> {
     succeed(cargo()?.args(bench))?;
     without_std()?;
     mutants(&[])?;
-    let planted =
-        ["test", "--quiet", "--package", "conformance", "--features", "mutants", "--test", "planted"];
-    succeed(cargo()?.args(planted))?;
+    let planted = ["test", "--quiet", "--package", "conformance", "--features", "mutants"];
+    succeed(cargo()?.args(planted).args(["--test", "planted", "--test", "elections"]))?;
     same_in_release()?;
     conformance(&["run", "--algorithm", "raft", "--seeds", CONFORMANCE_SEEDS, "--controls"])
 }

@@ -66,11 +66,17 @@ pub struct Plan {
     /// Opinions of failure detectors, mostly wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suspicions: Option<Rhythm>,
+    /// Failure detectors that notice what is true, beside those opinions; `None`: there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detectors: Option<Detectors>,
     /// Faults of disks, machines and single links.
     pub hardships: Hardships,
     /// The nodes' clocks; `None`: all show the same time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clocks: Option<ClockPlan>,
+    /// How many of a million pauses stop the node's clock too, as suspending a machine may.
+    #[serde(rename = "clocks_stop", with = "text::rate")]
+    pub clocks_stop_ppm: u64,
     /// Nodes that die in the midst of the faults: they are among those that are lost for good.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deaths: Option<Rhythm>,
@@ -111,6 +117,15 @@ pub struct Rhythm {
     /// The mean time that one lasts.
     #[serde(with = "text::span")]
     pub lasts: Duration,
+}
+
+/// Failure detectors that can be relied upon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Detectors {
+    /// How long it takes at most until a node is told that it cannot hear another, or can again.
+    #[serde(with = "text::span")]
+    pub within: Duration,
 }
 
 /// What the links do to messages.
@@ -251,8 +266,10 @@ impl Plan {
             changes: Changes::draw(&mut Stream::derive(seed, "changes")),
             // A stream of its own: what a seed meant before stays what it means.
             suspicions: rhythm(&mut Stream::derive(seed, "suspicions"), 300_000, (20, 1_000), (1, 1)),
+            detectors: None,
             hardships: Hardships::default(),
             clocks: None,
+            clocks_stop_ppm: MILLION / 2,
             deaths: None,
             lost_for_good: draw.index(nodes),
             left_out: Vec::new(),
@@ -311,8 +328,10 @@ impl Default for Plan {
             wishes: None,
             changes: None,
             suspicions: None,
+            detectors: None,
             hardships: Hardships::default(),
             clocks: None,
+            clocks_stop_ppm: MILLION / 2,
             deaths: None,
             lost_for_good: 0,
             left_out: Vec::new(),

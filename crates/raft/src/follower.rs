@@ -25,6 +25,8 @@ pub(crate) struct Follower {
     /// It wants an answer at once.
     owes_echo: bool,
     pub(crate) reads: Forwarded,
+    /// It has no timer (see `quiescence`).
+    pub(crate) rests: bool,
 }
 
 impl Follower {
@@ -38,6 +40,7 @@ impl Follower {
             probe: 0,
             owes_echo: false,
             reads: Forwarded::default(),
+            rests: false,
         }
     }
 
@@ -79,6 +82,11 @@ impl Follower {
         assert!(self.verified <= core.log.last().slot, "more is verified than there is");
         assert!(core.commit <= self.verified, "more is committed than is verified");
         assert!(self.acknowledged <= self.verified, "more was acknowledged than is verified");
+        if self.rests {
+            let end = core.log.last().slot;
+            assert!(self.leader.is_some() && self.reads.is_empty(), "whoever rests waits for nothing");
+            assert!(core.commit == end && core.log.durable() == end, "whoever rests lacks nothing");
+        }
     }
 }
 

@@ -160,7 +160,7 @@ impl Leader {
             }
             // What it said during an earlier stay does not count: it did not know this probe then.
             let stay =
-                if core.config.plants(Mutant::EarlierStayCounted) { 0 } else { self.reads.choose_probe() };
+                if core.config.plants(Mutant::EarlierStayCounted) { 0 } else { self.reads.begin_probe() };
             self.peers.push(Progress { stay, ..Progress::new(node, last) });
         }
         self.peers.sort_unstable_by_key(|peer| peer.id);

@@ -16,7 +16,7 @@ const MAX_FIRST_TERM: u64 = MAX_COUNTER / 2;
 /// The last term.
 pub(crate) const MAX_TERM: Epoch = Epoch(MAX_COUNTER);
 
-/// [R52] The last term that whoever is in term `own` believes. Whoever followed into a term that nobody can leave would stand
+/// [R54] The last term that whoever is in term `own` believes. Whoever followed into a term that nobody can leave would stand
 /// still for good.
 pub(crate) fn last_credible(own: Epoch) -> Epoch {
     Epoch(if own == Epoch::ZERO { MAX_FIRST_TERM } else { own.0.saturating_add(MAX_TERM_JUMP) })
@@ -62,6 +62,8 @@ pub enum Message {
     },
     /// "Vote for me: the leader called me." Hearing that leader is no reason to refuse.
     CalledVote(Ballot),
+    /// A heartbeat of a leader that has nothing to do: whoever has nothing to do either may rest until something happens.
+    Rest(Append),
 }
 
 /// A candidate's wish.
@@ -201,7 +203,7 @@ impl Message {
                 fits(&[m.term.0]) && position(&m.last) && m.last.term < m.term
             }
             Self::PreVoteReply(m) | Self::VoteReply(m) => fits(&[m.term.0]),
-            Self::Append(m) => {
+            Self::Append(m) | Self::Rest(m) => {
                 fits(&[m.term.0, m.commit.0, m.probe]) && position(&m.prev) && Self::terms_rise(m)
             }
             Self::AppendReply(m) => {
@@ -231,6 +233,9 @@ impl Message {
                 ReadAnswer::NotLeader | ReadAnswer::Busy => true,
             },
         };
+        if matches!(self, Self::Rest(offer) if !offer.entries.is_empty()) {
+            return Err(Offence::Malformed("an offer of rest that brings work"));
+        }
         if !self.members_can_elect() {
             return Err(Offence::Malformed("it names members of whom nobody can lead"));
         }
@@ -260,7 +265,8 @@ impl Message {
             | Self::ReadIndexReply { .. }
             | Self::TimeoutNow { .. }
             | Self::TransferDeclined { .. }
-            | Self::CalledVote(_) => true,
+            | Self::CalledVote(_)
+            | Self::Rest(_) => true,
         }
     }
 
@@ -269,7 +275,7 @@ impl Message {
         match self {
             Self::PreVote(m) | Self::Vote(m) | Self::CalledVote(m) => Some(m.term),
             Self::PreVoteReply(m) | Self::VoteReply(m) => Some(m.term),
-            Self::Append(m) => Some(m.term),
+            Self::Append(m) | Self::Rest(m) => Some(m.term),
             Self::AppendReply(m) => Some(m.term),
             Self::Snapshot(m) => Some(m.term),
             Self::SnapshotReply(m) => Some(m.term),
@@ -278,7 +284,7 @@ impl Message {
         }
     }
 
-    /// [R52] Whether whoever is in term `own` can believe the term that this speaks of.
+    /// [R54] Whether whoever is in term `own` can believe the term that this speaks of.
     #[inline]
     pub(crate) fn is_credible(&self, own: Epoch) -> bool {
         self.term().is_none_or(|term| term <= own || term <= last_credible(own))
@@ -298,6 +304,7 @@ impl Message {
             | Self::Vote(_)
             | Self::CalledVote(_)
             | Self::Append(_)
+            | Self::Rest(_)
             | Self::Snapshot(_)
             | Self::ReadIndex(_)
             | Self::TimeoutNow { .. } => false,

@@ -105,10 +105,28 @@ mutants! {
     ReadBeforeOwnCommit,
     /// A leader serves reads without asking whether it still leads.
     ReadWithoutQuorum,
-    /// The answers to the previous probe confirm the present one.
+    /// The answers to the probe of earlier reads confirm the present ones.
     ReadProbeReused,
     /// An answer to what was asked before a crash serves a read after it.
     ReadAnswerOfEarlierBoot,
+    /// A lease lasts an election timeout, whatever the clocks do.
+    LeaseIgnoresDrift,
+    /// A lease is counted from when the echo of a probe arrives, not from when the probe left.
+    LeaseFromArrival,
+    /// One echo is enough for a lease.
+    LeaseFromOneEcho,
+    /// A leader that has called its successor keeps its lease.
+    LeaseOutlivesCall,
+    /// A node that restarts votes at once, though it may have promised a leader not to.
+    PromiseForgottenInCrash,
+    /// A node that suspects its leader votes at once, though it has promised it not to.
+    SuspicionBreaksPromise,
+    /// What a node promised a leader does not hold for votes of a term that it has learnt of since.
+    PromiseEndsWithTerm,
+    /// A leader rests without those who do not answer, though nobody suspects them.
+    RestWithoutTheSilent,
+    /// Who rests does not wake when it suspects its leader.
+    SuspicionSleptThrough,
     /// A snapshot brings the term down to that of its last entry.
     SnapshotLowersTerm,
     /// A snapshot replaces a log that holds all of it, and more.

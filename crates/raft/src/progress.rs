@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::outgoing::Outgoing;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
-use consensus_core::{NodeId, Slot};
+use consensus_core::{NodeId, Slot, Time};
 
 /// A leader's view of one follower.
 #[derive(Clone, Debug)]
@@ -23,10 +23,14 @@ pub(crate) struct Progress {
     pub(crate) window: Window,
     /// The commit index that was last sent.
     pub(crate) commit_sent: Slot,
+    /// When it was last sent an append.
+    pub(crate) spoken_to: Time,
     /// The newest probe that was sent.
     pub(crate) probe_sent: u64,
     /// The newest probe that was echoed.
     pub(crate) probe_echoed: u64,
+    /// When the newest probe that it echoed left at the earliest, if that is known: it has heard us since.
+    pub(crate) vouched: Option<Time>,
     /// Whether it was heard since the last check of the quorum.
     pub(crate) is_active: bool,
     /// Whether it declined to lead since then.
@@ -65,9 +69,11 @@ impl Progress {
             mode: Mode::Probe { is_waiting: false },
             window: Window::new(),
             commit_sent: Slot::ZERO,
-            // The first probe is for heartbeats; no read waits for it.
+            spoken_to: Time::ZERO,
+            // No read waits for the first probe.
             probe_sent: 1,
             probe_echoed: 0,
+            vouched: None,
             is_active: true,
             has_declined: false,
             was_active: false,
@@ -80,6 +86,12 @@ impl Progress {
     /// Whether it was heard within an election timeout or two.
     pub(crate) const fn answers(&self) -> bool {
         self.is_active || self.was_active
+    }
+
+    /// An append left, with these in it.
+    pub(crate) fn note_append(&mut self, probe: u64, commit: Slot, now: Time) {
+        self.probe_sent = self.probe_sent.max(probe);
+        (self.commit_sent, self.spoken_to) = (commit, now);
     }
 
     pub(crate) fn become_probe(&mut self, next: Slot) {
@@ -135,7 +147,7 @@ impl Progress {
         }
     }
 
-    /// [R53] A refusal that names `hint` as the last place that can match. True if it proves that what was acknowledged is gone: it
+    /// [R55] A refusal that names `hint` as the last place that can match. True if it proves that what was acknowledged is gone: it
     /// was said after a probe had been seen that was chosen after the acknowledgement had arrived. `choose` chooses such a probe.
     pub(crate) fn is_denial(&mut self, hint: Slot, probe: u64, choose: impl FnOnce() -> u64) -> bool {
         if hint >= self.matched {

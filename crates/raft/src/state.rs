@@ -57,8 +57,12 @@ pub(crate) struct Core {
     pub(crate) is_hollow: bool,
     /// Everything up to here is on our disk.
     pub(crate) durable: WriteSeq,
-    /// When a leader was last heard.
+    /// When a leader was last heard, unless it is suspected since.
     pub(crate) heard: Option<Time>,
+    /// When we last promised a leader not to help elect another.
+    pub(crate) promised: Option<Time>,
+    /// Those whom our failure detector suspects.
+    pub(crate) suspected: Vec<NodeId>,
     /// When to seek election if no leader is heard until then. Hearing one moves this, not the timer: the timer looks here
     /// when it fires.
     pub(crate) election_due: Time,
@@ -122,6 +126,8 @@ impl Raft {
             is_hollow,
             durable: WriteSeq::ZERO,
             heard: None,
+            promised: None,
+            suspected: Vec::new(),
             election_due: Time::ZERO,
             election_span: Duration::ZERO,
             priority: Priority::Normal,
@@ -130,7 +136,12 @@ impl Raft {
             rng,
         };
         core.adopt_members(out);
-        core.arm_first_election(now, out);
+        if core.may_be_bound() {
+            core.promised = Some(now); // [R45]
+            core.arm_election(now, out);
+        } else {
+            core.arm_first_election(now, out);
+        }
         let follower = Follower::new(None, core.commit);
         Ok(Self { core, role: Role::Follower(follower) })
     }
@@ -165,7 +176,7 @@ impl Raft {
     }
 
     /// Takes note of a term that a member answers with; true if it is ours (now or already). [R3] Nobody believes one that is far in
-    /// the future, but takes a step towards it: who was told too much, and said it here, is met again after some steps. [R52]
+    /// the future, but takes a step towards it: who was told too much, and said it here, is met again after some steps. [R54]
     pub(crate) fn settle_term(&mut self, now: Time, from: NodeId, term: Epoch, out: &mut Out) -> bool {
         if term > self.core.term {
             let credible = last_credible(self.core.term);
@@ -311,14 +322,14 @@ impl Core {
 
     /// A leader was heard: the next election is a timeout away. [R5]
     pub(crate) fn hear_leader(&mut self, now: Time) {
-        self.heard = Some(now);
+        (self.heard, self.promised) = (Some(now), Some(now)); // [R44]
         self.postpone_election(now);
     }
 
     /// Whether a leader was heard so recently that nobody should be elected. [R6]
     pub(crate) fn leader_is_fresh(&self, now: Time) -> bool {
-        self.config.stable_leadership
-            && self.heard.is_some_and(|heard| now < heard + self.config.election_timeout())
+        let is_heard = self.heard.is_some_and(|heard| now < heard + self.config.election_timeout());
+        self.config.stable_leadership && (is_heard || self.is_bound(now))
     }
 
     /// [T, 1.5 T) from now. The draw is one per election, not one per heartbeat: the span is kept.
@@ -344,10 +355,11 @@ impl Core {
         out.set_timer(Timer::Election, self.election_due);
     }
 
-    /// [0, T/10) from now. [R31]
+    /// [0, T/10) from now, or from when our promise ends. [R31] [R44]
     pub(crate) fn hasten_election(&mut self, now: Time, out: &mut Out) {
         let soon = self.draw_wait(Duration::ZERO, self.config.election_timeout() / 10);
-        self.election_due = self.election_due.min(now + soon);
+        let free = self.bound_until().map_or(now, |until| until.max(now));
+        self.election_due = self.election_due.min(free + soon);
         out.set_timer(Timer::Election, self.election_due);
     }
 

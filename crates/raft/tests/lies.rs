@@ -1,4 +1,4 @@
-//! What no correct node says, one lie at a time: the clauses R26, R40, R52 and R53 of `spec.md`. All at once they are in
+//! What no correct node says, one lie at a time: the clauses R26, R40, R54 and R55 of `spec.md`. All at once they are in
 //! `hostile.rs`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
@@ -71,7 +71,7 @@ fn commands(term: u64) -> [Message; 4] {
     [heartbeat(term), Message::Vote(ballot), Message::CalledVote(ballot), Message::PreVote(ballot)]
 }
 
-// tests [R52]
+// tests [R54]
 #[test]
 fn a_term_from_the_far_future_draws_nobody_in() {
     let far_future = Offence::Impossible("its term is far in the future");
@@ -94,7 +94,7 @@ fn a_term_from_the_far_future_draws_nobody_in() {
     }
 }
 
-// tests [R52]
+// tests [R54]
 #[test]
 fn members_who_were_told_different_lies_meet_again() {
     let (mut cluster, leader, liar, other) = group();
@@ -108,7 +108,7 @@ fn members_who_were_told_different_lies_meet_again() {
     assert!(epoch(&cluster, leader) > 3 << 32);
 }
 
-// tests [R52]
+// tests [R54]
 #[test]
 fn a_term_within_reach_is_believed_and_the_group_goes_on_in_it() {
     // A bit that flips in a message, below what is refused.
@@ -121,7 +121,7 @@ fn a_term_within_reach_is_believed_and_the_group_goes_on_in_it() {
     assert_eq!(cluster.accusations, []);
 }
 
-// tests [R52]
+// tests [R54]
 #[test]
 fn who_knows_no_term_believes_one_that_leaves_room_for_more() {
     let mut cluster = Cluster::new(3);
@@ -137,7 +137,7 @@ fn who_knows_no_term_believes_one_that_leaves_room_for_more() {
     assert!(epoch(&cluster, n(2)) > LAST_TERM / 2);
 }
 
-// tests [R52]
+// tests [R54]
 #[test]
 fn nobody_campaigns_beyond_the_last_term() {
     let config = NodeConfig::<Raft>::new(n(1), Members::of([n(1)]), 1);
@@ -190,7 +190,7 @@ impl Twins {
     }
 }
 
-// tests [R53]
+// tests [R55]
 #[test]
 fn an_id_that_two_processes_share_is_seen_and_named() {
     let mut cluster = Cluster::new(3);
@@ -216,7 +216,7 @@ fn an_id_that_two_processes_share_is_seen_and_named() {
     assert_eq!(twins.cluster.diary(leader).len(), 4);
 }
 
-// tests [R53]
+// tests [R55]
 #[test]
 fn a_member_that_lost_its_disk_is_named() {
     let (mut cluster, leader, lost, other) = group();
@@ -232,7 +232,7 @@ fn a_member_that_lost_its_disk_is_named() {
     assert_eq!(cluster.diary(other).len(), 2);
 }
 
-// tests [R53] [R14]
+// tests [R55] [R14]
 #[test]
 fn a_refusal_from_before_the_acknowledgement_is_no_denial() {
     let (mut cluster, leader, follower, _) = group();

@@ -94,6 +94,10 @@ impl Plan {
             within("clocks.skew", clocks.skew, Duration::ZERO..=FURTHEST)?;
             within("clocks.drift", clocks.drift_ppm, 0..=MILLION / 2)?;
         }
+        if let Some(detectors) = self.detectors {
+            within("detectors.within", detectors.within, Duration::from_millis(1)..=LONGEST)?;
+        }
+        rate("clocks_stop", self.clocks_stop_ppm)?;
         if self.lost_for_good >= self.nodes {
             let problem =
                 format!("{} of {} nodes: one at least must come back", self.lost_for_good, self.nodes);
