@@ -33,9 +33,9 @@ pub struct PeerProgress {
     pub next: Slot,
     /// How it is fed.
     pub mode: Feeding,
-    /// Messages in flight.
+    /// Messages in flight: appends, or pieces of a snapshot.
     pub in_flight: usize,
-    /// Bytes of payload in flight.
+    /// Bytes in flight, of entries or of a snapshot.
     pub in_flight_bytes: usize,
 }
 

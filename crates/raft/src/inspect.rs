@@ -40,6 +40,7 @@ impl Raft {
 
 impl Progress {
     fn show(&self) -> PeerProgress {
+        let (in_flight, in_flight_bytes) = self.in_flight();
         PeerProgress {
             id: self.id,
             matched: self.matched,
@@ -49,8 +50,8 @@ impl Progress {
                 Mode::Replicate => Feeding::Replicate,
                 Mode::Snapshot(_) => Feeding::Snapshot,
             },
-            in_flight: self.window.len(),
-            in_flight_bytes: self.window.bytes(),
+            in_flight,
+            in_flight_bytes,
         }
     }
 }

@@ -98,7 +98,12 @@ impl Leader {
         if votes::reached_by_quorum(&next, answers) == 0 {
             return Err("too few of the voters that would remain answer; bring them back first".into());
         }
-        Ok(next)
+        // [R41] Until one of them has the change, no witness is told of it.
+        let may_lead = |node: &&NodeId| !next.witnesses().contains(node);
+        if !next.voters().iter().filter(may_lead).any(|&node| answers(node) == 1) {
+            return Err("none of the replicas that would remain answers; bring one back first".into());
+        }
+        Ok(core.or_forgetful(next))
     }
 
     /// [R36] Whether a learner lacks so little that its vote would not hold the group up.
@@ -158,7 +163,7 @@ impl Leader {
             }
             // What it said during an earlier stay does not count: it did not know this probe then.
             let stay =
-                if core.config.plants(Mutant::EarlierStayCounted) { 0 } else { self.reads.begin_stay() };
+                if core.config.plants(Mutant::EarlierStayCounted) { 0 } else { self.reads.begin_probe() };
             self.peers.push(Progress { stay, ..Progress::new(node, last) });
         }
         self.peers.sort_unstable_by_key(|peer| peer.id);
@@ -178,9 +183,6 @@ fn after(
     change: &Change,
     is_caught_up: impl Fn(NodeId) -> bool,
 ) -> Result<Members, String> {
-    if !members.witnesses().is_empty() {
-        return Err("a group with witnesses keeps the members it was born with".into());
-    }
     let next = match change {
         Change::AddLearner(node) => {
             let node = newcomer(members, *node)?;
@@ -191,7 +193,11 @@ fn after(
             let node = may_vote(members, *node, is_caught_up)?;
             with_voters(members, members.voters().iter().copied().chain([node]))
         }
-        Change::AddWitness(_) => return Err("witnesses are named at a group's birth only".into()),
+        Change::AddWitness(node) => {
+            let node = newcomer(members, *node)?;
+            let witnesses = members.witnesses().iter().copied().chain([node]);
+            with_voters(members, members.voters().iter().copied().chain([node])).with_witnesses(witnesses)
+        }
         Change::Remove(node) if !members.contains(*node) => return Err(format!("{node} is not a member")),
         Change::Remove(node) => {
             let stays = |other: &NodeId| other != node;
@@ -203,8 +209,7 @@ fn after(
     if next.voters().iter().all(|node| next.witnesses().contains(node)) {
         return Err("nobody would be left who can lead; name at least one voter".into());
     }
-    let lists = [next.voters(), next.outgoing(), next.learners(), next.witnesses()];
-    if lists.iter().map(|list| list.len()).sum::<usize>() > MAX_MEMBERS {
+    if next.are_too_many() {
         return Err(format!("a group has at most {MAX_MEMBERS} members, those being left included"));
     }
     Ok(next)
@@ -229,7 +234,9 @@ fn replaced(
     for &node in sorted.iter().filter(|&&node| !members.is_voter(node)) {
         may_vote(members, node, &is_caught_up)?;
     }
-    Ok(with_voters(members, sorted).with_outgoing(members.voters().iter().copied()))
+    // Who leaves stays a witness until it has left.
+    let joint = with_voters(members, sorted).with_outgoing(members.voters().iter().copied());
+    Ok(joint.with_witnesses(members.witnesses().iter().copied()))
 }
 
 /// The same members with these voters; those who were learners are so no more.
