@@ -62,7 +62,6 @@ impl fmt::Display for Feeding {
 
 /// Something that has happened in a protocol, for a log or a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Note {
     /// The node seeks to lead.
     ElectionStarted {

@@ -3,6 +3,7 @@
 //! Groups are started and stopped one by one, each with an algorithm and a state machine of its own. A group that is on the disk
 //! and not started stays there untouched.
 
+use crate::census::Census;
 use crate::clock::Clock;
 use crate::config::{GroupConfig, HostConfig, StartError};
 use crate::dial::Dialler;
@@ -14,7 +15,7 @@ use crate::listen::Reception;
 use crate::metrics::{HostMetrics, HostReading};
 use crate::registry::{RecoveredGroup, Registry};
 use crate::shared::{End, StopReason};
-use crate::{Runnable, detector, group};
+use crate::{Runnable, detector, exposition, group};
 use consensus_core::{GroupId, NodeId, StateMachine};
 use consensus_wal::{Disk, FileDisk, Identity, Journal, JournalConfig};
 use rand::TryRng;
@@ -43,6 +44,7 @@ pub(crate) struct Inner {
     pub(crate) roster: Mutex<BTreeMap<GroupId, &'static str>>,
     pub(crate) desk: Arc<Desk>,
     pub(crate) metrics: Arc<HostMetrics>,
+    pub(crate) census: Arc<Census>,
     pub(crate) end: Arc<End>,
     lanes: Vec<Arc<Board>>,
 }
@@ -111,6 +113,7 @@ impl Host {
             roster: Mutex::default(),
             desk: Arc::clone(thread.desk()),
             metrics,
+            census: Arc::default(),
             end,
             lanes: (0..config.lanes).map(|_| Arc::default()).collect(),
             config,
@@ -195,6 +198,12 @@ impl Host {
     #[must_use]
     pub fn metrics(&self) -> HostReading {
         self.inner.metrics.read()
+    }
+
+    /// Enters the host and its groups into a registry of metrics that is for this host alone: names would come twice. Nothing is
+    /// counted for its sake; the values are read when it is encoded.
+    pub fn register(&self, registry: &mut prometheus_client::registry::Registry) {
+        exposition::register(registry, Arc::clone(&self.inner.census), Some(Arc::clone(&self.inner)));
     }
 
     /// Stops all groups and the host gracefully: requests under way are told, everything written is made durable, the threads

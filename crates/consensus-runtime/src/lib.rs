@@ -11,6 +11,8 @@
 )]
 
 mod backlog;
+mod census;
+mod chronicle;
 mod clock;
 mod config;
 mod credit;
@@ -18,6 +20,7 @@ mod detector;
 mod dial;
 mod door;
 mod driver;
+mod exposition;
 mod frame;
 mod group;
 mod handle;
@@ -38,8 +41,10 @@ mod reads;
 mod registry;
 mod replica;
 mod replicated;
+mod report;
 mod request;
 mod shared;
+mod syncs;
 mod title;
 
 pub use config::{GroupConfig, HostConfig, Limits, LinkLimits, ReplicaConfig, StartError};
@@ -50,6 +55,7 @@ pub use metrics::{HostReading, MetricsReading};
 pub use registry::RecoveredGroup;
 pub use replica::Replica;
 pub use replicated::{Applied, Replicated, RequestError};
+pub use report::{LinkReport, PeerReport, Report};
 pub use shared::{StopReason, View};
 
 use consensus_core::ConsensusAlgorithm;
