@@ -111,6 +111,7 @@ pub const RAFT: &[Hunt] = &[
     hunt(Mutant::RemovedLeaderCounts, UNSAFE, 3, Operators, 2_000),
     hunt(Mutant::LearnerCounts, UNSAFE, 3, Operators, 2_000),
     hunt(Mutant::SnapshotKeepsOldMembers, UNSAFE, 3, Operators, 2_000),
+    hunt(Mutant::SnapshotWithoutMembers, &[Invariant], 3, Operators, 2_000),
     hunt(Mutant::WitnessLeads, UNSAFE, 3, Witnesses, 600),
 ];
 
