@@ -111,14 +111,17 @@ pub const RAFT: &[Hunt] = &[
     hunt(Mutant::RemovedLeaderCounts, UNSAFE, 3, Operators, 2_000),
     hunt(Mutant::LearnerCounts, UNSAFE, 3, Operators, 2_000),
     hunt(Mutant::SnapshotKeepsOldMembers, UNSAFE, 3, Operators, 2_000),
-    hunt(Mutant::SnapshotWithoutMembers, &[Invariant], 3, Operators, 2_000),
     hunt(Mutant::WitnessLeads, UNSAFE, 3, Witnesses, 600),
 ];
 
-/// Bugs that random delays hide, or that need a disk to be lost. Each has a schedule of its own in
-/// `crates/raft/tests/mutants.rs` or `witness.rs`.
-pub const RAFT_BY_SCHEDULE: &[Mutant] =
-    &[Mutant::FixedTimeouts, Mutant::EarlierStayCounted, Mutant::WitnessAhead];
+/// Bugs that random delays hide, or that need a disk to be lost or nodes that are configured differently. Each has a schedule of
+/// its own in `crates/raft/tests/mutants.rs` or `witness.rs`.
+pub const RAFT_BY_SCHEDULE: &[Mutant] = &[
+    Mutant::FixedTimeouts,
+    Mutant::EarlierStayCounted,
+    Mutant::SnapshotWithoutMembers,
+    Mutant::WitnessAhead,
+];
 
 impl Hunt {
     /// The configuration of a run, with the bug or without it.
