@@ -1,6 +1,9 @@
 //! What a replica is made from, and why it may not start.
 
-use consensus_core::{ClusterId, ConsensusAlgorithm, GroupId, Members, NodeError, NodeId, StorageError};
+use crate::address::PeerAddress;
+use consensus_core::{
+    ClusterId, ConsensusAlgorithm, GroupId, Members, Membership, NodeError, NodeId, StorageError,
+};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,12 +13,19 @@ use std::time::Duration;
 pub struct ReplicaConfig<A: ConsensusAlgorithm> {
     /// The cluster. Nodes of different clusters refuse each other's connections and data directories.
     pub cluster: ClusterId,
-    /// Who we are; not zero, and one of `members`.
+    /// Who we are; not zero, and one of `members` unless we join.
     pub node: NodeId,
     /// The group that this replica belongs to.
     pub group: GroupId,
-    /// The members at the group's birth, with the addresses at which they listen for each other.
-    pub members: BTreeMap<NodeId, SocketAddr>,
+    /// The members at the group's birth, with the addresses at which they listen for each other. A data directory that was
+    /// used before remembers both; then only the addresses matter, which are tried beside those that are remembered.
+    pub members: BTreeMap<NodeId, PeerAddress>,
+    /// Whether the group was born without us, and has let us in since: `members` are then those whom we dial, and perhaps
+    /// ourselves. A data directory that was used before remembers that too.
+    pub joins: bool,
+    /// What distinguishes this node from one that has lost its disk: remembered with the first start in a data directory, and
+    /// never changed. Zero: drawn at random then.
+    pub incarnation: u64,
     /// Where this node listens for its peers; usually its own entry of `members`.
     pub listen: SocketAddr,
     /// The directory of the journal. It is made if it does not exist.
@@ -63,16 +73,18 @@ impl Default for Limits {
 }
 
 impl<A: ConsensusAlgorithm> ReplicaConfig<A> {
-    /// The defaults for `node` of `members`, listening at its own entry (at any free port of the loopback interface if it
-    /// has none, which [`ReplicaConfig::validate`] then reports).
+    /// The defaults for `node` of `members`, listening at its own entry: at all interfaces if that is a name, and at any free
+    /// port of the loopback interface if it has none.
     #[must_use]
-    pub fn new(node: NodeId, members: BTreeMap<NodeId, SocketAddr>, data_dir: impl Into<PathBuf>) -> Self {
-        let listen = members.get(&node).copied().unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
+    pub fn new(node: NodeId, members: BTreeMap<NodeId, PeerAddress>, data_dir: impl Into<PathBuf>) -> Self {
+        let listen = members.get(&node).map_or(SocketAddr::from(([127, 0, 0, 1], 0)), PeerAddress::to_listen);
         Self {
             cluster: ClusterId(1),
             node,
             group: GroupId(1),
             members,
+            joins: false,
+            incarnation: 0,
             listen,
             data_dir: data_dir.into(),
             algorithm: A::Config::default(),
@@ -89,7 +101,7 @@ impl<A: ConsensusAlgorithm> ReplicaConfig<A> {
     #[must_use]
     pub fn local(node: NodeId, members: impl IntoIterator<Item = NodeId>) -> Self {
         let members = members.into_iter().zip(1..=u16::MAX);
-        let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let address = |port| PeerAddress::from(SocketAddr::from(([127, 0, 0, 1], port)));
         Self::new(node, members.map(|(id, port)| (id, address(port))).collect(), PathBuf::new())
     }
 
@@ -102,7 +114,10 @@ impl<A: ConsensusAlgorithm> ReplicaConfig<A> {
         if self.node == NodeId::ZERO || self.members.contains_key(&NodeId::ZERO) {
             return invalid("node", "0 is not a node: number the members from 1".into());
         }
-        if !self.members.contains_key(&self.node) {
+        if self.joins && matches!(A::GUARANTEES.membership, Membership::Static) {
+            return invalid("joins", format!("{} keeps the members that its groups were born with", A::NAME));
+        }
+        if !self.joins && !self.members.contains_key(&self.node) {
             return invalid(
                 "node",
                 format!("{} is not among the members; add it with its address", self.node),
@@ -128,10 +143,10 @@ impl<A: ConsensusAlgorithm> ReplicaConfig<A> {
             .map_err(|error| StartError::Config { field: error.field, problem: error.problem })
     }
 
-    /// The members at the group's birth, all with a vote.
+    /// The members at the group's birth, all with a vote; none if we join.
     #[must_use]
     pub fn birth_members(&self) -> Members {
-        Members::of(self.members.keys().copied())
+        if self.joins { Members::default() } else { Members::of(self.members.keys().copied()) }
     }
 
     pub(crate) const fn request_timeout(&self) -> Duration {
@@ -162,6 +177,8 @@ impl<A: ConsensusAlgorithm> std::fmt::Debug for ReplicaConfig<A> {
             .field("node", &self.node)
             .field("group", &self.group)
             .field("members", &self.members)
+            .field("joins", &self.joins)
+            .field("incarnation", &self.incarnation)
             .field("listen", &self.listen)
             .field("data_dir", &self.data_dir)
             .field("algorithm", &self.algorithm)
@@ -221,6 +238,14 @@ pub enum StartError {
     /// The node cannot be restored from its journal.
     #[error(transparent)]
     Node(#[from] NodeError),
+    /// This node was removed from its group.
+    #[error("{node} was removed from its group; remove {}, and let it join anew as another member", data_dir.display())]
+    Removed {
+        /// The node.
+        node: NodeId,
+        /// Its data directory.
+        data_dir: PathBuf,
+    },
     /// The operating system gave no thread or no randomness.
     #[error("cannot {operation}: {cause}")]
     System {

@@ -1,14 +1,20 @@
-//! One task per peer: dials, greets, hands the connection to the [`Link`], drains its queue, and dials again.
+//! One task per peer: dials its addresses in turn, greets, hands the connection to the [`Link`], drains its queue, and dials
+//! again.
 
-use crate::handshake::{self, HandshakeError, Hello};
+use crate::address::PeerAddress;
+use crate::frame::{self, Introduction, Kind};
+use crate::handshake::{self, HandshakeError, Hello, Verdict};
 use crate::metrics::add;
 use crate::peers::Link;
 use crate::request::Inbound;
-use crate::shared::Shared;
+use crate::roster::Roster;
+use crate::shared::{Shared, StopReason};
+use consensus_core::GroupId;
 use rand::TryRng;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -25,6 +31,8 @@ const UNACKNOWLEDGED_MS: u32 = 2_000;
 pub(crate) struct Dialler<M> {
     pub(crate) link: Arc<Link>,
     pub(crate) hello: Hello,
+    pub(crate) group: GroupId,
+    pub(crate) roster: Arc<Roster>,
     pub(crate) inbox: mpsc::Sender<Inbound<M>>,
     pub(crate) shared: Arc<Shared>,
 }
@@ -32,15 +40,15 @@ pub(crate) struct Dialler<M> {
 impl<M> Dialler<M> {
     /// Runs until it is aborted, or nobody listens any more.
     pub(crate) async fn run(self) {
-        let Self { link, hello, inbox, shared } = self;
+        let Self { link, hello, group, roster, inbox, shared } = self;
         let mut pause = SHORTEST_PAUSE;
         let mut complained = String::new();
         loop {
-            match connect(&link, hello).await {
-                Ok(stream) => {
+            match connect(&link.addresses, hello, group, &roster).await {
+                Ok((stream, address)) => {
                     let began = Instant::now();
                     add(&shared.metrics.connections_made, 1);
-                    tracing::info!(peer = %link.peer, address = %link.address, "connected to a peer");
+                    tracing::info!(peer = %link.peer, %address, "connected to a peer");
                     link.connect(Arc::clone(&stream));
                     if inbox.send(Inbound::LinkUp(link.peer)).await.is_err() {
                         return;
@@ -57,11 +65,15 @@ impl<M> Dialler<M> {
                         pause = SHORTEST_PAUSE;
                     }
                 }
-                Err(error) => {
+                Err((HandshakeError::TurnedDown(Verdict::Removed), address)) => {
+                    tracing::error!(peer = %link.peer, %address, "a peer says that we were removed from the group");
+                    return shared.ask_to_stop(StopReason::Removed);
+                }
+                Err((error, address)) => {
                     // Once per cause: a peer that is down for a day is one line.
                     let text = error.to_string();
                     if text != complained {
-                        tracing::warn!(peer = %link.peer, address = %link.address, error = %text, "cannot connect to a peer; trying again");
+                        tracing::warn!(peer = %link.peer, %address, error = %text, "cannot connect to a peer; trying again");
                         complained = text;
                     }
                 }
@@ -74,12 +86,53 @@ impl<M> Dialler<M> {
     }
 }
 
-async fn connect(link: &Link, hello: Hello) -> Result<Arc<TcpStream>, HandshakeError> {
-    let dialled = tokio::time::timeout(handshake::PATIENCE, TcpStream::connect(link.address)).await;
+/// The first of the addresses at which the peer answers; otherwise why the last one, or one that tells more, did not.
+async fn connect<'a>(
+    addresses: &'a [PeerAddress],
+    hello: Hello,
+    group: GroupId,
+    roster: &Roster,
+) -> Result<(Arc<TcpStream>, &'a PeerAddress), (HandshakeError, &'a PeerAddress)> {
+    let mut failure = None;
+    for address in addresses {
+        let error = match connect_to(address, hello, group, roster).await {
+            Ok(stream) => return Ok((Arc::new(stream), address)),
+            Err(error) => error,
+        };
+        if matches!(error, HandshakeError::TurnedDown(Verdict::Removed)) {
+            return Err((error, address));
+        }
+        failure = Some((error, address));
+    }
+    match failure {
+        Some(failure) => Err(failure),
+        // A link has at least one address; without any there is nobody to wait for.
+        None => std::future::pending().await,
+    }
+}
+
+async fn connect_to(
+    address: &PeerAddress,
+    hello: Hello,
+    group: GroupId,
+    roster: &Roster,
+) -> Result<TcpStream, HandshakeError> {
+    let mut stream = open(address, hello).await?;
+    let introduction = Introduction { addresses: roster.own_addresses() };
+    let mut bytes = Vec::new();
+    if frame::write(&mut bytes, Kind::Introduction, group, hello.from, &introduction).is_ok() {
+        stream.write_all(&bytes).await?;
+    }
+    Ok(stream)
+}
+
+/// Dials and greets.
+pub(crate) async fn open(address: &PeerAddress, hello: Hello) -> Result<TcpStream, HandshakeError> {
+    let dialled = tokio::time::timeout(handshake::PATIENCE, TcpStream::connect(address.as_str())).await;
     let mut stream = dialled.map_err(|_| HandshakeError::Silence)??;
     prepare(&stream)?;
     handshake::greet(&mut stream, hello).await?;
-    Ok(Arc::new(stream))
+    Ok(stream)
 }
 
 /// The socket options that every connection between peers has.

@@ -58,13 +58,14 @@ where
 {
     pub(crate) fn new(
         config: &ReplicaConfig<A>,
-        node: Node<A, N, S, M>,
+        mut node: Node<A, N, S, M>,
         client: ClientId,
         clock: Clock,
         shared: Arc<Shared>,
     ) -> Self {
         let (status, applied) = (node.status(), node.applied());
         let leader = status.leader;
+        node.network().follow(&status.members);
         shared.applied.store(applied.0, Release);
         shared.view.send_replace(View { status, applied });
         Self {
@@ -156,6 +157,10 @@ where
             }
             self.dirty = false;
             self.node.flush(now)?;
+            if let Some(members) = self.node.take_members() {
+                tracing::info!(node = %self.me, ?members, "other members");
+                self.node.network().follow(&members);
+            }
             self.route_replies(now);
             self.publish(now)?;
         }

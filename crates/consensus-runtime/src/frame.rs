@@ -4,7 +4,8 @@
 //! offset  0   length of everything behind this field, 4 bytes little-endian, at most MAX_FRAME_BYTES
 //! offset  4   CRC-32 of everything behind this field, 4 bytes little-endian
 //! offset  8   format version, 1 byte
-//! offset  9   kind, 1 byte: 1 protocol message, 2 forwarded request, 3 answer to a forwarded request
+//! offset  9   kind, 1 byte: 1 protocol message, 2 forwarded request, 3 answer to a forwarded request, 4 introduction,
+//!             5 question of a visitor, 6 answer to a question
 //! offset 10   group, 8 bytes little-endian
 //! offset 18   sender, 8 bytes little-endian
 //! offset 26   body (postcard)
@@ -14,6 +15,7 @@
 //! checksum is there because TCP's own misses one damaged segment in some ten thousand, and a flipped bit in a vote or an
 //! entry is nothing that a protocol for crashes survives.
 
+use crate::address::PeerAddress;
 use crate::request::Ask;
 use bytes::Bytes;
 use consensus_core::wire::{self, FORMAT_VERSION, MAX_FRAME_BYTES, WireError};
@@ -32,6 +34,9 @@ pub(crate) enum Kind {
     Message = 1,
     Forward = 2,
     ForwardReply = 3,
+    Introduction = 4,
+    Question = 5,
+    Answer = 6,
 }
 
 impl Kind {
@@ -40,9 +45,18 @@ impl Kind {
             1 => Some(Self::Message),
             2 => Some(Self::Forward),
             3 => Some(Self::ForwardReply),
+            4 => Some(Self::Introduction),
+            5 => Some(Self::Question),
+            6 => Some(Self::Answer),
             _ => None,
         }
     }
+}
+
+/// Where the sender listens: the first frame on a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Introduction {
+    pub(crate) addresses: Vec<PeerAddress>,
 }
 
 /// A request of the sender's client, for the leader to take up.

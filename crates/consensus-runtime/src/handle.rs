@@ -1,17 +1,21 @@
 //! The door through which an application uses its replica.
 
+use crate::book::{Book, Peers};
+use crate::journal::Keeper;
 use crate::metrics::{MetricsReading, add};
 use crate::replicated::{Applied, Replicated, RequestError};
 use crate::request::{Answer, Ask, Charge, Gauge, Inbound, Read};
+use crate::roster::Roster;
 use crate::shared::{Shared, View};
+use crate::visit::Visitor;
 use crate::{Runnable, StopReason};
 use async_trait::async_trait;
 use bytes::Bytes;
-use consensus_core::{Change, NodeId, Refusal, Slot, Status};
-use std::sync::Arc;
+use consensus_core::{Change, Members, NodeId, Refusal, Slot, Status};
 use std::sync::atomic::Ordering::Acquire;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 /// The longest proposal that can be forwarded: a frame, less its head. Algorithms have lower bounds of their own.
 const MAX_REQUEST_BYTES: usize = consensus_core::wire::MAX_FRAME_BYTES - 1024;
@@ -22,7 +26,18 @@ pub struct Handle<A: Runnable> {
     shared: Arc<Shared>,
     gauge: Arc<Gauge>,
     request_timeout: Duration,
+    ground: Option<Arc<Ground>>,
     _lifeline: Arc<Lifeline>,
+}
+
+/// What a replica on sockets and a disk stands on; one in memory has none of it.
+pub(crate) struct Ground {
+    pub(crate) incarnation: u64,
+    pub(crate) birth: Members,
+    pub(crate) roster: Arc<Roster>,
+    /// One at a time: the note on the disk is never older than what was told before.
+    pub(crate) keeper: Mutex<Keeper>,
+    pub(crate) visitors: std::sync::Mutex<Option<mpsc::Receiver<Visitor>>>,
 }
 
 /// Ends the replica when the last handle goes.
@@ -41,6 +56,7 @@ impl<A: Runnable> Clone for Handle<A> {
             shared: Arc::clone(&self.shared),
             gauge: Arc::clone(&self.gauge),
             request_timeout: self.request_timeout,
+            ground: self.ground.clone(),
             _lifeline: Arc::clone(&self._lifeline),
         }
     }
@@ -58,9 +74,10 @@ impl<A: Runnable> Handle<A> {
         shared: Arc<Shared>,
         gauge: Arc<Gauge>,
         request_timeout: Duration,
+        ground: Option<Ground>,
     ) -> Self {
         let _lifeline = Arc::new(Lifeline(Arc::clone(&shared)));
-        Self { inbox, shared, gauge, request_timeout, _lifeline }
+        Self { inbox, shared, gauge, request_timeout, ground: ground.map(Arc::new), _lifeline }
     }
 
     /// Who we are.
@@ -76,6 +93,43 @@ impl<A: Runnable> Handle<A> {
     pub async fn query(&self, request: Bytes) -> Result<Bytes, RequestError> {
         let (answer, reply) = Answer::new(self.charge(request.len())?);
         self.ask(Inbound::Query { request, answer }, reply).await
+    }
+
+    /// What distinguishes this node from one that has lost its disk ([`crate::ReplicaConfig::incarnation`]); zero in memory.
+    #[must_use]
+    pub fn incarnation(&self) -> u64 {
+        self.ground.as_ref().map_or(0, |ground| ground.incarnation)
+    }
+
+    /// Says where the nodes of the group listen, and which were removed for good: links are made, moved and closed
+    /// accordingly. It is remembered when this returns. What is older than what was said before is ignored. A replica that is
+    /// told that it was removed itself stops ([`StopReason::Removed`]) and does not start again.
+    ///
+    /// # Errors
+    /// There are more addresses than the bounds of [`Peers`] allow, or the replica has stopped.
+    pub async fn set_peers(&self, peers: Peers) -> Result<(), RequestError> {
+        if !peers.is_bounded() {
+            return Err(RequestError::Refused(Refusal::TooLarge));
+        }
+        let Some(ground) = &self.ground else { return Ok(()) };
+        let keeper = ground.keeper.lock().await;
+        if !ground.roster.update(peers.clone()) {
+            return Ok(());
+        }
+        let (incarnation, birth) = (ground.incarnation, ground.birth.clone());
+        let is_kept = keeper.keep(Book { incarnation, birth, peers }.encode()).await;
+        if ground.roster.has_removed_us() {
+            self.shared.ask_to_stop(StopReason::Removed);
+        }
+        if is_kept { Ok(()) } else { Err(self.why_stopped()) }
+    }
+
+    /// Who asks this replica's application something from outside ([`crate::visit`]). The first call gets them; nobody else
+    /// does, and nobody in memory.
+    #[must_use]
+    pub fn take_visitors(&self) -> Option<mpsc::Receiver<Visitor>> {
+        let visitors = &self.ground.as_ref()?.visitors;
+        visitors.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// A view that follows the replica: status and the last applied slot, after each burst that changed them.

@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
+use tokio::sync::oneshot;
 
 /// The most bytes that may wait for one write. A disk that falls this far behind is as good as broken.
 const MAX_QUEUED_BYTES: usize = consensus_wal::MAX_FRAME_BYTES / 2;
@@ -39,6 +40,7 @@ struct Queue {
     /// The last write of each group that is in `batch`.
     touched: Vec<(Arc<Port>, WriteSeq)>,
     records: usize,
+    note: Option<Note>,
     /// Everybody who is to hear of a failure.
     ports: Vec<Arc<Port>>,
     /// A burst has ended since the batch was begun: it may go.
@@ -47,6 +49,18 @@ struct Queue {
     idle: bool,
     closing: Option<Closing>,
     failed: Option<StorageError>,
+}
+
+/// The newest note that is to be kept, and everybody who waits until it is.
+struct Note {
+    bytes: Bytes,
+    waiting: Vec<oneshot::Sender<()>>,
+}
+
+/// What the thread takes at once, beside the batch.
+struct Work {
+    records: usize,
+    note: Option<Note>,
 }
 
 /// How the journal ends.
@@ -64,6 +78,29 @@ struct Port {
     durable: AtomicU64,
     failed: OnceLock<StorageError>,
     wake: Wake,
+}
+
+/// Keeps notes beside the journal.
+#[derive(Clone)]
+pub(crate) struct Keeper(Arc<Desk>);
+
+impl Keeper {
+    /// Replaces the note. False if the journal has ended before it was durable.
+    pub(crate) async fn keep(&self, note: Bytes) -> bool {
+        let (done, kept) = oneshot::channel();
+        {
+            let mut queue = self.0.lock();
+            if queue.failed.is_some() || queue.closing.is_some() {
+                return false;
+            }
+            // Only the newest counts: whoever waits for an older one waits for what replaced it.
+            let mut waiting = queue.note.take().map(|note| note.waiting).unwrap_or_default();
+            waiting.push(done);
+            queue.note = Some(Note { bytes: note, waiting });
+        }
+        self.0.work.notify_one();
+        kept.await.is_ok()
+    }
 }
 
 /// The running thread.
@@ -102,6 +139,10 @@ impl JournalThread {
         WalStorage { desk, port, recovered, record: std::marker::PhantomData }
     }
 
+    pub(crate) fn keeper(&self) -> Keeper {
+        Keeper(Arc::clone(&self.desk))
+    }
+
     /// Ends the thread and waits for it; blocks. The journal and its lock on the directory are gone afterwards.
     ///
     /// # Errors
@@ -124,7 +165,19 @@ impl Desk {
     fn serve<D: Disk>(&self, mut journal: Journal<D>) {
         let mut spare = Batch::new();
         let mut touched = Vec::new();
-        while let Some(records) = self.next(&mut journal, &mut spare, &mut touched) {
+        while let Some(Work { records, note }) = self.next(&mut journal, &mut spare, &mut touched) {
+            if let Some(Note { bytes, waiting }) = note {
+                if let Err(error) = journal.keep(bytes) {
+                    return self.fail(&error);
+                }
+                for done in waiting {
+                    // Whoever went away does not want to know.
+                    let _ = done.send(());
+                }
+            }
+            if spare.is_empty() {
+                continue;
+            }
             let metrics = &self.shared.metrics;
             add(&metrics.journal_bytes, spare.len());
             match journal.write(&mut spare) {
@@ -148,15 +201,15 @@ impl Desk {
         journal: &mut Journal<D>,
         spare: &mut Batch,
         touched: &mut Vec<(Arc<Port>, WriteSeq)>,
-    ) -> Option<usize> {
+    ) -> Option<Work> {
         let mut queue = self.lock();
         let mut prepared = false;
         loop {
             match queue.closing {
                 Some(Closing::Abandon) => return None,
-                Some(Closing::Finish) if queue.batch.is_empty() => return None,
+                Some(Closing::Finish) if queue.batch.is_empty() && queue.note.is_none() => return None,
                 Some(Closing::Finish) => break,
-                None if queue.ready => break,
+                None if queue.ready || queue.note.is_some() => break,
                 None => {}
             }
             if !prepared {
@@ -176,7 +229,7 @@ impl Desk {
         queue.ready = false;
         std::mem::swap(&mut queue.batch, spare);
         std::mem::swap(&mut queue.touched, touched);
-        Some(std::mem::take(&mut queue.records))
+        Some(Work { records: std::mem::take(&mut queue.records), note: queue.note.take() })
     }
 
     fn fail(&self, error: &StorageError) {
@@ -194,11 +247,12 @@ impl Desk {
     }
 }
 
-/// A thread that panics must not leave the groups waiting for ever.
+/// A thread that ends or panics must not leave anybody waiting for ever.
 struct Sentinel<'a>(&'a Desk);
 
 impl Drop for Sentinel<'_> {
     fn drop(&mut self) {
+        self.0.lock().note = None;
         if std::thread::panicking() {
             let (operation, place) = ("writing", "the journal".into());
             self.0.fail(&StorageError::Io { operation, place, cause: "its thread panicked".into() });

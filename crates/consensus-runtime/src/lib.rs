@@ -10,6 +10,8 @@
     reason = "this crate is where time, threads and randomness enter; its maps are looked up, and no order of theirs decides anything"
 )]
 
+mod address;
+mod book;
 mod clock;
 mod config;
 mod dial;
@@ -27,8 +29,13 @@ mod reads;
 mod replica;
 mod replicated;
 mod request;
+mod roster;
 mod shared;
+mod transport;
+mod visit;
 
+pub use address::{AddressError, PeerAddress};
+pub use book::{MAX_ADDRESSES, Peers, Remembered, remembered};
 pub use config::{Limits, ReplicaConfig, StartError};
 pub use handle::Handle;
 pub use local::LocalNetwork;
@@ -36,6 +43,7 @@ pub use metrics::{Metrics, MetricsReading};
 pub use replica::Replica;
 pub use replicated::{Applied, Replicated, RequestError};
 pub use shared::{StopReason, View};
+pub use visit::{VisitError, Visitor, visit};
 
 use consensus_core::ConsensusAlgorithm;
 

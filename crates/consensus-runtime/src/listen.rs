@@ -2,16 +2,16 @@
 
 use crate::Runnable;
 use crate::dial::prepare;
-use crate::frame::{self, Forward, ForwardReply, Frame, FrameError, Kind};
+use crate::frame::{self, Forward, ForwardReply, Frame, FrameError, Introduction, Kind};
 use crate::handshake::{self, Hello, Verdict};
 use crate::metrics::add;
-use crate::peers::Link;
 use crate::request::{FromPeer, Inbound};
+use crate::roster::Roster;
 use crate::shared::Shared;
+use crate::visit::{self, Visitor};
 use bytes::BytesMut;
 use consensus_core::wire::{self, MAX_FRAME_BYTES};
 use consensus_core::{ClusterId, GroupId, NodeId};
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
-/// The most connections at once, greetings under way included, is this many times the members.
+/// The most connections at once, greetings under way included, is this many times the peers.
 const CONNECTIONS_PER_MEMBER: usize = 8;
 /// How much is read from a socket at once.
 const READ_BYTES: usize = 64 << 10;
@@ -36,18 +36,19 @@ pub(crate) struct Reception<A: Runnable> {
     pub(crate) group: GroupId,
     pub(crate) algorithm: A::Config,
     pub(crate) incoming_bytes: usize,
-    pub(crate) links: BTreeMap<NodeId, Arc<Link>>,
+    pub(crate) roster: Arc<Roster>,
+    pub(crate) visitors: mpsc::Sender<Visitor>,
     pub(crate) inbox: mpsc::Sender<Inbound<A::Message>>,
     pub(crate) shared: Arc<Shared>,
 }
 
 impl<A: Runnable> Reception<A> {
     /// Runs until it is aborted; every connection ends with it.
-    pub(crate) async fn run(self, listener: TcpListener) {
-        let most = (self.links.len() + 1) * CONNECTIONS_PER_MEMBER;
-        let reception = Arc::new(self);
+    pub(crate) async fn run(self: Arc<Self>, listener: TcpListener) {
+        let reception = self;
         let mut connections = JoinSet::new();
         loop {
+            let most = reception.roster.most_connections(CONNECTIONS_PER_MEMBER);
             tokio::select! {
                 accepted = listener.accept(), if connections.len() < most => match accepted {
                     Ok((stream, address)) => {
@@ -66,12 +67,12 @@ impl<A: Runnable> Reception<A> {
     fn judge(&self, hello: Hello) -> Verdict {
         if hello.cluster != self.cluster {
             Verdict::Cluster
+        } else if hello == Hello::of_visitor(self.cluster) {
+            if self.visitors.capacity() > 0 { Verdict::Welcome } else { Verdict::Busy }
         } else if hello.to != self.me {
             Verdict::NotMe
-        } else if !self.links.contains_key(&hello.from) {
-            Verdict::Stranger
         } else {
-            Verdict::Welcome
+            self.roster.judge(hello.from)
         }
     }
 
@@ -88,12 +89,23 @@ impl<A: Runnable> Reception<A> {
                 return;
             }
         };
+        if from == NodeId::ZERO {
+            return visit::receive(&mut stream, &self.visitors).await;
+        }
         tracing::info!(peer = %from, %address, "a peer connected");
-        if let Some(link) = self.links.get(&from) {
+        let _presence = self.roster.enter(from);
+        if let Some(link) = self.roster.link(from) {
             link.seen.notify_one();
         }
-        match self.read_from(from, &mut stream).await {
+        let ended = tokio::select! {
+            ended = self.read_from(from, &mut stream) => ended,
+            verdict = self.dismissal(from) => Err(Broken::Dismissed(verdict)),
+        };
+        match ended {
             Ok(()) => tracing::debug!(peer = %from, "a peer closed its connection"),
+            Err(Broken::Dismissed(verdict)) => {
+                tracing::info!(peer = %from, "closed a peer's connection, for in our view: {verdict}");
+            }
             Err(Broken::Io(error)) => tracing::debug!(peer = %from, %error, "a peer's connection broke"),
             Err(Broken::Frame(error)) => {
                 add(&self.shared.metrics.frames_malformed, 1);
@@ -102,6 +114,20 @@ impl<A: Runnable> Reception<A> {
         }
         // The core loop may be gone already.
         drop(self.inbox.send(Inbound::LinkLost(from)).await);
+    }
+
+    /// Completes when this peer is no longer let in.
+    async fn dismissal(&self, from: NodeId) -> Verdict {
+        let mut changes = self.roster.subscribe();
+        loop {
+            let verdict = self.roster.judge(from);
+            if verdict != Verdict::Welcome {
+                return verdict;
+            }
+            if changes.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
     }
 
     async fn read_from(&self, from: NodeId, stream: &mut TcpStream) -> Result<(), Broken> {
@@ -176,6 +202,13 @@ impl<A: Runnable> Reception<A> {
             Kind::ForwardReply => {
                 Some(FromPeer::ForwardReply(wire::decode::<ForwardReply>(frame.body, MAX_FRAME_BYTES)?))
             }
+            Kind::Introduction => {
+                let Introduction { addresses } = wire::decode(frame.body, MAX_FRAME_BYTES)?;
+                self.roster.introduce(from, addresses);
+                None
+            }
+            // No node asks another one questions.
+            Kind::Question | Kind::Answer => return Err(FrameError::Kind(frame.kind as u8)),
         })
     }
 }
@@ -197,6 +230,8 @@ fn keep(mut buffer: BytesMut, taken: usize) -> BytesMut {
 enum Broken {
     Io(io::Error),
     Frame(FrameError),
+    /// We turned the peer away.
+    Dismissed(Verdict),
 }
 
 impl From<io::Error> for Broken {

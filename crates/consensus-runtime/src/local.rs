@@ -17,7 +17,7 @@ use crate::peers::Outgoing;
 use crate::request::{FromPeer, Inbound};
 use crate::shared::Shared;
 use crate::{ReplicaConfig, Runnable};
-use consensus_core::{ClusterId, GroupId, Network, NodeId};
+use consensus_core::{ClusterId, GroupId, Members, Network, NodeId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc::error::TrySendError;
@@ -101,21 +101,20 @@ impl<A: Runnable> LocalNetwork<A> {
     }
 
     fn others(&self, config: &ReplicaConfig<A>) -> Vec<(NodeId, Inbox<A::Message>)> {
+        let is_other = |(cluster, group, node): &(ClusterId, GroupId, NodeId)| {
+            (*cluster, *group) == (config.cluster, config.group) && *node != config.node
+        };
         let seats = self.seats();
-        let peers = config.members.keys().filter(|peer| **peer != config.node);
-        let seat = |peer: &NodeId| Some((*peer, seats.get(&(config.cluster, config.group, *peer))?.clone()));
-        peers.filter_map(seat).collect()
+        let others = seats.iter().filter(|(seat, _)| is_other(seat));
+        others.map(|((_, _, node), inbox)| (*node, inbox.clone())).collect()
     }
 
     pub(crate) fn links(&self, config: &ReplicaConfig<A>, shared: Arc<Shared>) -> LocalLinks<A::Message> {
-        let peers = config.members.keys().filter(|peer| **peer != config.node);
-        let route = |&peer: &NodeId| {
-            let credit = Arc::new(Semaphore::new(MOST_FRAMES));
-            let seat = (config.cluster, config.group, peer);
-            (peer, Route { seat, inbox: None, burst: Vec::new(), credit })
-        };
-        let routes = peers.map(route).collect();
-        LocalLinks { me: config.node, seats: Arc::clone(&self.seats), routes, shared }
+        let (cluster, group, seats) = (config.cluster, config.group, Arc::clone(&self.seats));
+        let mut links =
+            LocalLinks { me: config.node, cluster, group, seats, routes: BTreeMap::new(), shared };
+        config.members.keys().for_each(|&peer| links.add(peer));
+        links
     }
 }
 
@@ -127,6 +126,8 @@ fn lock<M>(seats: &Mutex<Seats<M>>) -> MutexGuard<'_, Seats<M>> {
 /// The outbox of one replica.
 pub(crate) struct LocalLinks<M> {
     me: NodeId,
+    cluster: ClusterId,
+    group: GroupId,
     seats: Arc<Mutex<Seats<M>>>,
     routes: BTreeMap<NodeId, Route<M>>,
     shared: Arc<Shared>,
@@ -176,6 +177,17 @@ impl<M> Route<M> {
 }
 
 impl<M> LocalLinks<M> {
+    fn add(&mut self, peer: NodeId) {
+        if peer != self.me {
+            let seat = (self.cluster, self.group, peer);
+            let route = || {
+                let credit = Arc::new(Semaphore::new(MOST_FRAMES));
+                Route { seat, inbox: None, burst: Vec::new(), credit }
+            };
+            self.routes.entry(peer).or_insert_with(route);
+        }
+    }
+
     /// False if it was dropped: it will certainly not arrive.
     fn post(&mut self, to: NodeId, frame: FromPeer<M>) -> bool {
         let Some(route) = self.routes.get_mut(&to) else { return false };
@@ -210,6 +222,11 @@ impl<M> Outgoing<M> for LocalLinks<M> {
 
     fn reply(&mut self, to: NodeId, reply: ForwardReply) -> bool {
         self.post(to, FromPeer::ForwardReply(reply))
+    }
+
+    /// Those who are members no longer keep their route: whoever lacks the entry that removed them may still need it.
+    fn follow(&mut self, members: &Members) {
+        members.iter().for_each(|peer| self.add(peer));
     }
 
     fn transmit(&mut self) {

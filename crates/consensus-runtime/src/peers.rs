@@ -7,15 +7,16 @@
 //! Invariant: bytes reach a socket in the order in which they were encoded, and never from the middle of a frame: a
 //! connection starts with an empty queue, and ends with it.
 
+use crate::address::PeerAddress;
 use crate::frame::{self, Forward, ForwardReply, Kind};
 use crate::metrics::add;
+use crate::roster::Roster;
 use crate::shared::Shared;
 use consensus_core::wire::WireError;
-use consensus_core::{GroupId, Network, NodeId};
+use consensus_core::{GroupId, Members, Network, NodeId};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::net::TcpStream;
@@ -28,7 +29,8 @@ const KEPT_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) peer: NodeId,
-    pub(crate) address: SocketAddr,
+    /// Where it may be found; tried in turn. At least one.
+    pub(crate) addresses: Vec<PeerAddress>,
     /// Something is left for the dial task: a queue, or a connection that broke.
     pub(crate) backlog: Notify,
     /// The peer has just dialled us, so it is there: an attempt is worth while.
@@ -47,10 +49,10 @@ struct LinkState {
 }
 
 impl Link {
-    pub(crate) fn new(peer: NodeId, address: SocketAddr) -> Self {
+    pub(crate) fn new(peer: NodeId, addresses: Vec<PeerAddress>) -> Self {
         Self {
             peer,
-            address,
+            addresses,
             backlog: Notify::new(),
             seen: Notify::new(),
             up: AtomicBool::new(false),
@@ -158,6 +160,8 @@ pub(crate) trait Outgoing<M>: Network<M> {
     fn reply(&mut self, to: NodeId, reply: ForwardReply) -> bool;
     /// The end of a burst: what is queued leaves.
     fn transmit(&mut self);
+    /// These are the members from now on.
+    fn follow(&mut self, members: &Members);
 }
 
 /// The outbox of one group.
@@ -166,7 +170,10 @@ pub(crate) struct PeerNetwork {
     me: NodeId,
     group: GroupId,
     most_queued: usize,
+    roster: Arc<Roster>,
+    /// The links of the roster, as of its generation `seen`.
     routes: BTreeMap<NodeId, Route>,
+    seen: u64,
     shared: Arc<Shared>,
 }
 
@@ -182,12 +189,26 @@ impl PeerNetwork {
         me: NodeId,
         group: GroupId,
         most_queued: usize,
-        links: &BTreeMap<NodeId, Arc<Link>>,
+        roster: Arc<Roster>,
         shared: Arc<Shared>,
     ) -> Self {
-        let route = |link: &Arc<Link>| Route { link: Arc::clone(link), burst: Vec::new() };
-        let routes = links.iter().map(|(&peer, link)| (peer, route(link))).collect();
-        Self { me, group, most_queued, routes, shared }
+        // Older than any generation: the first message looks.
+        let (routes, seen) = (BTreeMap::new(), 0);
+        Self { me, group, most_queued, roster, routes, seen, shared }
+    }
+
+    /// Takes over the links of the roster, if they have changed.
+    fn look_at_roster(&mut self) {
+        let generation = self.roster.generation();
+        if generation == self.seen {
+            return;
+        }
+        self.seen = generation;
+        let links = self.roster.links();
+        self.routes.retain(|peer, route| links.get(peer).is_some_and(|link| Arc::ptr_eq(link, &route.link)));
+        for (peer, link) in links {
+            self.routes.entry(peer).or_insert_with(|| Route { link, burst: Vec::new() });
+        }
     }
 
     /// Encodes a frame for `peer`. False if it was dropped: it will certainly not arrive.
@@ -200,6 +221,7 @@ impl PeerNetwork {
     }
 
     fn try_post<T: Serialize>(&mut self, peer: NodeId, kind: Kind, body: &T) -> bool {
+        self.look_at_roster();
         let Some(route) = self.routes.get_mut(&peer) else { return false };
         if !route.link.is_up() {
             return false;
@@ -226,7 +248,10 @@ impl PeerNetwork {
 
 impl<M: Serialize> Outgoing<M> for PeerNetwork {
     fn is_up(&self, peer: NodeId) -> bool {
-        self.routes.get(&peer).is_some_and(|route| route.link.is_up())
+        match self.routes.get(&peer) {
+            Some(route) => route.link.is_up(),
+            None => self.roster.link(peer).is_some_and(|link| link.is_up()),
+        }
     }
 
     fn forward(&mut self, to: NodeId, forward: Forward) -> bool {
@@ -239,11 +264,16 @@ impl<M: Serialize> Outgoing<M> for PeerNetwork {
 
     /// Hands every burst to its socket.
     fn transmit(&mut self) {
+        self.look_at_roster();
         for route in self.routes.values_mut() {
             if !route.burst.is_empty() {
                 route.link.transmit(&mut route.burst, &self.shared);
             }
         }
+    }
+
+    fn follow(&mut self, members: &Members) {
+        self.roster.follow(members);
     }
 }
 

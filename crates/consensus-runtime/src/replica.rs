@@ -1,31 +1,32 @@
 //! Starting a replica, and taking it down in order.
 
 use crate::Runnable;
+use crate::book::{self, Book, Peers};
 use crate::clock::Clock;
 use crate::config::{ReplicaConfig, StartError};
-use crate::dial::Dialler;
 use crate::driver::Driver;
-use crate::handle::Handle;
-use crate::handshake::Hello;
+use crate::handle::{Ground, Handle};
 use crate::journal::{Closing, JournalThread, Wake};
 use crate::listen::Reception;
 use crate::local::LocalNetwork;
-use crate::peers::{Link, PeerNetwork};
+use crate::peers::PeerNetwork;
 use crate::request::{Gauge, Inbound};
+use crate::roster::Roster;
 use crate::shared::{Shared, StopReason, View};
+use crate::transport::Transport;
+use crate::visit::MAX_VISITORS;
 use consensus_core::memory::MemoryStorage;
 use consensus_core::{
-    ClientId, Epoch, GroupId, Members, Network, Node, NodeConfig, NodeId, Role, Slot, StateMachine, Status,
-    Storage,
+    ClientId, Epoch, GroupId, Members, Membership, Network, Node, NodeConfig, NodeId, Role, Slot,
+    StateMachine, Status, Storage,
 };
 use consensus_wal::{Disk, FileDisk, Identity, Journal, JournalConfig, RecoveredRaw};
 use rand::TryRng;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, JoinSet};
-use tracing::Instrument;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 /// Room for what has arrived and is not yet handled; the bytes of it are bounded by [`crate::Limits`].
 const INBOX: usize = 16 << 10;
@@ -93,13 +94,15 @@ impl Replica {
         let (inbox, arrivals) = mpsc::channel(INBOX);
         let shared = Arc::new(Shared::new(config.node, unknown(config.birth_members())));
         let links = network.links(&config, Arc::clone(&shared));
-        let node = open_node(&config, clock, links, MemoryStorage::default(), machine).await?;
+        let node =
+            open_node(&config, config.birth_members(), clock, links, MemoryStorage::default(), machine)
+                .await?;
         let client = ClientId::anonymous(random()?);
         network.join(&config, &inbox)?;
         network.announce(&config, &inbox);
         let driver = Driver::new(&config, node, client, clock, Arc::clone(&shared));
         let gauge = Gauge::new(config.limits.requests, config.limits.request_bytes);
-        let handle = Handle::new(inbox, Arc::clone(&shared), gauge, config.request_timeout());
+        let handle = Handle::new(inbox, Arc::clone(&shared), gauge, config.request_timeout(), None);
         tracing::info!(node = %config.node, group = %config.group, algorithm = A::NAME, "replica started in memory");
         let core = tokio::spawn(driver.run(arrivals));
         let network = network.clone();
@@ -125,22 +128,24 @@ impl Replica {
         M: StateMachine + Send + 'static,
     {
         let clock = Clock::start();
-        let identity = Identity { cluster: config.cluster, node: config.node };
-        let journal_config = JournalConfig { salt: random()?, ..JournalConfig::default() };
-        let (journal, mut groups) =
-            blocking(move || Ok(Journal::open(disk, journal_config, identity)?)).await?;
+        let (journal, mut groups, book) = open_journal(&config, disk).await?;
         let recovered = groups.remove(&config.group).unwrap_or_default();
         refuse_strays(&groups, &config)?;
 
         let (inbox, arrivals) = mpsc::channel(INBOX);
-        let shared = Arc::new(Shared::new(config.node, unknown(config.birth_members())));
+        let shared = Arc::new(Shared::new(config.node, unknown(book.birth.clone())));
         let thread = JournalThread::start(journal, Arc::clone(&shared))?;
-        let links = links(&config);
+        let roster = roster(&config, &book);
         let outgoing_bytes = config.limits.outgoing_bytes;
-        let network =
-            PeerNetwork::new(config.node, config.group, outgoing_bytes, &links, Arc::clone(&shared));
+        let network = PeerNetwork::new(
+            config.node,
+            config.group,
+            outgoing_bytes,
+            Arc::clone(&roster),
+            Arc::clone(&shared),
+        );
         let storage = thread.attach(config.group, recovered, wake(&inbox));
-        let node = match open_node(&config, clock, network, storage, machine).await {
+        let node = match open_node(&config, book.birth.clone(), clock, network, storage, machine).await {
             Ok(node) => node,
             Err(error) => {
                 // Nothing was promised yet: let go of the directory and say why.
@@ -151,13 +156,79 @@ impl Replica {
         let client = ClientId::anonymous(random()?);
         let driver = Driver::new(&config, node, client, clock, Arc::clone(&shared));
         let gauge = Gauge::new(config.limits.requests, config.limits.request_bytes);
-        let handle = Handle::new(inbox.clone(), Arc::clone(&shared), gauge, config.request_timeout());
+        let (visitors, questions) = mpsc::channel(MAX_VISITORS);
+        let ground = Ground {
+            incarnation: book.incarnation,
+            birth: book.birth,
+            roster: Arc::clone(&roster),
+            keeper: thread.keeper().into(),
+            visitors: Some(questions).into(),
+        };
+        let timeout = config.request_timeout();
+        let handle = Handle::new(inbox.clone(), Arc::clone(&shared), gauge, timeout, Some(ground));
         tracing::info!(node = %config.node, group = %config.group, listen = %config.listen, algorithm = A::NAME, "replica started");
         let core = tokio::spawn(driver.run(arrivals));
-        let transport = start_transport(config, listener, links, inbox, &shared);
-        tokio::spawn(supervise(core, transport, thread, shared));
+        let reception = Reception::<A> {
+            cluster: config.cluster,
+            me: config.node,
+            group: config.group,
+            algorithm: config.algorithm,
+            incoming_bytes: config.limits.incoming_bytes,
+            roster,
+            visitors,
+            inbox,
+            shared: Arc::clone(&shared),
+        };
+        let (end, ended) = oneshot::channel();
+        let transport = Transport::new(reception).run(listener, async {
+            // A dropped sender is a wish to end as well.
+            let _ = ended.await;
+        });
+        tokio::spawn(supervise(core, (end, tokio::spawn(transport)), thread, shared));
         Ok(handle)
     }
+}
+
+/// What the disk holds, and what is remembered beside it. In a directory that is begun, what the configuration says of the group
+/// is written down before anything else.
+async fn open_journal<A, D>(config: &ReplicaConfig<A>, disk: D) -> Result<Opened<D>, StartError>
+where
+    A: Runnable,
+    D: Disk + Send + 'static,
+    D::File: Send,
+{
+    let identity = Identity { cluster: config.cluster, node: config.node };
+    let journal_config = JournalConfig { salt: random()?, ..JournalConfig::default() };
+    let incarnation = if config.incarnation == 0 { random()? } else { config.incarnation };
+    let addresses = config.members.iter().map(|(&node, address)| (node, vec![address.clone()])).collect();
+    let peers = Peers { revision: 0, addresses, unused_from: NodeId::ZERO };
+    let fresh = Book { incarnation, birth: config.birth_members(), peers };
+    let directory = config.data_dir.clone();
+    let opened = blocking(move || {
+        let (mut journal, groups) = Journal::open(disk, journal_config, identity)?;
+        let book = match journal.note() {
+            Some(note) => Book::decode(note, &directory)?,
+            None if !groups.is_empty() => return Err(book::missing(&directory).into()),
+            None => {
+                journal.keep(fresh.encode())?;
+                fresh
+            }
+        };
+        Ok((journal, groups, book))
+    });
+    let opened = opened.await?;
+    if opened.2.peers.has_removed(config.node) {
+        return Err(StartError::Removed { node: config.node, data_dir: config.data_dir.clone() });
+    }
+    Ok(opened)
+}
+
+type Opened<D> = (Journal<D>, BTreeMap<GroupId, RecoveredRaw>, Book);
+
+fn roster<A: Runnable>(config: &ReplicaConfig<A>, book: &Book) -> Arc<Roster> {
+    let is_static = matches!(A::GUARANTEES.membership, Membership::Static);
+    let (birth, peers) = (book.birth.clone(), book.peers.clone());
+    Roster::new(config.node, is_static, birth, peers, config.members.clone())
 }
 
 async fn listen<A: Runnable>(config: &ReplicaConfig<A>) -> Result<TcpListener, StartError> {
@@ -165,7 +236,7 @@ async fn listen<A: Runnable>(config: &ReplicaConfig<A>) -> Result<TcpListener, S
 }
 
 /// Runs what blocks on a thread for it.
-async fn blocking<T, F>(work: F) -> Result<T, StartError>
+pub(crate) async fn blocking<T, F>(work: F) -> Result<T, StartError>
 where
     T: Send + 'static,
     F: FnOnce() -> Result<T, StartError> + Send + 'static,
@@ -216,14 +287,10 @@ fn wake<M: Send + 'static>(inbox: &mpsc::Sender<Inbound<M>>) -> Wake {
     })
 }
 
-fn links<A: Runnable>(config: &ReplicaConfig<A>) -> BTreeMap<NodeId, Arc<Link>> {
-    let peers = config.members.iter().filter(|(node, _)| **node != config.node);
-    peers.map(|(&node, &address)| (node, Arc::new(Link::new(node, address)))).collect()
-}
-
 /// Restores the node; on a thread for it, since a long log takes its time.
 async fn open_node<A, N, S, M>(
     config: &ReplicaConfig<A>,
+    members: Members,
     clock: Clock,
     network: N,
     storage: S,
@@ -237,42 +304,13 @@ where
 {
     let node_config = NodeConfig {
         id: config.node,
-        members: config.birth_members(),
+        members,
         algorithm: config.algorithm.clone(),
         seed: random()?,
         compact_after_bytes: config.compact_after_bytes,
         check_invariants: config.check_invariants,
     };
     blocking(move || Ok(Node::open(node_config, clock.now(), network, storage, machine)?)).await
-}
-
-fn start_transport<A: Runnable>(
-    config: ReplicaConfig<A>,
-    listener: TcpListener,
-    links: BTreeMap<NodeId, Arc<Link>>,
-    inbox: mpsc::Sender<Inbound<A::Message>>,
-    shared: &Arc<Shared>,
-) -> JoinSet<()> {
-    let mut tasks = JoinSet::new();
-    // Several replicas may share a process: each line of the transport says whose it is.
-    let span = tracing::info_span!("transport", node = %config.node);
-    for link in links.values() {
-        let hello = Hello { cluster: config.cluster, from: config.node, to: link.peer };
-        let (link, inbox, shared) = (Arc::clone(link), inbox.clone(), Arc::clone(shared));
-        tasks.spawn(Dialler { link, hello, inbox, shared }.run().instrument(span.clone()));
-    }
-    let reception = Reception::<A> {
-        cluster: config.cluster,
-        me: config.node,
-        group: config.group,
-        algorithm: config.algorithm,
-        incoming_bytes: config.limits.incoming_bytes,
-        links,
-        inbox,
-        shared: Arc::clone(shared),
-    };
-    tasks.spawn(reception.run(listener).instrument(span));
-    tasks
 }
 
 /// Waits for the end of the core loop, whatever its cause.
@@ -283,12 +321,14 @@ async fn ended(core: JoinHandle<StopReason>) -> StopReason {
 /// Waits for the end of the core loop, and takes everything else down.
 async fn supervise(
     core: JoinHandle<StopReason>,
-    mut transport: JoinSet<()>,
+    (end_transport, transport): (oneshot::Sender<()>, JoinHandle<()>),
     thread: JournalThread,
     shared: Arc<Shared>,
 ) {
     let reason = ended(core).await;
-    transport.shutdown().await;
+    let _ = end_transport.send(());
+    // If it panicked, its sockets are gone as well.
+    drop(transport.await);
     let how = if reason == StopReason::Shutdown { Closing::Finish } else { Closing::Abandon };
     let closed = blocking(move || Ok(thread.close(how)?)).await;
     let reason = match (reason, closed) {

@@ -24,6 +24,11 @@ pub enum StopReason {
     /// [`crate::Handle::kill`].
     #[error("it was killed")]
     Killed,
+    /// The node was removed from its group, for good: it must not come back under this id.
+    #[error(
+        "this node was removed from its group; remove its directory, and let it join anew as another member"
+    )]
+    Removed,
     /// It cannot go on: its disk failed, or a defect was caught before it could do harm. A new start is safe once the cause
     /// is removed.
     #[error("{0}")]

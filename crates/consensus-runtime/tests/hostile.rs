@@ -84,6 +84,8 @@ async fn strangers_are_told_why_they_are_refused() {
         (hello(VERSION, 1, 2, 3), 3),
         (hello(VERSION, 1, 7, 1), 4),
         (hello(VERSION, 1, 1, 1), 4),
+        (hello(VERSION, 1, 0, 1), 4),
+        (hello(VERSION, 1, 2, 0), 3),
         (vec![b'x'; 37], 5),
     ];
     for (hello, expected) in &rows {
@@ -130,6 +132,11 @@ async fn malformed_frames_close_their_connection_and_nothing_else() {
         frame(VERSION, 1, 2, &[0, 1, 77]),
         frame(VERSION, 2, 2, &[]),
         frame(VERSION, 3, 2, &[0xff; 40]),
+        // An introduction without a port, one that is longer than it is, and what only visitors say.
+        frame(VERSION, 4, 2, &[1, 1, b'x']),
+        frame(VERSION, 4, 2, &[0xff, 0xff, 0xff, 0x7f]),
+        frame(VERSION, 5, 2, &[0]),
+        frame(VERSION, 6, 2, &[0]),
     ];
     for bytes in &bad {
         assert!(send_as_peer(address, bytes).await, "{bytes:?}");
@@ -144,6 +151,54 @@ async fn malformed_frames_close_their_connection_and_nothing_else() {
     assert_eq!(metrics.frames_received, bad.len() as u64);
     soon(handle.propose("still here".into())).await.unwrap();
     assert_eq!(number(&soon(handle.read("still here".into())).await.unwrap()), 1);
+}
+
+#[tokio::test]
+async fn a_visitor_that_asks_nothing_is_sent_away() {
+    let (_cluster, handle, address) = leader().await;
+    let rubbish = [
+        b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+        vec![0xff; 100],
+        frame(VERSION, 1, 0, &[0, 1]),
+        frame(VERSION, 5, 0, &[0xff; 9]),
+        frame(VERSION, 5, 0, &vec![0; 1 << 20]),
+        // Nobody attends to it here.
+        frame(VERSION, 5, 0, &[1, b'?'])[..20].to_vec(),
+        Vec::new(),
+    ];
+    for bytes in rubbish {
+        let (mut stream, verdict) = greet(address, &hello(VERSION, 1, 0, 0)).await;
+        assert_eq!(verdict, Some(0));
+        drop(stream.write_all(&bytes).await);
+        assert!(matches!(soon(stream.read(&mut [0; 1])).await, Ok(0) | Err(_)), "{bytes:?}");
+    }
+    soon(handle.propose("still here".into())).await.unwrap();
+}
+
+#[tokio::test]
+async fn guests_are_few_and_members_find_room_beside_them() {
+    let cluster = Cluster::<raft::Raft>::new(2, raft::Config::default());
+    let first = cluster.start(1).await;
+    let address = cluster.members[&NodeId(1)];
+    let mut guests = Vec::new();
+    for node in 10..26 {
+        let (mut stream, verdict) = greet(address, &hello(VERSION, 1, node, 1)).await;
+        assert_eq!(verdict, Some(0), "it may be a member by an entry that is not here");
+        // It says where it listens: that is dialled for as long as it stays.
+        stream.write_all(&frame(VERSION, 4, node, b"\x01\x0b127.0.0.1:1")).await.unwrap();
+        guests.push(stream);
+    }
+    assert_eq!(greet(address, &hello(VERSION, 1, 26, 1)).await.1, Some(4));
+    let second = cluster.start(2).await;
+    soon(second.propose("through the crowd".into())).await.unwrap();
+    guests.truncate(15);
+    soon(async {
+        while greet(address, &hello(VERSION, 1, 26, 1)).await.1 != Some(0) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    assert_eq!(first.metrics().frames_malformed, 0);
 }
 
 #[tokio::test]

@@ -121,7 +121,8 @@ async fn run<A: Runnable>(
     options: ReplicaOptions,
     machine: KvMachine,
 ) -> Result<Running, StartError> {
-    let mut config = ReplicaConfig::<A>::new(options.node, options.members, options.data_dir);
+    let members = options.members.into_iter().map(|(node, address)| (node, address.into())).collect();
+    let mut config = ReplicaConfig::<A>::new(options.node, members, options.data_dir);
     config.cluster = options.cluster;
     config.listen = options.listen_peer;
     config.algorithm = algorithm;

@@ -63,7 +63,8 @@ impl<A: Runnable> Cluster<A> {
 
     pub fn config(&self, node: u64) -> ReplicaConfig<A> {
         let dir = self.dirs[usize::try_from(node).unwrap() - 1].path();
-        let mut config = ReplicaConfig::new(NodeId(node), self.members.clone(), dir);
+        let members = self.members.iter().map(|(&node, &address)| (node, address.into())).collect();
+        let mut config = ReplicaConfig::new(NodeId(node), members, dir);
         config.algorithm = self.algorithm.clone();
         config
     }
