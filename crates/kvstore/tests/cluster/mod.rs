@@ -16,6 +16,46 @@ pub(crate) fn free_ports(count: usize) -> Vec<u16> {
     held.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
 }
 
+/// What is not there is a reason to skip a test, except where `CI` is set.
+pub(crate) fn is_installed(program: &str, package: &str) -> bool {
+    if Command::new(program).arg("--version").env("ETCDCTL_API", "3").output().is_ok() {
+        return true;
+    }
+    assert!(std::env::var_os("CI").is_none(), "CI must have {program}: apt-get install {package}");
+    eprintln!("SKIPPED: no `{program}` on the PATH (Debian: apt-get install {package})");
+    false
+}
+
+/// An unmodified `etcdctl`.
+pub(crate) struct Etcdctl {
+    pub(crate) endpoint: String,
+}
+
+impl Etcdctl {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("etcdctl");
+        command.env("ETCDCTL_API", "3").args(["--endpoints", &self.endpoint]).args(args);
+        command
+    }
+
+    /// What it prints on success, trimmed.
+    pub(crate) fn run(&self, args: &[&str]) -> String {
+        self.try_run(args).unwrap_or_else(|error| panic!("{args:?}: {error}"))
+    }
+
+    /// What it prints, trimmed, or what it complains of.
+    pub(crate) fn try_run(&self, args: &[&str]) -> Result<String, String> {
+        let output = self.command(args).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    }
+
+    /// What it prints on failure.
+    pub(crate) fn fail(&self, args: &[&str]) -> String {
+        self.try_run(args).expect_err("it must fail")
+    }
+}
+
 pub(crate) struct Cluster {
     directory: tempfile::TempDir,
     peers: Vec<u16>,
