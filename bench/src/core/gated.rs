@@ -47,11 +47,14 @@ pub(super) struct Gated {
     id: NodeId,
     members: Members,
     proposed: Vec<Entry>,
-    /// Appended, not yet decided.
+    /// Appended, not yet decided and handed over.
     log: VecDeque<Batch>,
+    /// Batches that were in front of it.
+    forgotten: u64,
     appended: u64,
     decided: u64,
     decided_slot: Slot,
+    handed_over: Slot,
     /// The leader's: the last slot that it has given out.
     last_slot: Slot,
     /// The leader's: what each node holds durably, in the order of the members.
@@ -63,13 +66,12 @@ pub(super) struct Gated {
 }
 
 impl Gated {
-    fn decide_through(&mut self, batches: u64, out: &mut Out<Self>) {
+    fn decide_through(&mut self, batches: u64) {
         while self.decided < batches
-            && let Some(batch) = self.log.pop_front()
+            && let Some(batch) = self.log.get(usize::try_from(self.decided - self.forgotten).unwrap_or(0))
         {
             self.decided += 1;
             self.decided_slot = batch.last();
-            out.decide_record_early(batch);
         }
     }
 
@@ -82,7 +84,7 @@ impl Gated {
         let majority = consensus_core::quorum::majority(durable.len());
         let committed = consensus_core::quorum::reached_by(&mut durable, majority).unwrap_or(0);
         if committed > self.decided {
-            self.decide_through(committed, out);
+            self.decide_through(committed);
             for node in self.members.others(self.id) {
                 out.send_early(node, Message::Commit(committed));
             }
@@ -98,7 +100,7 @@ impl Gated {
                 self.owes = true;
             }
             Message::Appended(batches) => self.on_durable(from, batches, out),
-            Message::Commit(batches) => self.decide_through(batches, out),
+            Message::Commit(batches) => self.decide_through(batches),
         }
     }
 }
@@ -133,6 +135,8 @@ impl ConsensusAlgorithm for Gated {
             members: boot.members,
             proposed: Vec::new(),
             log: VecDeque::new(),
+            forgotten: 0,
+            handed_over: last_slot,
             appended: 0,
             decided: 0,
             decided_slot: last_slot,
@@ -167,6 +171,16 @@ impl ConsensusAlgorithm for Gated {
     }
 
     fn flush(&mut self, _now: Time, out: &mut Out<Self>) {
+        // What was handed over with the last flush is applied by now.
+        while self.log.front().is_some_and(|batch| batch.last() <= self.handed_over) {
+            self.log.pop_front();
+            self.forgotten += 1;
+        }
+        if self.decided_slot > self.handed_over {
+            self.handed_over = self.decided_slot;
+            // EARLY: nothing is ever recovered here.
+            out.decide_through_early(self.handed_over);
+        }
         if std::mem::take(&mut self.owes) {
             out.send(LEADER, Message::Appended(self.appended));
         }
@@ -184,8 +198,11 @@ impl ConsensusAlgorithm for Gated {
         self.writes.push_back((out.persist(batch), self.appended));
     }
 
-    fn decisions(batch: &Batch) -> impl Iterator<Item = Decision<'_>> {
-        (batch.first.0..).map(Slot).zip(batch.entries.iter()).map(|(slot, entry)| Decision {
+    fn decided(&self, from: Slot, through: Slot) -> impl Iterator<Item = Decision<'_>> {
+        let entries = self.log.iter().flat_map(|batch| (batch.first.0..).map(Slot).zip(batch.entries.iter()));
+        let wanted =
+            entries.skip_while(move |(slot, _)| *slot < from).take_while(move |(slot, _)| *slot <= through);
+        wanted.map(|(slot, entry)| Decision {
             slot,
             id: Some(entry.id),
             verdict: Verdict::Commit,

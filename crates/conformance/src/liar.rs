@@ -3,7 +3,7 @@
 
 use consensus_core::{
     Boot, ConfigError, ConsensusAlgorithm, Decision, Faults, Guarantees, In, Input, Members, NodeId, Offence,
-    Out, Resilience, RestoreError, Status, Time,
+    Out, Resilience, RestoreError, Slot, Status, Time,
 };
 use core::marker::PhantomData;
 
@@ -88,8 +88,8 @@ impl<A: ConsensusAlgorithm, L: Lie<A>> ConsensusAlgorithm for Liar<A, L> {
         self.inner.status()
     }
 
-    fn decisions(record: &Self::Record) -> impl Iterator<Item = Decision<'_>> {
-        A::decisions(record)
+    fn decided(&self, from: Slot, through: Slot) -> impl Iterator<Item = Decision<'_>> {
+        self.inner.decided(from, through)
     }
 
     fn screen(config: &Self::Config, from: NodeId, message: &Self::Message) -> Result<(), Offence> {

@@ -51,9 +51,12 @@ pub trait ConsensusAlgorithm: Sized {
     /// probes). One burst = one append per follower, one write. What the inputs persisted may be durable by now.
     fn flush(&mut self, _now: Time, _out: &mut Out<Self>) {}
 
-    /// The decisions that a record holds, oldest first: what [`crate::Effect::DecideRecord`] hands to the state machine. For
-    /// protocols that decide whole batches; the default is for those that never do.
-    fn decisions(_record: &Self::Record) -> impl Iterator<Item = Decision<'_>> {
+    /// The decisions from slot `from` to slot `through`, both included, oldest first: what [`crate::Effect::DecideThrough`] hands
+    /// to the state machine, read where they stand. Emit that effect in [`ConsensusAlgorithm::flush`]: it is carried out
+    /// before the next input, which may change where they stand.
+    ///
+    /// The default is for protocols that only decide one by one.
+    fn decided(&self, _from: Slot, _through: Slot) -> impl Iterator<Item = Decision<'_>> {
         core::iter::empty()
     }
 

@@ -9,8 +9,7 @@ use crate::machine::Verdict;
 use crate::members::Members;
 use crate::time::Time;
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
-use alloc::vec::Vec;
+use alloc::vec::{Drain, Vec};
 use bytes::Bytes;
 
 /// Something for our disk.
@@ -49,7 +48,7 @@ pub struct Outgoing<M> {
 
 /// Something else that should happen.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Effect<R, T> {
+pub enum Effect<T> {
     /// Wake us at `at`; replaces an earlier setting of the same timer.
     SetTimer {
         /// The reason.
@@ -72,11 +71,11 @@ pub enum Effect<R, T> {
         /// The write it depends on; zero if none.
         after: WriteSeq,
     },
-    /// Every decision of a record ([`crate::ConsensusAlgorithm::decisions`]), as if each were emitted as
-    /// [`Effect::Decide`]: a batch goes to the state machine as it was written, and no payload is touched on the way.
-    DecideRecord {
-        /// The record. It need not be one that was persisted.
-        record: R,
+    /// Every decision up to `through` that was not handed over yet, read where the algorithm keeps it
+    /// ([`crate::ConsensusAlgorithm::decided`]), as if each were emitted as [`Effect::Decide`]: nothing is copied on the way.
+    DecideThrough {
+        /// The last slot.
+        through: Slot,
         /// The write it depends on; zero if none.
         after: WriteSeq,
     },
@@ -132,29 +131,29 @@ pub enum Effect<R, T> {
 
 /// The buffer that a protocol writes its effects into. It numbers the writes.
 ///
-/// It has three lanes: writes, messages, and everything else. Each keeps its order; between them there is no order but that of
-/// the write numbers that a message or a decision names.
+/// It has lanes: writes, messages that may leave, messages that wait for the disk, and everything else. Each keeps its order;
+/// between them there is no order but that of the write numbers that a message or a decision names.
 #[derive(Clone, Debug)]
 pub struct Effects<M, R, T> {
-    writes: VecDeque<Write<R>>,
+    writes: Vec<Write<R>>,
+    /// Messages that depend on nothing, or on what is durable.
     sends: Vec<(NodeId, M)>,
-    /// The write that each of `sends` depends on.
-    afters: Vec<WriteSeq>,
-    /// The last write that one of `sends` depends on.
-    last_after: WriteSeq,
-    others: VecDeque<Effect<R, T>>,
+    /// Messages that depend on a write that was not known to be durable.
+    held: Vec<Outgoing<M>>,
+    others: Vec<Effect<T>>,
     written: WriteSeq,
+    durable: WriteSeq,
 }
 
 impl<M, R, T> Default for Effects<M, R, T> {
     fn default() -> Self {
         Self {
-            writes: VecDeque::new(),
+            writes: Vec::new(),
             sends: Vec::new(),
-            afters: Vec::new(),
-            last_after: WriteSeq::ZERO,
-            others: VecDeque::new(),
+            held: Vec::new(),
+            others: Vec::new(),
             written: WriteSeq::ZERO,
+            durable: WriteSeq::ZERO,
         }
     }
 }
@@ -176,14 +175,14 @@ impl<M, R, T> Effects<M, R, T> {
     #[inline]
     pub fn persist(&mut self, record: R) -> WriteSeq {
         let seq = self.number();
-        self.writes.push_back(Write::Append { seq, record });
+        self.writes.push(Write::Append { seq, record });
         seq
     }
 
     /// Replaces everything written so far by a snapshot and the records that are still needed.
     pub fn checkpoint(&mut self, through: Slot, snapshot: Bytes, tail: Vec<R>) -> WriteSeq {
         let seq = self.number();
-        self.writes.push_back(Write::Checkpoint { seq, through, snapshot, tail });
+        self.writes.push(Write::Checkpoint { seq, through, snapshot, tail });
         seq
     }
 
@@ -196,132 +195,154 @@ impl<M, R, T> Effects<M, R, T> {
     /// Sends once write `after` is durable, whatever was persisted since.
     #[inline]
     pub fn send_after(&mut self, to: NodeId, message: M, after: WriteSeq) {
-        self.sends.push((to, message));
-        self.afters.push(after);
-        self.last_after = self.last_after.max(after);
+        if after <= self.durable {
+            self.sends.push((to, message));
+        } else {
+            self.held.push(Outgoing { to, message, after });
+        }
     }
 
     /// Sends at once. Sound only if, having forgotten it in a crash, we can never contradict it: a Raft append, a prepare
     /// of two-phase commit, a heartbeat; never a vote, a ballot, a PBFT pre-prepare.
     #[inline]
     pub fn send_early(&mut self, to: NodeId, message: M) {
-        self.send_after(to, message, WriteSeq::ZERO);
+        self.sends.push((to, message));
     }
 
     /// Wakes us at `at` for `timer`.
     pub fn set_timer(&mut self, timer: T, at: Time) {
-        self.others.push_back(Effect::SetTimer { timer, at });
+        self.others.push(Effect::SetTimer { timer, at });
     }
 
     /// Does not wake us for `timer`.
     pub fn cancel_timer(&mut self, timer: T) {
-        self.others.push_back(Effect::CancelTimer(timer));
+        self.others.push(Effect::CancelTimer(timer));
     }
 
     /// Hands a decision to the state machine once everything persisted so far is durable.
     pub fn decide(&mut self, slot: Slot, id: Option<ProposalId>, verdict: Verdict, payload: Bytes) {
         let after = self.written;
-        self.others.push_back(Effect::Decide { slot, id, verdict, payload, after });
+        self.others.push(Effect::Decide { slot, id, verdict, payload, after });
     }
 
     /// Hands a decision to the state machine at once. Sound only if the decision stands without our own disk: a quorum
     /// elsewhere holds it durably.
     pub fn decide_early(&mut self, slot: Slot, id: Option<ProposalId>, verdict: Verdict, payload: Bytes) {
-        self.others.push_back(Effect::Decide { slot, id, verdict, payload, after: WriteSeq::ZERO });
+        self.others.push(Effect::Decide { slot, id, verdict, payload, after: WriteSeq::ZERO });
     }
 
-    /// Hands every decision of a record to the state machine once everything persisted so far is durable.
+    /// Hands every decision up to `through` that was not handed over yet to the state machine once everything persisted so far
+    /// is durable. For [`crate::ConsensusAlgorithm::flush`]: the decisions are read before the next input.
     #[inline]
-    pub fn decide_record(&mut self, record: R) {
+    pub fn decide_through(&mut self, through: Slot) {
         let after = self.written;
-        self.others.push_back(Effect::DecideRecord { record, after });
+        self.others.push(Effect::DecideThrough { through, after });
     }
 
-    /// Hands every decision of a record to the state machine at once. Sound under the condition of
-    /// [`Effects::decide_early`].
+    /// [`Effects::decide_through`] at once. Sound under the condition of [`Effects::decide_early`].
     #[inline]
-    pub fn decide_record_early(&mut self, record: R) {
-        self.others.push_back(Effect::DecideRecord { record, after: WriteSeq::ZERO });
+    pub fn decide_through_early(&mut self, through: Slot) {
+        self.others.push(Effect::DecideThrough { through, after: WriteSeq::ZERO });
     }
 
     /// Serves the read once everything up to `at` is applied.
     pub fn read_ready(&mut self, id: ReadId, at: Slot) {
-        self.others.push_back(Effect::ReadReady { id, at });
+        self.others.push(Effect::ReadReady { id, at });
     }
 
     /// Asks the state machine for its vote.
     pub fn judge(&mut self, id: ProposalId, payload: Bytes) {
-        self.others.push_back(Effect::Judge { id, payload });
+        self.others.push(Effect::Judge { id, payload });
     }
 
     /// Turns a proposal down: at once, but [`Refusal::Settled`] waits until everything persisted so far is durable, since it
     /// tells of a decision.
     pub fn refuse(&mut self, id: ProposalId, reason: Refusal) {
-        self.others.push_back(Effect::Refuse { id, reason });
+        self.others.push(Effect::Refuse { id, reason });
     }
 
     /// Turns a read down.
     pub fn refuse_read(&mut self, id: ReadId, reason: Refusal) {
-        self.others.push_back(Effect::RefuseRead { id, reason });
+        self.others.push(Effect::RefuseRead { id, reason });
     }
 
     /// Hands a peer's snapshot to the state machine once everything persisted so far is durable, and after every decision
     /// emitted before.
     pub fn install(&mut self, through: Slot, snapshot: Bytes) {
         let after = self.written;
-        self.others.push_back(Effect::Install { through, snapshot, after });
+        self.others.push(Effect::Install { through, snapshot, after });
     }
 
     /// Announces the members.
     pub fn members(&mut self, members: Members) {
-        self.others.push_back(Effect::Members(Box::new(members)));
+        self.others.push(Effect::Members(Box::new(members)));
     }
 
     /// Accuses a peer.
     pub fn accuse(&mut self, peer: NodeId, offence: Offence) {
-        self.others.push_back(Effect::Accuse { peer, offence });
+        self.others.push(Effect::Accuse { peer, offence });
     }
 
     /// The effects beside writes and messages, oldest first.
-    pub fn others(&self) -> impl ExactSizeIterator<Item = &Effect<R, T>> {
+    pub fn others(&self) -> impl ExactSizeIterator<Item = &Effect<T>> {
         self.others.iter()
     }
 
     /// Whether nothing is written down.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.writes.is_empty() && self.sends.is_empty() && self.others.is_empty()
-    }
-
-    /// Takes the oldest write.
     #[inline]
-    pub fn next_write(&mut self) -> Option<Write<R>> {
-        self.writes.pop_front()
+    pub const fn is_empty(&self) -> bool {
+        self.writes.is_empty() && self.sends.is_empty() && self.held.is_empty() && self.others.is_empty()
     }
 
-    /// Takes all messages, oldest first.
-    pub fn take_sends(&mut self) -> impl Iterator<Item = Outgoing<M>> {
-        self.last_after = WriteSeq::ZERO;
-        let sends = self.sends.drain(..).zip(self.afters.drain(..));
-        sends.map(|((to, message), after)| Outgoing { to, message, after })
-    }
-
-    /// The messages with their receivers, to be taken by somebody who empties the list, if none depends on a write that is not
-    /// yet durable.
+    /// Takes all writes, oldest first.
     #[inline]
-    pub(crate) fn free_sends(&mut self, durable: WriteSeq) -> Option<&mut Vec<(NodeId, M)>> {
-        if self.last_after > durable {
-            return None;
-        }
-        self.afters.clear();
-        self.last_after = WriteSeq::ZERO;
-        Some(&mut self.sends)
+    pub fn take_writes(&mut self) -> impl Iterator<Item = Write<R>> {
+        oldest_first(&mut self.writes)
     }
 
-    /// Takes the oldest of the other effects.
+    /// The messages that may leave now, with their receivers, oldest first, to be taken by somebody who empties the list.
     #[inline]
-    pub fn next_other(&mut self) -> Option<Effect<R, T>> {
-        self.others.pop_front()
+    pub const fn free_sends(&mut self) -> &mut Vec<(NodeId, M)> {
+        &mut self.sends
+    }
+
+    /// Takes all messages that depend on a write that was not known to be durable, oldest first.
+    pub fn take_held(&mut self) -> Drain<'_, Outgoing<M>> {
+        self.held.drain(..)
+    }
+
+    /// Takes note that every write up to `durable` is durable: what depends on no later one is free.
+    #[inline]
+    pub fn note_durable(&mut self, durable: WriteSeq) {
+        self.durable = self.durable.max(durable);
+    }
+
+    /// Takes all other effects, oldest first.
+    #[inline]
+    pub fn take_others(&mut self) -> impl Iterator<Item = Effect<T>> {
+        oldest_first(&mut self.others)
+    }
+
+    /// Exchanges the other effects for those in `others`: what is carried out may bring new ones.
+    #[inline]
+    pub(crate) fn swap_others(&mut self, others: &mut Vec<Effect<T>>) {
+        core::mem::swap(&mut self.others, others);
+    }
+
+    /// Whether there is anything to write.
+    pub(crate) const fn has_writes(&self) -> bool {
+        !self.writes.is_empty()
+    }
+
+    /// Whether a message waits for the disk.
+    pub(crate) const fn has_held(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Whether there is anything beside writes and messages.
+    pub(crate) const fn has_others(&self) -> bool {
+        !self.others.is_empty()
     }
 
     /// Takes the settings (`Some`) and cancellations (`None`) of timers out of what was written down, in order.
@@ -346,4 +367,13 @@ impl<M, R, T> Effects<M, R, T> {
         self.written = self.written.next();
         self.written
     }
+}
+
+/// Empties `list` from the front, as `drain` does. Mostly there is one item, and then this is a move and no more.
+#[inline]
+pub(crate) fn oldest_first<I>(list: &mut Vec<I>) -> impl Iterator<Item = I> {
+    if list.len() > 1 {
+        list.reverse();
+    }
+    core::iter::from_fn(|| list.pop())
 }

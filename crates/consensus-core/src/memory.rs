@@ -109,8 +109,13 @@ impl<R: Clone> Storage<R> for MemoryStorage<R> {
         Ok(self.disk.clone())
     }
 
+    #[inline]
     fn append(&mut self, seq: WriteSeq, record: R) {
-        self.take(Write::Append { seq, record });
+        if self.hold {
+            return self.queued.push(Write::Append { seq, record });
+        }
+        self.disk.records.push(record);
+        self.durable = seq;
     }
 
     fn checkpoint(&mut self, seq: WriteSeq, through: Slot, snapshot: Bytes, tail: Vec<R>) {

@@ -174,11 +174,31 @@ fn a_decision_out_of_order_stops_the_node() {
 }
 
 #[test]
-fn a_record_without_decisions_stops_the_node() {
+fn what_is_decided_through_a_slot_is_read_where_it_stands() {
     let stage = Stage::default();
     let mut node = open(&stage).unwrap();
-    let error = node.handle(Time::ZERO, order(Order::DecideEmptyRecord));
-    assert_eq!(error, Err(NodeError::NothingDecided));
+    node.handle(Time::ZERO, order(Order::Show(3))).unwrap();
+    node.handle(Time::ZERO, order(Order::DecideThroughEarly(2))).unwrap();
+    assert_eq!(*stage.applied.borrow(), [1, 2]);
+    // What waits for the disk is taken along: it may stand there no more when its turn comes.
+    node.handle(Time::ZERO, order(Order::Persist)).unwrap();
+    node.handle(Time::ZERO, order(Order::DecideThrough(3))).unwrap();
+    node.handle(Time::ZERO, order(Order::Show(0))).unwrap();
+    node.handle(Time::ZERO, order(Order::DecideEarly(4, None, Verdict::Commit))).unwrap();
+    assert_eq!(*stage.applied.borrow(), [1, 2]);
+    stage.durable.set(1);
+    node.handle(Time::ZERO, Event::Written).unwrap();
+    assert_eq!(*stage.applied.borrow(), [1, 2, 3, 4]);
+}
+
+#[test]
+fn decisions_that_are_not_shown_stop_the_node() {
+    let stage = Stage::default();
+    let mut node = open(&stage).unwrap();
+    node.handle(Time::ZERO, order(Order::Show(1))).unwrap();
+    let error = node.handle(Time::ZERO, order(Order::DecideThroughEarly(2)));
+    assert_eq!(error, Err(NodeError::NotShown { through: Slot(2), shown: Slot(1) }));
+    assert_eq!(*stage.applied.borrow(), [1]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::address::PeerAddress;
 use crate::config::StartError;
 use bytes::Bytes;
 use consensus_core::wire::{self, MAX_FRAME_BYTES};
-use consensus_core::{ClusterId, MAX_MEMBERS, Members, NodeId, StorageError};
+use consensus_core::{ClusterId, MAX_MEMBERS, NodeId, StorageError};
 use consensus_wal::{FileDisk, Journal};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// The most addresses of one node.
 pub const MAX_ADDRESSES: usize = 8;
 
-/// The nodes of a group as its application knows them. It is replicated data of the application: what an operator is told and
+/// The nodes of a cluster as the application knows them. It is replicated data of the application: what an operator is told and
 /// what is dialled cannot differ.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peers {
@@ -35,6 +35,12 @@ impl Peers {
         node < self.unused_from && !self.addresses.contains_key(&node)
     }
 
+    /// What is known when a data directory is begun.
+    pub(crate) fn at_first(configured: &BTreeMap<NodeId, PeerAddress>) -> Self {
+        let addresses = configured.iter().map(|(&node, address)| (node, vec![address.clone()])).collect();
+        Self { revision: 0, addresses, unused_from: NodeId::ZERO }
+    }
+
     pub(crate) fn is_bounded(&self) -> bool {
         self.addresses.len() <= MAX_MEMBERS && self.addresses.values().all(|list| list.len() <= MAX_ADDRESSES)
     }
@@ -45,8 +51,6 @@ impl Peers {
 pub(crate) struct Book {
     /// Drawn when the directory was begun: a node that comes with another one is not the same any more.
     pub(crate) incarnation: u64,
-    /// The members at the group's birth; none if the node joined later. What a later start is told does not change it.
-    pub(crate) birth: Members,
     pub(crate) peers: Peers,
 }
 
@@ -72,8 +76,8 @@ impl Book {
 
 /// A directory without a note in which something was promised already.
 pub(crate) fn missing(directory: &Path) -> StorageError {
-    let problem = "there is a journal, but not the note that tells with which members its group was born; restore this \
-                   directory from a copy, or remove it and let the node join anew as a new member";
+    let problem = "there is a journal, but not the note that tells where the peers are, and that nobody else has this node's id; \
+                   restore this directory from a copy, or remove it and let the node join anew as a new member";
     StorageError::Corrupt { place: place(directory), offset: 0, problem: problem.into() }
 }
 
@@ -99,7 +103,7 @@ pub struct Remembered {
 /// The directory is damaged, in use, or of a newer program.
 pub async fn remembered(directory: impl Into<PathBuf>) -> Result<Option<Remembered>, StartError> {
     let directory = directory.into();
-    crate::replica::blocking(move || {
+    crate::host::blocking(move || {
         if !directory.is_dir() {
             return Ok(None);
         }
@@ -122,7 +126,7 @@ mod tests {
         let address: PeerAddress = "h:1".parse().unwrap();
         let addresses = BTreeMap::from([(NodeId(2), vec![address.clone()])]);
         let peers = Peers { revision: 3, addresses, unused_from: NodeId(4) };
-        let book = Book { incarnation: 7, birth: Members::of([NodeId(1)]), peers };
+        let book = Book { incarnation: 7, peers };
         assert_eq!(Book::decode(&book.encode(), here), Ok(book.clone()));
         let mut crowded = book;
         crowded.peers.addresses.insert(NodeId(3), vec![address; MAX_ADDRESSES + 1]);

@@ -2,21 +2,17 @@
 //! again.
 
 use crate::address::PeerAddress;
-use crate::frame::{self, Introduction, Kind};
 use crate::handshake::{self, HandshakeError, Hello, Verdict};
+use crate::host::Inner;
+use crate::link::Link;
 use crate::metrics::add;
-use crate::peers::Link;
-use crate::request::Inbound;
-use crate::roster::Roster;
-use crate::shared::{Shared, StopReason};
-use consensus_core::GroupId;
+use crate::shared::StopReason;
 use rand::TryRng;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
@@ -28,46 +24,44 @@ const HELD: Duration = Duration::from_secs(1);
 const UNACKNOWLEDGED_MS: u32 = 2_000;
 
 /// Everything that the task needs.
-pub(crate) struct Dialler<M> {
+pub(crate) struct Dialler {
     pub(crate) link: Arc<Link>,
-    pub(crate) hello: Hello,
-    pub(crate) group: GroupId,
-    pub(crate) roster: Arc<Roster>,
-    pub(crate) inbox: mpsc::Sender<Inbound<M>>,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) host: Arc<Inner>,
 }
 
-impl<M> Dialler<M> {
-    /// Runs until it is aborted, or nobody listens any more.
+impl Dialler {
+    /// Runs until it is aborted.
     pub(crate) async fn run(self) {
-        let Self { link, hello, group, roster, inbox, shared } = self;
+        let Self { link, host } = self;
+        let hello = Hello { cluster: host.config.cluster, from: host.config.node, to: link.peer };
         let mut pause = SHORTEST_PAUSE;
         let mut complained = String::new();
+        let mut known = link.addresses.subscribe();
         loop {
-            match connect(&link.addresses, hello, group, &roster).await {
+            let addresses = known.borrow_and_update().clone();
+            let connected = tokio::select! {
+                connected = connect(&addresses, hello) => connected,
+                // We hold the sender, so the channel is open.
+                _ = known.changed() => continue,
+            };
+            match connected {
                 Ok((stream, address)) => {
                     let began = Instant::now();
-                    add(&shared.metrics.connections_made, 1);
+                    add(&host.metrics.connections_made, 1);
                     tracing::info!(peer = %link.peer, %address, "connected to a peer");
-                    link.connect(Arc::clone(&stream));
-                    if inbox.send(Inbound::LinkUp(link.peer)).await.is_err() {
-                        return;
-                    }
-                    let cause = carry(&link, &stream, &shared).await;
-                    link.disconnect();
-                    add(&shared.metrics.connections_lost, 1);
+                    host.on_connected(&link, Arc::clone(&stream));
+                    let cause = carry(&link, &stream, address, &mut known).await;
+                    host.on_disconnected(&link);
+                    add(&host.metrics.connections_lost, 1);
                     tracing::warn!(peer = %link.peer, %cause, "lost the connection to a peer; dialling again");
-                    if inbox.send(Inbound::LinkLost(link.peer)).await.is_err() {
-                        return;
-                    }
                     complained.clear();
                     if began.elapsed() >= HELD {
                         pause = SHORTEST_PAUSE;
                     }
                 }
                 Err((HandshakeError::TurnedDown(Verdict::Removed), address)) => {
-                    tracing::error!(peer = %link.peer, %address, "a peer says that we were removed from the group");
-                    return shared.ask_to_stop(StopReason::Removed);
+                    tracing::error!(peer = %link.peer, %address, "a peer says that this node was removed");
+                    host.end.ask(StopReason::Removed);
                 }
                 Err((error, address)) => {
                     // Once per cause: a peer that is down for a day is one line.
@@ -81,21 +75,21 @@ impl<M> Dialler<M> {
             tokio::select! {
                 () = tokio::time::sleep(jittered(pause)) => pause = (pause * 2).min(LONGEST_PAUSE),
                 () = link.seen.notified() => {}
+                // We hold the sender, so the channel is open.
+                _ = known.changed() => pause = SHORTEST_PAUSE,
             }
         }
     }
 }
 
 /// The first of the addresses at which the peer answers; otherwise why the last one, or one that tells more, did not.
-async fn connect<'a>(
-    addresses: &'a [PeerAddress],
+async fn connect(
+    addresses: &[PeerAddress],
     hello: Hello,
-    group: GroupId,
-    roster: &Roster,
-) -> Result<(Arc<TcpStream>, &'a PeerAddress), (HandshakeError, &'a PeerAddress)> {
+) -> Result<(Arc<TcpStream>, &PeerAddress), (HandshakeError, &PeerAddress)> {
     let mut failure = None;
     for address in addresses {
-        let error = match connect_to(address, hello, group, roster).await {
+        let error = match open(address, hello).await {
             Ok(stream) => return Ok((Arc::new(stream), address)),
             Err(error) => error,
         };
@@ -106,24 +100,9 @@ async fn connect<'a>(
     }
     match failure {
         Some(failure) => Err(failure),
-        // A link has at least one address; without any there is nobody to wait for.
+        // It has not told yet where it listens.
         None => std::future::pending().await,
     }
-}
-
-async fn connect_to(
-    address: &PeerAddress,
-    hello: Hello,
-    group: GroupId,
-    roster: &Roster,
-) -> Result<TcpStream, HandshakeError> {
-    let mut stream = open(address, hello).await?;
-    let introduction = Introduction { addresses: roster.own_addresses() };
-    let mut bytes = Vec::new();
-    if frame::write(&mut bytes, Kind::Introduction, group, hello.from, &introduction).is_ok() {
-        stream.write_all(&bytes).await?;
-    }
-    Ok(stream)
 }
 
 /// Dials and greets.
@@ -144,12 +123,21 @@ pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Serves one connection until it breaks; returns why.
-async fn carry(link: &Link, stream: &TcpStream, shared: &Shared) -> io::Error {
+/// Serves one connection until it breaks, or the peer listens elsewhere; returns why.
+async fn carry(
+    link: &Link,
+    stream: &TcpStream,
+    address: &PeerAddress,
+    known: &mut watch::Receiver<Vec<PeerAddress>>,
+) -> io::Error {
     loop {
         tokio::select! {
+            // We hold the sender, so the channel is open.
+            _ = known.changed() => if !known.borrow_and_update().contains(address) {
+                return io::Error::new(io::ErrorKind::AddrNotAvailable, "the peer listens elsewhere now");
+            },
             () = link.backlog.notified() => loop {
-                match link.drain(shared) {
+                match link.drain() {
                     Ok(true) => break,
                     Ok(false) => {
                         if let Err(error) = stream.writable().await {

@@ -1,43 +1,31 @@
 //! The door through which an application uses its replica.
 
-use crate::book::{Book, Peers};
-use crate::journal::Keeper;
+use crate::host::Host;
+use crate::mailbox::Mailbox;
 use crate::metrics::{MetricsReading, add};
 use crate::replicated::{Applied, Replicated, RequestError};
 use crate::request::{Answer, Ask, Charge, Gauge, Inbound, Read};
-use crate::roster::Roster;
 use crate::shared::{Shared, View};
-use crate::visit::Visitor;
 use crate::{Runnable, StopReason};
 use async_trait::async_trait;
 use bytes::Bytes;
-use consensus_core::{Change, Members, NodeId, Refusal, Slot, Status};
+use consensus_core::{Change, NodeId, Refusal, Slot, Status};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Acquire;
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 /// The longest proposal that can be forwarded: a frame, less its head. Algorithms have lower bounds of their own.
 const MAX_REQUEST_BYTES: usize = consensus_core::wire::MAX_FRAME_BYTES - 1024;
 
 /// A running replica. Clones stand for the same replica; when the last one is dropped, the replica shuts down.
 pub struct Handle<A: Runnable> {
-    inbox: mpsc::Sender<Inbound<A::Message>>,
+    mailbox: Arc<Mailbox<A::Message>>,
     shared: Arc<Shared>,
     gauge: Arc<Gauge>,
     request_timeout: Duration,
-    ground: Option<Arc<Ground>>,
+    host: Option<Host>,
     _lifeline: Arc<Lifeline>,
-}
-
-/// What a replica on sockets and a disk stands on; one in memory has none of it.
-pub(crate) struct Ground {
-    pub(crate) incarnation: u64,
-    pub(crate) birth: Members,
-    pub(crate) roster: Arc<Roster>,
-    /// One at a time: the note on the disk is never older than what was told before.
-    pub(crate) keeper: Mutex<Keeper>,
-    pub(crate) visitors: std::sync::Mutex<Option<mpsc::Receiver<Visitor>>>,
 }
 
 /// Ends the replica when the last handle goes.
@@ -52,11 +40,11 @@ impl Drop for Lifeline {
 impl<A: Runnable> Clone for Handle<A> {
     fn clone(&self) -> Self {
         Self {
-            inbox: self.inbox.clone(),
+            mailbox: Arc::clone(&self.mailbox),
             shared: Arc::clone(&self.shared),
             gauge: Arc::clone(&self.gauge),
             request_timeout: self.request_timeout,
-            ground: self.ground.clone(),
+            host: self.host.clone(),
             _lifeline: Arc::clone(&self._lifeline),
         }
     }
@@ -70,20 +58,26 @@ impl<A: Runnable> std::fmt::Debug for Handle<A> {
 
 impl<A: Runnable> Handle<A> {
     pub(crate) fn new(
-        inbox: mpsc::Sender<Inbound<A::Message>>,
-        shared: Arc<Shared>,
+        mailbox: Arc<Mailbox<A::Message>>,
         gauge: Arc<Gauge>,
         request_timeout: Duration,
-        ground: Option<Ground>,
+        host: Option<Host>,
     ) -> Self {
+        let shared = Arc::clone(&mailbox.shared);
         let _lifeline = Arc::new(Lifeline(Arc::clone(&shared)));
-        Self { inbox, shared, gauge, request_timeout, ground: ground.map(Arc::new), _lifeline }
+        Self { mailbox, shared, gauge, request_timeout, host, _lifeline }
     }
 
     /// Who we are.
     #[must_use]
     pub fn node(&self) -> NodeId {
         self.shared.node
+    }
+
+    /// The host on which it runs; none in memory.
+    #[must_use]
+    pub const fn host(&self) -> Option<&Host> {
+        self.host.as_ref()
     }
 
     /// What the state machine says now, without asking anybody: it may lag behind the group.
@@ -93,43 +87,6 @@ impl<A: Runnable> Handle<A> {
     pub async fn query(&self, request: Bytes) -> Result<Bytes, RequestError> {
         let (answer, reply) = Answer::new(self.charge(request.len())?);
         self.ask(Inbound::Query { request, answer }, reply).await
-    }
-
-    /// What distinguishes this node from one that has lost its disk ([`crate::ReplicaConfig::incarnation`]); zero in memory.
-    #[must_use]
-    pub fn incarnation(&self) -> u64 {
-        self.ground.as_ref().map_or(0, |ground| ground.incarnation)
-    }
-
-    /// Says where the nodes of the group listen, and which were removed for good: links are made, moved and closed
-    /// accordingly. It is remembered when this returns. What is older than what was said before is ignored. A replica that is
-    /// told that it was removed itself stops ([`StopReason::Removed`]) and does not start again.
-    ///
-    /// # Errors
-    /// There are more addresses than the bounds of [`Peers`] allow, or the replica has stopped.
-    pub async fn set_peers(&self, peers: Peers) -> Result<(), RequestError> {
-        if !peers.is_bounded() {
-            return Err(RequestError::Refused(Refusal::TooLarge));
-        }
-        let Some(ground) = &self.ground else { return Ok(()) };
-        let keeper = ground.keeper.lock().await;
-        if !ground.roster.update(peers.clone()) {
-            return Ok(());
-        }
-        let (incarnation, birth) = (ground.incarnation, ground.birth.clone());
-        let is_kept = keeper.keep(Book { incarnation, birth, peers }.encode()).await;
-        if ground.roster.has_removed_us() {
-            self.shared.ask_to_stop(StopReason::Removed);
-        }
-        if is_kept { Ok(()) } else { Err(self.why_stopped()) }
-    }
-
-    /// Who asks this replica's application something from outside ([`crate::visit`]). The first call gets them; nobody else
-    /// does, and nobody in memory.
-    #[must_use]
-    pub fn take_visitors(&self) -> Option<mpsc::Receiver<Visitor>> {
-        let visitors = &self.ground.as_ref()?.visitors;
-        visitors.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// A view that follows the replica: status and the last applied slot, after each burst that changed them.
@@ -144,8 +101,8 @@ impl<A: Runnable> Handle<A> {
         self.shared.metrics.read()
     }
 
-    /// Stops gracefully: requests under way are told, everything written is made durable, the threads and sockets are gone
-    /// when it returns. Returns the reason for which the replica really stopped.
+    /// Stops gracefully: requests under way are told, and everything written is durable when it returns; threads and sockets are
+    /// gone too if it was started as a [`crate::Replica`]. Returns the reason for which the replica really stopped.
     pub async fn shutdown(&self) -> StopReason {
         self.shared.ask_to_stop(StopReason::Shutdown);
         self.stopped().await
@@ -159,7 +116,7 @@ impl<A: Runnable> Handle<A> {
 
     /// Waits until the replica has stopped, and says why.
     pub async fn stopped(&self) -> StopReason {
-        self.shared.stopped().await
+        self.shared.end.completed().await
     }
 
     fn charge(&self, bytes: usize) -> Result<Charge, RequestError> {
@@ -174,7 +131,7 @@ impl<A: Runnable> Handle<A> {
         inbound: Inbound<A::Message>,
         reply: oneshot::Receiver<Result<T, RequestError>>,
     ) -> Result<T, RequestError> {
-        if self.inbox.send(inbound).await.is_err() {
+        if !self.mailbox.push(inbound) {
             return Err(self.why_stopped());
         }
         let result = reply.await.unwrap_or_else(|_| Err(self.why_stopped()));
@@ -185,7 +142,7 @@ impl<A: Runnable> Handle<A> {
     }
 
     fn why_stopped(&self) -> RequestError {
-        RequestError::Stopped(self.shared.reason_so_far().to_string())
+        RequestError::Stopped(self.shared.end.reason_so_far().to_string())
     }
 
     async fn decide(&self, ask: Ask) -> Result<Applied, RequestError> {
@@ -231,7 +188,7 @@ impl<A: Runnable> Replicated for Handle<A> {
         if to.is_some() && to == old {
             return Ok(());
         }
-        if self.inbox.send(Inbound::Transfer { to }).await.is_err() {
+        if !self.mailbox.push(Inbound::Transfer { to }) {
             return Err(self.why_stopped());
         }
         let arrived = view.wait_for(|view| match (view.status.leader, to) {

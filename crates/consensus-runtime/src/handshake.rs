@@ -1,6 +1,6 @@
 //! The first bytes on a connection: who dials whom, and whether they belong together. Two layouts that no later version
 //! may change, so that an old and a new program can still tell each other why they part. Who is no node yet dials as node zero,
-//! and whoever answers is the one that is meant (see [`crate::visit`]).
+//! and whoever answers is the one that is meant (see [`crate::enquire`]).
 //!
 //! ```text
 //! hello     magic 8 · format version 1 · cluster 8 · dialler 8 · whom it means to reach 8 · CRC-32 of all this 4
@@ -91,7 +91,7 @@ pub(crate) enum HandshakeError {
 
 impl Hello {
     /// Of somebody who is no node, to whoever is there.
-    pub(crate) const fn of_visitor(cluster: ClusterId) -> Self {
+    pub(crate) const fn of_enquirer(cluster: ClusterId) -> Self {
         Self { cluster, from: NodeId::ZERO, to: NodeId::ZERO }
     }
 
@@ -161,26 +161,23 @@ pub(crate) async fn greet(stream: &mut TcpStream, hello: Hello) -> Result<(), Ha
     }
 }
 
-/// The other side's part: reads the greeting, lets `judge` decide, and tells the dialler.
-pub(crate) async fn receive(
+/// The other side's part: reads the greeting, lets `admit` decide, and tells the dialler.
+pub(crate) async fn receive<T>(
     stream: &mut TcpStream,
-    judge: impl FnOnce(Hello) -> Verdict,
-) -> Result<NodeId, HandshakeError> {
+    admit: impl FnOnce(Hello) -> Result<T, Verdict>,
+) -> Result<T, HandshakeError> {
     let exchange = async {
         let mut bytes = [0; HELLO_BYTES];
         stream.read_exact(&mut bytes).await?;
-        let (verdict, from) = match Hello::decode(&bytes) {
-            Ok(hello) => (judge(hello), hello.from),
-            Err(verdict) => (verdict, NodeId::ZERO),
-        };
+        let admitted = Hello::decode(&bytes).and_then(admit);
+        let verdict = admitted.as_ref().err().copied().unwrap_or(Verdict::Welcome);
         stream.write_all(&encode_answer(verdict)).await?;
-        Ok::<_, io::Error>((verdict, from))
+        Ok::<_, io::Error>(admitted)
     };
     match tokio::time::timeout(GREETING_PATIENCE, exchange).await {
         Err(_) => Err(HandshakeError::Silence),
         Ok(Err(error)) => Err(error.into()),
-        Ok(Ok((Verdict::Welcome, from))) => Ok(from),
-        Ok(Ok((verdict, _))) => Err(HandshakeError::WeTurnDown(verdict)),
+        Ok(Ok(admitted)) => admitted.map_err(HandshakeError::WeTurnDown),
     }
 }
 

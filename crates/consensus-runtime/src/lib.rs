@@ -11,39 +11,54 @@
 )]
 
 mod address;
+mod backlog;
 mod book;
 mod clock;
 mod config;
+mod contacts;
+mod credit;
+mod detector;
 mod dial;
+mod door;
 mod driver;
+mod enquiry;
 mod frame;
+mod group;
 mod handle;
 mod handshake;
+mod host;
 mod journal;
+mod lane;
+mod link;
 mod listen;
 mod local;
+mod mailbox;
 mod metrics;
-mod peers;
+mod network;
+mod notice;
+mod presence;
 mod proposals;
 mod reads;
+mod registry;
 mod replica;
 mod replicated;
 mod request;
-mod roster;
 mod shared;
+mod title;
 mod transport;
-mod visit;
 
 pub use address::{AddressError, PeerAddress};
 pub use book::{MAX_ADDRESSES, Peers, Remembered, remembered};
-pub use config::{Limits, ReplicaConfig, StartError};
+pub use config::{GroupConfig, HostConfig, Limits, LinkLimits, ReplicaConfig, StartError};
+pub use enquiry::{Enquiry, EnquiryError, enquire};
 pub use handle::Handle;
+pub use host::Host;
 pub use local::LocalNetwork;
-pub use metrics::{Metrics, MetricsReading};
+pub use metrics::{HostReading, MetricsReading};
+pub use registry::RecoveredGroup;
 pub use replica::Replica;
 pub use replicated::{Applied, Replicated, RequestError};
 pub use shared::{StopReason, View};
-pub use visit::{VisitError, Visitor, visit};
 
 use consensus_core::ConsensusAlgorithm;
 

@@ -6,8 +6,8 @@ mod support;
 use bytes::Bytes;
 use consensus_core::{Change, ClusterId, NodeId, Refusal};
 use consensus_runtime::{
-    Handle, PeerAddress, Peers, Replica, ReplicaConfig, Replicated, RequestError, StartError, StopReason,
-    VisitError, remembered, visit,
+    EnquiryError, Handle, Host, PeerAddress, Peers, Replica, ReplicaConfig, Replicated, RequestError,
+    StartError, StopReason, enquire, remembered,
 };
 use raft::{Config, Raft};
 use std::collections::BTreeMap;
@@ -66,7 +66,7 @@ impl Group {
     async fn tell(&mut self) {
         self.peers.revision += 1;
         for handle in self.handles.values() {
-            drop(soon(handle.set_peers(self.peers.clone())).await);
+            drop(soon(host(handle).set_peers(self.peers.clone())).await);
         }
     }
 
@@ -86,7 +86,7 @@ impl Group {
     }
 
     fn newcomer(&self, node: u64, address: SocketAddr) -> ReplicaConfig<Raft> {
-        let known = self.peers.addresses.iter().map(|(&node, list)| (node, list[0].clone())).collect();
+        let known = self.peers.addresses.iter().map(|(&node, list)| (node, list[0].clone()));
         let mut config = ReplicaConfig::new(NodeId(node), known, self.spare.last().unwrap().path());
         (config.cluster, config.joins) = (self.id, true);
         config.algorithm = self.cluster.algorithm.clone();
@@ -142,6 +142,10 @@ impl Group {
         })
         .await;
     }
+}
+
+fn host(handle: &Handle<Raft>) -> &Host {
+    handle.host().unwrap()
 }
 
 async fn knows(handle: &Handle<Raft>, payload: &'static str) -> bool {
@@ -201,7 +205,7 @@ async fn addresses_are_remembered_and_a_node_may_move() {
     let three = group.join().await;
     group.reconfigure(Change::AddVoter(NodeId(three))).await;
     group.write("first").await;
-    let incarnations: Vec<u64> = group.handles.values().map(Handle::incarnation).collect();
+    let incarnations: Vec<u64> = group.handles.values().map(|handle| host(handle).incarnation()).collect();
     assert!(incarnations.iter().all(|&drawn| drawn != 0));
     for handle in std::mem::take(&mut group.handles).into_values() {
         assert_eq!(soon(handle.shutdown()).await, StopReason::Shutdown);
@@ -225,7 +229,7 @@ async fn addresses_are_remembered_and_a_node_may_move() {
         group.start_with(config).await;
     }
     group.write("second").await;
-    let again: Vec<u64> = group.handles.values().map(Handle::incarnation).collect();
+    let again: Vec<u64> = group.handles.values().map(|handle| host(handle).incarnation()).collect();
     assert_eq!(again, incarnations, "it is the same node");
     assert_eq!(group.handle(3).applied().0, 0, "nobody finds it");
     group.peers.addresses.insert(NodeId(3), vec!["nowhere.invalid:1".parse().unwrap(), moved.into()]);
@@ -243,14 +247,17 @@ async fn who_was_removed_while_away_is_told_and_does_not_come_back() {
     group.write("second").await;
     for _ in 0..2 {
         // Its directory knows nothing of it, but the others do.
-        let back = Replica::start(group.config(3), Notebook::default()).await.unwrap();
-        assert_eq!(soon(back.stopped()).await, StopReason::Removed);
+        match Replica::start(group.config(3), Notebook::default()).await {
+            Ok(back) => assert_eq!(soon(back.stopped()).await, StopReason::Removed),
+            // They were quicker than its start.
+            Err(error) => assert!(matches!(error, StartError::Removed { node: NodeId(3), .. }), "{error}"),
+        }
     }
     // Who has read of its own removal does not even start.
     let last = group.handle(2).clone();
     group.peers.addresses.remove(&NodeId(2));
     group.peers.revision += 1;
-    drop(soon(last.set_peers(group.peers.clone())).await);
+    drop(soon(host(&last).set_peers(group.peers.clone())).await);
     assert_eq!(soon(last.stopped()).await, StopReason::Removed);
     let refused = Replica::start(group.config(2), Notebook::default()).await.unwrap_err();
     assert!(matches!(refused, StartError::Removed { node: NodeId(2), .. }), "{refused}");
@@ -286,7 +293,7 @@ async fn what_is_remembered_is_checked() {
         assert!(remembered(&directory).await.is_err());
     }
     std::fs::remove_file(&note).unwrap();
-    refused("with which members its group was born").await;
+    refused("there is a journal, but not the note").await;
     std::fs::write(&note, bytes).unwrap();
     // What a later start is told of the members at birth changes nothing.
     let mut other = config.clone();
@@ -302,40 +309,40 @@ async fn who_is_no_node_yet_may_ask() {
     let config = ReplicaConfig { cluster: id, ..cluster.config(1) };
     let address: PeerAddress = config.listen.into();
     let handle = Replica::start(config, Notebook::default()).await.unwrap();
-    let mut visitors = handle.take_visitors().unwrap();
-    assert!(handle.take_visitors().is_none(), "they are somebody's already");
+    let mut enquiries = host(&handle).take_enquiries().unwrap();
+    assert!(host(&handle).take_enquiries().is_none(), "they are somebody's already");
     let answers = tokio::spawn(async move {
         for _ in 0..2 {
-            let visitor = visitors.recv().await.unwrap();
-            let answer = [b"you said ", &visitor.question[..]].concat();
-            visitor.answer(answer.into());
+            let enquiry = enquiries.recv().await.unwrap();
+            let answer = [b"you said ", &enquiry.question[..]].concat();
+            enquiry.answer(answer.into());
         }
         // The third is sent away.
-        drop(visitors.recv().await.unwrap());
-        visitors
+        drop(enquiries.recv().await.unwrap());
+        enquiries
     });
     for question in ["who am I?".into(), Bytes::from(vec![b'?'; 200_000])] {
-        let answer = soon(visit(&address, id, question.clone())).await.unwrap();
+        let answer = soon(enquire(&address, id, question.clone())).await.unwrap();
         assert_eq!(answer, [b"you said ", &question[..]].concat());
     }
-    let unanswered = |result| matches!(result, Err(VisitError::Unanswered { .. }));
-    assert!(unanswered(soon(visit(&address, id, Bytes::new())).await));
-    assert!(unanswered(soon(visit(&address, id, vec![0; 300_000].into())).await));
-    let visitors = answers.await.unwrap();
-    let stranger = soon(visit(&address, ClusterId(id.0 + 1), Bytes::new())).await;
-    assert!(matches!(stranger, Err(VisitError::Cluster { .. })), "{stranger:?}");
+    let unanswered = |result| matches!(result, Err(EnquiryError::Unanswered { .. }));
+    assert!(unanswered(soon(enquire(&address, id, Bytes::new())).await));
+    assert!(unanswered(soon(enquire(&address, id, vec![0; 300_000].into())).await));
+    let enquiries = answers.await.unwrap();
+    let stranger = soon(enquire(&address, ClusterId(id.0 + 1), Bytes::new())).await;
+    assert!(matches!(stranger, Err(EnquiryError::Cluster { .. })), "{stranger:?}");
     let nobody = free_addresses(1)[0].into();
-    assert!(unanswered(soon(visit(&nobody, id, Bytes::new())).await));
+    assert!(unanswered(soon(enquire(&nobody, id, Bytes::new())).await));
     // A crowd that nobody attends to is bounded, and harms nobody.
     let crowd: Vec<_> = (0..40)
         .map(|_| {
             let address = address.clone();
-            tokio::spawn(async move { visit(&address, id, "?".into()).await })
+            tokio::spawn(async move { enquire(&address, id, "?".into()).await })
         })
         .collect();
     soon(handle.propose("still here".into())).await.unwrap();
-    drop(visitors);
-    for visitor in crowd {
-        assert!(unanswered(within(Duration::from_secs(20), visitor).await.unwrap()));
+    drop(enquiries);
+    for enquirer in crowd {
+        assert!(unanswered(within(Duration::from_secs(20), enquirer).await.unwrap()));
     }
 }

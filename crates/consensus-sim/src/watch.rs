@@ -48,6 +48,8 @@ pub struct WatchedConfig<C> {
 pub struct Watched<A> {
     inner: A,
     tap: Tap,
+    /// The last slot whose decision was noted, or that a snapshot holds.
+    noted: Slot,
 }
 
 impl<A> Watched<A> {
@@ -58,14 +60,20 @@ impl<A> Watched<A> {
 }
 
 impl<A: ConsensusAlgorithm> Watched<A> {
-    fn note(&self, out: &Out<A>, from: usize) {
+    fn note(&mut self, out: &Out<A>, from: usize) {
         for effect in out.others().skip(from) {
             if let Effect::Decide { slot, id, verdict, payload, after: _ } = effect {
                 let decided = Decided { slot: *slot, id: *id, verdict: *verdict, payload: payload.clone() };
                 self.tap.borrow_mut().push_back(decided);
+                self.noted = self.noted.max(*slot);
             }
-            if let Effect::DecideRecord { record, after: _ } = effect {
-                self.tap.borrow_mut().extend(A::decisions(record).map(Decided::from));
+            if let Effect::DecideThrough { through, after: _ } = effect {
+                let decided = self.inner.decided(self.noted.next(), *through);
+                self.tap.borrow_mut().extend(decided.map(Decided::from));
+                self.noted = *through;
+            }
+            if let Effect::Install { through, .. } = effect {
+                self.noted = self.noted.max(*through);
             }
         }
     }
@@ -86,8 +94,9 @@ impl<A: ConsensusAlgorithm> ConsensusAlgorithm for Watched<A> {
     fn restore(boot: Boot<Self>, out: &mut Out<Self>) -> Result<Self, RestoreError> {
         let Boot { id, members, config, seed, now, snapshot, records } = boot;
         let from = out.others().len();
+        let noted = snapshot.as_ref().map_or(Slot::ZERO, |(through, _)| *through);
         let inner = Boot { id, members, config: config.inner, seed, now, snapshot, records };
-        let watched = Self { inner: A::restore(inner, out)?, tap: config.tap };
+        let mut watched = Self { inner: A::restore(inner, out)?, tap: config.tap, noted };
         watched.note(out, from);
         Ok(watched)
     }
@@ -104,8 +113,8 @@ impl<A: ConsensusAlgorithm> ConsensusAlgorithm for Watched<A> {
         self.note(out, from);
     }
 
-    fn decisions(record: &Self::Record) -> impl Iterator<Item = Decision<'_>> {
-        A::decisions(record)
+    fn decided(&self, from: Slot, through: Slot) -> impl Iterator<Item = Decision<'_>> {
+        self.inner.decided(from, through)
     }
 
     fn status(&self) -> Status {

@@ -8,7 +8,7 @@
 use crate::members::MemberTable;
 use consensus_core::wire;
 use consensus_core::{ClusterId, NodeId};
-use consensus_runtime::{PeerAddress, VisitError, visit};
+use consensus_runtime::{EnquiryError, PeerAddress, enquire};
 use futures::future::join_all;
 use rand::TryRng;
 use serde::{Deserialize, Serialize};
@@ -77,7 +77,7 @@ pub(crate) fn may_begin(table: &MemberTable, id: NodeId) -> Answer {
 pub enum JoinError {
     /// The addresses are those of another cluster.
     #[error("{0}")]
-    Cluster(VisitError),
+    Cluster(EnquiryError),
     /// Nobody can be asked.
     #[error("no member of the cluster answers: {0}")]
     Unanswered(String),
@@ -158,7 +158,7 @@ pub async fn join(
                 Ok(Answer::Later | Answer::Begin) => {
                     silence = format!("{address} has no leader at the moment")
                 }
-                Err(error @ VisitError::Cluster { .. }) => return Err(JoinError::Cluster(error)),
+                Err(error @ EnquiryError::Cluster { .. }) => return Err(JoinError::Cluster(error)),
                 Err(error) => silence = error.to_string(),
             }
         }
@@ -188,9 +188,9 @@ pub async fn may_found(cluster: ClusterId, others: &[PeerAddress], id: NodeId) -
     Ok(())
 }
 
-async fn ask(address: &PeerAddress, cluster: ClusterId, question: &Question) -> Result<Answer, VisitError> {
-    let answer = visit(address, cluster, wire::encode(question).into()).await?;
-    wire::decode(&answer, MAX_BYTES).map_err(|error| VisitError::Unanswered {
+async fn ask(address: &PeerAddress, cluster: ClusterId, question: &Question) -> Result<Answer, EnquiryError> {
+    let answer = enquire(address, cluster, wire::encode(question).into()).await?;
+    wire::decode(&answer, MAX_BYTES).map_err(|error| EnquiryError::Unanswered {
         address: address.clone(),
         cause: format!("its answer makes no sense ({error}): run the same release on all members"),
     })

@@ -6,8 +6,8 @@ use crate::member::MemberError;
 use async_trait::async_trait;
 use consensus_core::{ClusterId, NodeId};
 use consensus_runtime::{
-    Handle, PeerAddress, Peers, Replica, ReplicaConfig, Replicated, RequestError, Runnable, StopReason,
-    Visitor, remembered,
+    Enquiry, Handle, Host, PeerAddress, Peers, Replica, ReplicaConfig, Replicated, RequestError, Runnable,
+    StopReason, remembered,
 };
 use raft::Raft;
 use std::collections::BTreeMap;
@@ -19,6 +19,8 @@ use tokio::sync::mpsc;
 
 /// What a request may take beside two elections, in milliseconds.
 const REQUEST_MS: u64 = 5_000;
+/// A peer is suspected after an election timeout of silence, but not sooner than this, in milliseconds.
+const LEAST_SUSPECT_MS: u64 = 50;
 
 /// The largest quota of a store, in bytes. It is looked at before a write, so a store may exceed it by what is under way.
 pub const MAX_QUOTA_BYTES: u64 = 3 << 30;
@@ -91,8 +93,8 @@ pub trait Lifecycle: Send + Sync {
     async fn set_peers(&self, peers: Peers) -> Result<(), RequestError>;
     /// What distinguishes this replica from one that has lost its disk.
     fn incarnation(&self) -> u64;
-    /// Those who ask something from outside; the first call gets them.
-    fn take_visitors(&self) -> Option<mpsc::Receiver<Visitor>>;
+    /// What is asked from outside; the first call gets it.
+    fn take_enquiries(&self) -> Option<mpsc::Receiver<Enquiry>>;
 }
 
 #[async_trait]
@@ -106,15 +108,19 @@ impl<A: Runnable> Lifecycle for Handle<A> {
     }
 
     async fn set_peers(&self, peers: Peers) -> Result<(), RequestError> {
-        Self::set_peers(self, peers).await
+        // In memory there are no addresses.
+        match self.host() {
+            Some(host) => host.set_peers(peers).await,
+            None => Ok(()),
+        }
     }
 
     fn incarnation(&self) -> u64 {
-        Self::incarnation(self)
+        self.host().map_or(0, Host::incarnation)
     }
 
-    fn take_visitors(&self) -> Option<mpsc::Receiver<Visitor>> {
-        Self::take_visitors(self)
+    fn take_enquiries(&self) -> Option<mpsc::Receiver<Enquiry>> {
+        self.host()?.take_enquiries()
     }
 }
 
@@ -165,6 +171,7 @@ async fn run<A: Runnable>(
     config.algorithm = algorithm;
     config.request_timeout_ms = REQUEST_MS.saturating_add(options.election_timeout_ms.saturating_mul(2));
     config.read_retry_ms = options.election_timeout_ms;
+    config.suspect_after_ms = options.election_timeout_ms.max(LEAST_SUSPECT_MS);
     config.compact_after_bytes = options.snapshot_after_bytes;
     config.check_invariants = false;
     config.validate()?;

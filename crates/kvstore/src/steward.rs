@@ -3,7 +3,7 @@
 //! - the founders are written down, once; a member that has started tells its name and where clients reach it;
 //! - the replica dials where the table says that members listen, and turns away whom it no longer has;
 //! - whoever leads gives newcomers the vote that they were promised, and removes what is left of a change that was cut in two;
-//! - visitors are answered ([`crate::join`]).
+//! - what is asked from outside is answered ([`crate::join`]).
 //!
 //! All of it may be done twice, or by two at once, and is tried again until it is done.
 
@@ -13,7 +13,7 @@ use crate::join::{self, Answer, Question};
 use crate::members::{Founder, MemberCommand, MemberReply, MemberTable, Row, SharedMembers};
 use crate::profile::Lifecycle;
 use consensus_core::{NodeId, wire};
-use consensus_runtime::{Replicated, Visitor};
+use consensus_runtime::{Enquiry, Replicated};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -59,9 +59,9 @@ impl Steward {
     pub(crate) async fn run(self) -> Conflict {
         let mut tasks = JoinSet::new();
         tasks.spawn(follow(self.members.subscribe(), Arc::clone(&self.lifecycle)));
-        if let Some(visitors) = self.lifecycle.take_visitors() {
+        if let Some(enquiries) = self.lifecycle.take_enquiries() {
             let council = Council::new(Arc::clone(&self.group), self.members.clone());
-            tasks.spawn(receive(visitors, council));
+            tasks.spawn(receive(enquiries, council));
         }
         self.attend().await
     }
@@ -165,17 +165,17 @@ async fn follow(mut changes: watch::Receiver<Arc<MemberTable>>, lifecycle: Arc<d
 }
 
 /// As many at once as the runtime lets in.
-async fn receive(mut visitors: mpsc::Receiver<Visitor>, council: Council) {
+async fn receive(mut enquiries: mpsc::Receiver<Enquiry>, council: Council) {
     let mut answers = JoinSet::new();
     loop {
         tokio::select! {
-            visitor = visitors.recv() => {
-                let Some(visitor) = visitor else { return };
+            enquiry = enquiries.recv() => {
+                let Some(enquiry) = enquiry else { return };
                 let council = council.clone();
                 answers.spawn(async move {
-                    if let Some(question) = Question::decode(&visitor.question) {
+                    if let Some(question) = Question::decode(&enquiry.question) {
                         let answer = answer(&council, question).await;
-                        visitor.answer(wire::encode(&answer).into());
+                        enquiry.answer(wire::encode(&answer).into());
                     }
                 });
             }

@@ -47,7 +47,7 @@ impl Configurations {
             if let Content::Members { members, .. } = &entry.content
                 && slot > self.base.slot
             {
-                self.later.push(Configuration { slot, members: (**members).clone() });
+                self.later.push(Configuration { slot, members: Members::clone(members) });
             }
         }
     }
@@ -86,7 +86,7 @@ mod tests {
     fn entry(members: Option<u8>) -> Entry {
         let content = members.map_or(Content::Noop, |count| Content::Members {
             id: ProposalId::default(),
-            members: Box::new(Members::of((0..=u64::from(count)).map(|id| NodeId(id + 1)))),
+            members: Box::new(Members::of((0..=u64::from(count)).map(|id| NodeId(id + 1))).into()),
         });
         Entry { term: Epoch(1), content }
     }
@@ -108,7 +108,7 @@ mod tests {
                 for entry in entries.iter() {
                     let before = model.last().unwrap().clone();
                     model.push(match &entry.content {
-                        Content::Members { members, .. } => (**members).clone(),
+                        Content::Members { members, .. } => Members::clone(members),
                         Content::Noop | Content::Proposal { .. } | Content::Withheld => before,
                     });
                 }

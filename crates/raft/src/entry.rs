@@ -7,7 +7,7 @@ use crate::config::MAX_BATCH_ENTRIES;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use consensus_core::{Bytes, Decision, Epoch, Members, ProposalId, Slot, Verdict};
+use consensus_core::{Bytes, Decision, Epoch, Members, ProposalId, Slot, Verdict, wire};
 use core::fmt;
 use core::ops::Deref;
 use serde::de::{Error as _, SeqAccess, Visitor};
@@ -59,7 +59,7 @@ pub enum Content {
         /// The change that led to them.
         id: ProposalId,
         /// All of them.
-        members: Box<Members>,
+        members: Box<Named>,
     },
     /// Somebody's proposal, of which a witness keeps no more than its place.
     Withheld,
@@ -84,13 +84,42 @@ impl Content {
     }
 }
 
+/// Members as an entry names them, together with their encoded form, which is what a decision shows of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Members", into = "Members")]
+pub struct Named {
+    members: Members,
+    encoded: Bytes,
+}
+
+impl From<Members> for Named {
+    fn from(members: Members) -> Self {
+        let encoded = wire::encode(&members).into();
+        Self { members, encoded }
+    }
+}
+
+impl From<Named> for Members {
+    fn from(named: Named) -> Self {
+        named.members
+    }
+}
+
+impl Deref for Named {
+    type Target = Members;
+
+    fn deref(&self) -> &Members {
+        &self.members
+    }
+}
+
 /// What entries without a payload show.
 static NOTHING: Bytes = Bytes::new();
 
 impl Entry {
-    /// What the gate is told when it is committed at `slot`. Members are not shown: a batch that names some is decided one by
-    /// one, with their encoded form.
+    /// What the gate is told when it is committed at `slot`.
     #[must_use]
+    #[inline]
     pub fn decision(&self, slot: Slot) -> Decision<'_> {
         match &self.content {
             Content::Noop | Content::Withheld => {
@@ -99,8 +128,9 @@ impl Entry {
             Content::Proposal { id, payload } => {
                 Decision { slot, id: Some(*id), verdict: Verdict::Commit, payload }
             }
-            Content::Members { .. } => {
-                Decision { slot, id: self.content.settles(), verdict: Verdict::Noop, payload: &NOTHING }
+            Content::Members { members, .. } => {
+                let (id, payload) = (self.content.settles(), &members.encoded);
+                Decision { slot, id, verdict: Verdict::Noop, payload }
             }
         }
     }

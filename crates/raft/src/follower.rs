@@ -123,6 +123,7 @@ impl Raft {
     }
 
     /// Whether `from` leads this term, and we follow it now. [R3] [R26]
+    #[inline]
     pub(crate) fn accept_leader(
         &mut self,
         now: Time,
@@ -131,6 +132,15 @@ impl Raft {
         prev: Slot,
         out: &mut Out,
     ) -> bool {
+        let is_known = matches!(&self.role, Role::Follower(follower) if follower.leader == Some(from));
+        if (term == self.core.term && is_known) || self.accept_new_leader(now, from, term, prev, out) {
+            self.core.hear_leader(now);
+            return true;
+        }
+        false
+    }
+
+    fn accept_new_leader(&mut self, now: Time, from: NodeId, term: Epoch, prev: Slot, out: &mut Out) -> bool {
         if term < self.core.term {
             // It does not know that its time is over. [R3]
             let outcome = Outcome::Rejected { prev, hint: Position::ZERO };
@@ -146,7 +156,6 @@ impl Raft {
         if known.is_none() {
             self.become_follower(now, term, None, Some(from), out);
         }
-        self.core.hear_leader(now);
         true
     }
 }

@@ -3,8 +3,9 @@
 //! A burst of proposals becomes one batch, one record and one append per follower, all sharing one allocation: proposals are
 //! collected in `step` and closed in `flush`. The leader's own disk write runs beside replication.
 
-use crate::entry::{Content, Entries, Entry, Position};
-use crate::message::{Append, AppendReply, Message, Outcome};
+use crate::entry::{Content, Entries, Entry};
+use crate::feed::{agreement, feed, send_heartbeat};
+use crate::message::{AppendReply, Outcome};
 use crate::mutant::Mutant;
 use crate::progress::{self, Progress};
 use crate::read::ReadQueue;
@@ -12,7 +13,6 @@ use crate::state::{Core, Raft, Role};
 use crate::step::{Out, Timer};
 use crate::transfer::HandOver;
 use crate::votes;
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 use consensus_core::{Bytes, NodeId, Offence, ProposalId, Refusal, Slot, Time};
 
@@ -163,7 +163,8 @@ impl Leader {
         let is_own_term = reached >= self.term_start || core.config.plants(Mutant::CommitOldTermByCounting);
         if reached > core.commit && is_own_term {
             self.has_news = true;
-            self.uncommitted_size -= core.commit_through(reached, out);
+            self.uncommitted_size -= core.log.size(core.commit.next(), reached);
+            core.commit_through(reached, out);
             if core.config.plants(Mutant::MembersWhenCommitted) {
                 self.follow_members(core);
             }
@@ -355,117 +356,4 @@ impl Raft {
         let (term, vote) = (core.term, core.vote);
         self.become_follower(now, term, vote, None, out);
     }
-}
-
-/// The last slot at which the logs can agree, after a refusal behind `prev`.
-fn agreement(core: &Core, prev: Slot, hint: Position) -> Slot {
-    // Strictly below `prev`: each refusal brings us further.
-    let slot = hint.slot.min(Slot(prev.0.saturating_sub(1)));
-    if slot < core.log.base().slot {
-        return slot;
-    }
-    core.log.last_at_most(slot, hint.term).slot
-}
-
-/// Sends what a follower lacks, as far as its window allows; tells an idle one of the commit index. [R15] [R27]
-fn feed(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) {
-    let last = peer.reach(core.log.last().slot);
-    let mut has_spoken = false;
-    loop {
-        let may_send = match &mut peer.mode {
-            progress::Mode::Probe { is_waiting } => !core::mem::replace(is_waiting, true),
-            progress::Mode::Replicate => peer.next <= last && peer.window.has_room(&core.config),
-            progress::Mode::Snapshot(transfer) => {
-                if transfer.through.slot <= last && core::mem::take(&mut transfer.is_due) {
-                    let chunk = transfer.chunk(core);
-                    // EARLY: a snapshot holds what is committed; forgetting that we sent it contradicts nothing.
-                    out.send_early(peer.id, Message::Snapshot(Box::new(chunk)));
-                }
-                false
-            }
-        };
-        if !may_send || !send_entries(peer, core, probe, out) {
-            break;
-        }
-        has_spoken = true;
-    }
-    if has_spoken || !matches!(peer.mode, progress::Mode::Replicate) {
-        return;
-    }
-    let is_idle = peer.window.is_empty();
-    let has_news = core.config.eager_commit && is_idle && peer.commit_sent < core.commit.min(peer.matched);
-    if has_news || peer.probe_sent < probe {
-        send_empty(peer, core, probe, out);
-    }
-}
-
-/// Sends the next append; if our log has forgotten what precedes it, turns to the snapshot and returns false.
-fn send_entries(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) -> bool {
-    let Some(prev) = core.log.position(Slot(peer.next.0 - 1)) else {
-        turn_to_snapshot(peer, core);
-        feed(peer, core, probe, out);
-        return false;
-    };
-    let (max_entries, max_bytes) = (core.config.max_append_entries, core.config.max_append_bytes);
-    let entries = peer.share(prev.slot, core.log.slice(peer.next, max_entries, max_bytes));
-    // What is sent on trial is not counted on: the answer tells where to go on.
-    let is_probing = matches!(peer.mode, progress::Mode::Probe { .. });
-    if !is_probing {
-        let last = Slot(prev.slot.0 + entries.len() as u64);
-        peer.window.sent(last, entries.size());
-        peer.next = last.next();
-    }
-    // A trial wants an answer even if there is nothing to append.
-    let is_due = (is_probing && entries.is_empty()) || peer.probe_sent < probe;
-    let probe = if is_due { probe } else { 0 };
-    peer.probe_sent = peer.probe_sent.max(probe);
-    peer.commit_sent = core.commit;
-    let append = Append { term: core.term, prev, commit: core.commit, probe, entries };
-    // EARLY: only we append in our term, and we never lead it again after a crash; entries that we forget are ones that we
-    // did not count, so they contradict nothing that we say later.
-    out.send_early(peer.id, Message::Append(append));
-    true
-}
-
-/// Our log has forgotten what the follower lacks. A log that forgot something has a snapshot of it.
-fn turn_to_snapshot(peer: &mut Progress, core: &Core) {
-    if let Some(snapshot) = &core.snapshot {
-        // [R42] A witness needs to know where it ends, and no state.
-        let bytes = if peer.bound.is_some() { Bytes::new() } else { snapshot.bytes.clone() };
-        peer.become_snapshot(snapshot.through, snapshot.members.clone(), bytes);
-    }
-}
-
-fn send_empty(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) {
-    let echo = if peer.probe_sent < probe { probe } else { 0 };
-    send_empty_behind(peer, core, echo, out);
-}
-
-/// [R16] A heartbeat is an append behind everything that was sent: a follower that lacks some of it says so.
-fn send_heartbeat(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) {
-    if let progress::Mode::Snapshot(transfer) = &mut peer.mode {
-        // Nothing arrived for a whole interval: the piece or its answer was lost.
-        transfer.is_due |= !core::mem::take(&mut transfer.has_moved);
-    } else if core.log.position(Slot(peer.next.0 - 1)).is_none() {
-        // What is in flight may be lost, and cannot be sent again.
-        turn_to_snapshot(peer, core);
-    }
-    send_empty_behind(peer, core, probe, out);
-}
-
-fn send_empty_behind(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) {
-    // Whoever waits for a snapshot agrees with us nowhere that we still know: an append behind nothing fits always, and
-    // commits nothing.
-    let prev = match &peer.mode {
-        progress::Mode::Snapshot(_) => Position::ZERO,
-        _ if core.config.plants(Mutant::HeartbeatBehindNothing) => Position::ZERO,
-        progress::Mode::Probe { .. } | progress::Mode::Replicate => {
-            core.log.position(Slot(peer.next.0 - 1)).unwrap_or(Position::ZERO)
-        }
-    };
-    peer.probe_sent = peer.probe_sent.max(probe);
-    peer.commit_sent = core.commit;
-    let append = Append { term: core.term, prev, commit: core.commit, probe, entries: Default::default() };
-    // EARLY: it says nothing but our term, which is durable since our election, and what a quorum holds.
-    out.send_early(peer.id, Message::Append(append));
 }

@@ -14,6 +14,7 @@ mod candidate;
 mod config;
 mod configuration;
 mod entry;
+mod feed;
 mod follower;
 mod leader;
 mod log;
@@ -33,7 +34,7 @@ mod votes;
 mod witness;
 
 pub use config::{Config, MAX_BATCH_ENTRIES};
-pub use entry::{Content, Entries, Entry, Position};
+pub use entry::{Content, Entries, Entry, Named, Position};
 pub use leader::{Mode, Peer};
 pub use message::{
     Append, AppendReply, Ballot, BallotReply, Chunk, ChunkReply, Message, Outcome, ReadAnswer, ReadToken,

@@ -3,9 +3,11 @@
 //! Invariants: slots are contiguous from `base + 1` to `last`; terms never fall; no batch is empty; `durable ≤ last`.
 
 use crate::entry::{Entries, Entry, Position};
-use alloc::collections::VecDeque;
+use alloc::collections::{VecDeque, vec_deque};
 use alloc::vec::Vec;
 use consensus_core::{Epoch, Slot, WriteSeq};
+use core::ops::Range;
+use core::slice;
 
 /// How many batches from the end are looked at one by one before a search over all.
 const RECENT_BATCHES: usize = 8;
@@ -53,6 +55,30 @@ impl Batch {
             term = entry.term;
         }
         Position { term, slot: self.last() }
+    }
+}
+
+/// Entries of consecutive slots.
+#[derive(Clone, Debug)]
+pub(crate) struct Span<'a> {
+    batches: vec_deque::Iter<'a, Batch>,
+    /// Those of the batch at hand.
+    entries: slice::Iter<'a, Entry>,
+    slots: Range<u64>,
+}
+
+impl<'a> Iterator for Span<'a> {
+    type Item = (Slot, &'a Entry);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let slot = self.slots.next()?;
+        loop {
+            if let Some(entry) = self.entries.next() {
+                return Some((Slot(slot), entry));
+            }
+            self.entries = self.batches.next()?.entries.iter();
+        }
     }
 }
 
@@ -121,6 +147,10 @@ impl Log {
     pub(crate) fn forget_through(&mut self, slot: Slot) {
         let Some(base) = self.position(slot) else { return };
         while self.batches.pop_front_if(|batch| batch.last() <= slot).is_some() {}
+        if self.batches.is_empty() {
+            // What comes next is put where the oldest was: memory that was used lately.
+            self.batches.clear();
+        }
         if let Some(batch) = self.batches.front_mut()
             && batch.first <= slot
         {
@@ -215,24 +245,24 @@ impl Log {
     }
 
     /// The entries from `from` to `to`, both included, with their slots.
-    pub(crate) fn iter(&self, from: Slot, to: Slot) -> impl Iterator<Item = (Slot, &Entry)> {
+    #[inline]
+    pub(crate) fn iter(&self, from: Slot, to: Slot) -> Span<'_> {
         let start = self.batch_of(from).unwrap_or(self.batches.len());
-        let batches = self.batches.range(start..).take_while(move |batch| batch.first <= to);
-        batches.flat_map(move |batch| {
+        let mut batches = self.batches.range(start..);
+        let entries = batches.next().map_or(&[][..], |batch| {
             let skipped = usize::try_from(from.0.saturating_sub(batch.first.0)).unwrap_or(usize::MAX);
-            let left = usize::try_from((to.0 + 1).saturating_sub(batch.first.0)).unwrap_or(usize::MAX);
-            let left = left.min(batch.entries.len());
-            let wanted = batch.entries.get(skipped..left).unwrap_or_default();
-            let first = batch.first.0 + skipped as u64;
-            (first..).map(Slot).zip(wanted)
-        })
+            batch.entries.get(skipped..).unwrap_or_default()
+        });
+        Span { batches, entries: entries.iter(), slots: from.0..to.0.saturating_add(1) }
     }
 
-    /// The entries from `from` on that share its batch, up to `to`; none if `from` is not in the log.
-    pub(crate) fn part(&self, from: Slot, to: Slot) -> Entries {
-        let Some((skipped, batch)) = self.find(from) else { return Entries::default() };
-        let end = usize::try_from((to.0 + 1).saturating_sub(batch.first.0)).unwrap_or(usize::MAX);
-        batch.entries.range(skipped, end)
+    /// What the entries from `from` to `to`, both included, count for when bytes are bounded.
+    #[inline]
+    pub(crate) fn size(&self, from: Slot, to: Slot) -> usize {
+        match self.batches.back() {
+            Some(newest) if newest.first == from && to == self.last.slot => newest.entries.size(),
+            Some(_) | None => self.iter(from, to).map(|(_, entry)| entry.size()).sum(),
+        }
     }
 
     /// The entries up to `through`, newest first, with their slots.
@@ -245,9 +275,28 @@ impl Log {
         entries.skip_while(move |(slot, _)| *slot > through)
     }
 
-    /// Entries from `from` on, at most so many and so many bytes, but at least one if there is any. They are shared with the
-    /// log if one batch holds them, and collected anew if they are scattered over several.
-    pub(crate) fn slice(&self, from: Slot, max_entries: usize, max_bytes: usize) -> Entries {
+    /// Entries from `from` on, at most so many and so many bytes, but at least one if there is any; and what precedes them. None
+    /// if that is forgotten.
+    #[inline]
+    pub(crate) fn behind(
+        &self,
+        from: Slot,
+        max_entries: usize,
+        max_bytes: usize,
+    ) -> Option<(Position, Entries)> {
+        // What was appended last, whole: nearly always.
+        if let Some(Batch { first, prev_term, entries }) = self.batches.back()
+            && (*first, entries.len() <= max_entries, entries.size() <= max_bytes) == (from, true, true)
+        {
+            let prev = Position { term: *prev_term, slot: Slot(from.0 - 1) };
+            return Some((prev, entries.clone()));
+        }
+        let prev = self.position(Slot(from.0 - 1))?;
+        Some((prev, self.slice(from, max_entries, max_bytes)))
+    }
+
+    /// They are shared with the log if one batch holds them, and collected anew if they are scattered over several.
+    fn slice(&self, from: Slot, max_entries: usize, max_bytes: usize) -> Entries {
         let Some(index) = self.batch_of(from) else { return Entries::default() };
         let Some(batch) = self.batches.get(index) else { return Entries::default() };
         let fits = batch.entries.size() <= max_bytes && batch.entries.len() <= max_entries;

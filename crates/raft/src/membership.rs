@@ -111,7 +111,10 @@ impl Leader {
     }
 
     fn append_members(&mut self, id: ProposalId, members: Members, core: &mut Core, out: &mut Out) {
-        self.push(Entry { term: core.term, content: Content::Members { id, members: Box::new(members) } });
+        self.push(Entry {
+            term: core.term,
+            content: Content::Members { id, members: Box::new(members.into()) },
+        });
         self.close_batch(core, out);
         self.change = Self::open_change(core);
     }

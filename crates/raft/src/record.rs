@@ -2,7 +2,7 @@
 
 use crate::entry::{Entries, Position};
 use alloc::boxed::Box;
-use consensus_core::{Decision, Epoch, Members, NodeId, Slot};
+use consensus_core::{Epoch, Members, NodeId, Slot};
 use serde::{Deserialize, Serialize};
 
 /// A record. Variants are only ever appended.
@@ -31,15 +31,4 @@ pub enum Record {
         /// What precedes the first entry that was kept; at most `through`.
         base: Position,
     },
-}
-
-impl Record {
-    /// The decisions that its entries are once they are committed.
-    pub(crate) fn decisions(&self) -> impl Iterator<Item = Decision<'_>> {
-        let (first, entries) = match self {
-            Self::Entries { first, entries } => (*first, &entries[..]),
-            Self::Vote { .. } | Self::Snapshot { .. } => (Slot::ZERO, [].as_slice()),
-        };
-        (first.0..).map(Slot).zip(entries).map(|(slot, entry)| entry.decision(slot))
-    }
 }

@@ -161,11 +161,12 @@ impl Core {
     fn install(&mut self, whole: Incoming, out: &mut Out) {
         let Incoming { through, members, total: _, bytes } = whole;
         let bytes = Bytes::from(bytes);
+        self.hand_over_copies(out);
         self.is_hollow = bytes.is_empty();
         self.snapshot = Some(Snapshot { through, members: members.clone(), bytes: bytes.clone() });
         let seq = out.written().next();
         self.log.replace(through, seq, self.commit);
-        self.commit = through.slot;
+        (self.commit, self.handed_over) = (through.slot, through.slot);
         if self.config.plants(Mutant::SnapshotLowersTerm) {
             self.term = through.term;
         }

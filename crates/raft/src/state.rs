@@ -6,7 +6,7 @@
 use crate::candidate::Candidate;
 use crate::config::Config;
 use crate::configuration::Configurations;
-use crate::entry::{Content, Entries, Position};
+use crate::entry::{Entries, Position};
 use crate::follower::Follower;
 use crate::leader::Leader;
 use crate::log::Log;
@@ -17,7 +17,7 @@ use crate::step::{Out, Timer};
 use alloc::vec::Vec;
 use consensus_core::{
     Boot, Bytes, Decision, Epoch, Members, NodeId, Priority, Refusal, RestoreError, Role as Part, Slot,
-    Status, Time, WriteSeq, wire,
+    Status, Time, WriteSeq,
 };
 use core::time::Duration;
 use rand::rngs::ChaCha8Rng;
@@ -44,6 +44,8 @@ pub(crate) struct Core {
     pub(crate) vote_written: WriteSeq,
     pub(crate) log: Log,
     pub(crate) commit: Slot,
+    /// Decided up to here, as far as the state machine was told in this boot.
+    pub(crate) handed_over: Slot,
     pub(crate) snapshot: Option<Snapshot>,
     /// Whether some of our log or snapshot is a witness's: places without payload.
     pub(crate) is_hollow: bool,
@@ -116,6 +118,7 @@ impl Raft {
             vote_written: WriteSeq::ZERO,
             log,
             commit,
+            handed_over: commit,
             snapshot,
             is_hollow,
             durable: WriteSeq::ZERO,
@@ -203,6 +206,10 @@ impl Raft {
         core.log.assert_invariants();
         core.configurations.assert_invariants(core.commit, core.log.last().slot);
         assert!(core.commit <= core.log.last().slot, "more is committed than there is");
+        assert!(
+            core.handed_over <= core.commit || core.config.plants(Mutant::CommitRegresses),
+            "more was handed over than is committed"
+        );
         assert!(core.log.base().slot <= core.commit, "the log forgot what is not committed");
         assert!(core.log.last().term <= core.term, "the log is of a later term than ours");
         if let Some(snapshot) = &core.snapshot {
@@ -262,34 +269,36 @@ impl Core {
         self.or_whole_log(Mutant::AckBeforeDurable, self.log.durable())
     }
 
-    /// Decides everything up to `slot`; returns what it counts for when bytes are bounded. [R17]
-    pub(crate) fn commit_through(&mut self, slot: Slot, out: &mut Out) -> usize {
+    /// Everything up to `slot` is committed.
+    #[inline]
+    pub(crate) fn commit_through(&mut self, slot: Slot, out: &mut Out) {
         if slot <= self.commit {
-            self.regress_commit(slot);
-            return 0;
-        }
-        let mut size = 0;
-        let mut first = self.commit.next();
-        while first <= slot {
-            let entries = self.log.part(first, slot);
-            if entries.is_empty() {
-                break;
-            }
-            let next = Slot(first.0 + entries.len() as u64);
-            size += entries.size();
-            // EARLY: what is committed is durable at a quorum, and stands without our own disk.
-            if entries.name_members() {
-                decide_each(first, &entries, out);
-            } else {
-                out.decide_record_early(Record::Entries { first, entries });
-            }
-            first = next;
+            return self.regress_commit(slot);
         }
         self.commit = slot;
         if self.config.plants(Mutant::MembersWhenCommitted) {
             self.adopt_members(out);
         }
-        size
+    }
+
+    /// Hands over what was committed since this was last called. [R17]
+    #[inline]
+    pub(crate) fn hand_over(&mut self, out: &mut Out) {
+        if self.commit > self.handed_over {
+            self.handed_over = self.commit;
+            // EARLY: what is committed is durable at a quorum, and stands without our own disk.
+            out.decide_through_early(self.commit);
+        }
+    }
+
+    /// Hands over what was committed, one by one, since the log is about to go.
+    pub(crate) fn hand_over_copies(&mut self, out: &mut Out) {
+        for (slot, entry) in self.log.iter(self.handed_over.next(), self.commit) {
+            let Decision { slot, id, verdict, payload } = entry.decision(slot);
+            // EARLY: what is committed is durable at a quorum, and stands without our own disk.
+            out.decide_early(slot, id, verdict, payload.clone());
+        }
+        self.handed_over = self.commit;
     }
 
     /// A leader was heard: the next election is a timeout away. [R5]
@@ -346,18 +355,5 @@ impl Core {
         }
         let width = u64::try_from(to.saturating_sub(from).as_nanos()).unwrap_or(u64::MAX);
         from + Duration::from_nanos(self.rng.next_u64() % width.max(1))
-    }
-}
-
-/// Decides entries among which some name members, which are shown in their encoded form.
-fn decide_each(first: Slot, entries: &Entries, out: &mut Out) {
-    for (slot, entry) in (first.0..).map(Slot).zip(entries.iter()) {
-        let Decision { slot, id, verdict, payload } = entry.decision(slot);
-        let payload = match &entry.content {
-            Content::Members { members, .. } => wire::encode(&**members).into(),
-            Content::Noop | Content::Proposal { .. } | Content::Withheld => payload.clone(),
-        };
-        // EARLY: what is committed is durable at a quorum, and stands without our own disk.
-        out.decide_early(slot, id, verdict, payload);
     }
 }

@@ -6,7 +6,8 @@ use crate::record::Record;
 use crate::state::{Raft, Role};
 use consensus_core::{
     Boot, ConfigError, ConsensusAlgorithm, Decision, Effects, Faults, Guarantees, Input, Members, Membership,
-    NodeId, Offence, Problem, Reads, Resilience, RestoreError, Status, Termination, Time, Timing, WriteSeq,
+    NodeId, Offence, Problem, Reads, Resilience, RestoreError, Slot, Status, Termination, Time, Timing,
+    WriteSeq,
 };
 
 /// The effect buffer.
@@ -83,10 +84,12 @@ impl ConsensusAlgorithm for Raft {
                 }
             }
         }
+        self.core.hand_over(out);
     }
 
-    fn decisions(record: &Record) -> impl Iterator<Item = Decision<'_>> {
-        record.decisions()
+    #[inline]
+    fn decided(&self, from: Slot, through: Slot) -> impl Iterator<Item = Decision<'_>> {
+        self.core.log.iter(from, through).map(|(slot, entry)| entry.decision(slot))
     }
 
     fn status(&self) -> Status {

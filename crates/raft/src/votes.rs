@@ -13,7 +13,11 @@ pub(crate) fn has_quorum(members: &Members, votes: &Tally) -> bool {
 }
 
 /// The largest value that a quorum has reached. [R11] [R30]
+#[inline]
 pub(crate) fn reached_by_quorum(members: &Members, value: impl Fn(NodeId) -> u64) -> u64 {
+    if members.outgoing().is_empty() {
+        return reached_by_half(members.voters(), &value);
+    }
     halves(members).map(|half| reached_by_half(half, &value)).min().unwrap_or(0)
 }
 
@@ -23,6 +27,11 @@ fn halves(members: &Members) -> impl Iterator<Item = &[NodeId]> {
 
 fn reached_by_half(half: &[NodeId], value: impl Fn(NodeId) -> u64) -> u64 {
     let quorum = quorum::majority(half.len());
+    if let &[a, b, c] = half {
+        // The one in the middle.
+        let (a, b, c) = (value(a), value(b), value(c));
+        return a.min(b).max(a.max(b).min(c));
+    }
     if half.len() <= ON_STACK {
         // So few are sorted as they come in, the largest first.
         let mut sorted = [0; ON_STACK];

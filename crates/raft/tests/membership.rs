@@ -448,7 +448,7 @@ fn members_of_whom_nobody_can_lead_are_refused() {
     let mut cluster = Cluster::new(3);
     let leader = cluster.elect();
     let [from, to] = cluster.others(leader)[..] else { panic!() };
-    let members = Box::new(Members::of([]).with_learners([n(1)]));
+    let members = Box::new(Members::of([]).with_learners([n(1)]).into());
     let entry = Entry { term: Epoch(9), content: Content::Members { id: common::proposal(1), members } };
     let append = Append {
         term: Epoch(9),

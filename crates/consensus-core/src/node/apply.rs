@@ -1,13 +1,12 @@
 //! From decisions to the state machine: sessions, replies, reads, snapshots.
 
-use super::gate::{Decided, Handover};
-use super::{Node, NodeError, Outcome, Reply, Stopped};
-use crate::algorithm::{ConsensusAlgorithm, Refusal};
-use crate::hand_off::{Network, Storage};
+use super::{NodeError, Outcome, Reply};
+use crate::algorithm::Refusal;
 use crate::id::{ProposalId, ReadId, Slot};
 use crate::machine::{Decision, StateMachine, Verdict};
-use crate::session::Admission;
+use crate::session::{Admission, Sessions};
 use crate::{snapshot, wire};
+use alloc::vec::Vec;
 use bytes::Bytes;
 
 /// What one decision costs beyond its payload, when it is judged whether a snapshot is due.
@@ -15,40 +14,60 @@ const DECISION_BYTES: u64 = 32;
 /// The most reads that wait for the state machine; more are refused as [`Refusal::Busy`].
 const MAX_PARKED_READS: usize = 1 << 16;
 
-impl<A, N, S, M> Node<A, N, S, M>
-where
-    A: ConsensusAlgorithm,
-    N: Network<A::Message>,
-    S: Storage<A::Record>,
-    M: StateMachine,
-{
-    pub(super) fn take_over(&mut self, handover: Handover<A::Record>) -> Result<(), Stopped> {
-        match handover {
-            Handover::Decide(Decided { slot, id, verdict, payload }) => {
-                self.apply(Decision { slot, id, verdict, payload: &payload })
+/// The state machine, and everything that belongs to it: what was applied, the sessions, who waits.
+pub(super) struct Executor<M> {
+    pub(super) machine: M,
+    sessions: Sessions,
+    /// The last slot that the state machine has seen.
+    pub(super) applied: Slot,
+    parked_reads: Vec<(Slot, ReadId)>,
+    pub(super) replies: Vec<Reply>,
+    compaction: Compaction,
+    /// Decisions come in the one order of a log, without gaps.
+    is_ordered: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Compaction {
+    threshold: u64,
+    since_last: u64,
+    last_size: u64,
+}
+
+impl<M: StateMachine> Executor<M> {
+    /// The machine as `snapshot` has it, which is not applied to anything yet.
+    pub(super) fn open(
+        mut machine: M,
+        snapshot: Option<&(Slot, Bytes)>,
+        compact_after_bytes: u64,
+        is_ordered: bool,
+    ) -> Result<Self, NodeError> {
+        let (mut sessions, mut applied, mut last_size) = (Sessions::new(), Slot::ZERO, 0);
+        if let Some((through, bytes)) = snapshot {
+            if !bytes.is_empty() {
+                let (table, state) = snapshot::open(bytes)?;
+                machine.install(*through, state)?;
+                sessions = table;
             }
-            Handover::DecideRecord(record) => self.apply_all(&record),
-            Handover::Install { through, snapshot } => self.install(through, &snapshot),
-            Handover::Refuse { id, reason } => {
-                self.replies.push(Reply::Refused { id, reason });
-                Ok(())
-            }
+            (applied, last_size) = (*through, bytes.len() as u64);
         }
+        Ok(Self {
+            machine,
+            sessions,
+            applied,
+            parked_reads: Vec::new(),
+            replies: Vec::new(),
+            compaction: Compaction { threshold: compact_after_bytes, since_last: 0, last_size },
+            is_ordered,
+        })
     }
 
-    pub(super) fn apply_all(&mut self, record: &A::Record) -> Result<(), Stopped> {
-        let mut decisions = A::decisions(record).peekable();
-        if decisions.peek().is_none() {
-            return Err(self.stop(NodeError::NothingDecided));
-        }
-        decisions.try_for_each(|decision| self.apply(decision))
-    }
-
+    // One for each decision of a batch: as a function of its own it costs twice.
     #[inline(always)]
-    fn apply(&mut self, decision: Decision<'_>) -> Result<(), Stopped> {
+    pub(super) fn apply(&mut self, decision: Decision<'_>) -> Result<(), NodeError> {
         let Decision { slot, id, verdict, payload } = decision;
-        if Self::ordered() && slot != self.applied.next() {
-            return Err(self.stop(NodeError::OutOfOrder { slot, applied: self.applied }));
+        if self.is_ordered && slot != self.applied.next() {
+            return Err(NodeError::OutOfOrder { slot, applied: self.applied });
         }
         self.applied = self.applied.max(slot);
         self.compaction.since_last += payload.len() as u64 + DECISION_BYTES;
@@ -60,7 +79,7 @@ where
                 Outcome::Noop
             }
             // Without one order for all, replicas would keep different tables: the algorithm itself decides a proposal once.
-            (Verdict::Commit, Some(id)) if Self::ordered() && id.concerns_sessions() => {
+            (Verdict::Commit, Some(id)) if self.is_ordered && id.concerns_sessions() => {
                 self.apply_in_session(id, decision)
             }
             (Verdict::Commit, _) => Outcome::Applied(self.machine.apply(decision)),
@@ -96,13 +115,13 @@ where
         }
     }
 
-    fn install(&mut self, through: Slot, bytes: &Bytes) -> Result<(), Stopped> {
-        if Self::ordered() && through < self.applied {
-            return Err(self.stop(NodeError::OutOfOrder { slot: through, applied: self.applied }));
+    pub(super) fn install(&mut self, through: Slot, bytes: &Bytes) -> Result<(), NodeError> {
+        if self.is_ordered && through < self.applied {
+            return Err(NodeError::OutOfOrder { slot: through, applied: self.applied });
         }
         if !bytes.is_empty() {
-            let (sessions, state) = snapshot::open(bytes).map_err(|error| self.stop(error))?;
-            self.machine.install(through, state).map_err(|error| self.stop(error))?;
+            let (sessions, state) = snapshot::open(bytes)?;
+            self.machine.install(through, state)?;
             self.sessions = sessions;
         }
         self.applied = self.applied.max(through);
@@ -123,9 +142,12 @@ where
 
     #[inline]
     pub(super) fn serve_parked_reads(&mut self) {
-        if self.parked_reads.is_empty() {
-            return;
+        if !self.parked_reads.is_empty() {
+            self.serve_those_applied();
         }
+    }
+
+    fn serve_those_applied(&mut self) {
         let (applied, replies) = (self.applied, &mut self.replies);
         self.parked_reads.retain(|&(at, id)| {
             if at <= applied {
@@ -137,13 +159,15 @@ where
 
     #[inline]
     pub(super) fn snapshot_if_due(&mut self) -> Option<(Slot, Bytes)> {
-        let compaction = &mut self.compaction;
-        if compaction.since_last <= compaction.threshold.max(compaction.last_size) {
-            return None;
-        }
+        let compaction = &self.compaction;
+        let is_due = compaction.since_last > compaction.threshold.max(compaction.last_size);
+        is_due.then(|| self.take_snapshot())
+    }
+
+    fn take_snapshot(&mut self) -> (Slot, Bytes) {
         let snapshot = snapshot::seal(&self.sessions, &self.machine.snapshot());
-        compaction.since_last = 0;
-        compaction.last_size = snapshot.len() as u64;
-        Some((self.applied, snapshot))
+        self.compaction.since_last = 0;
+        self.compaction.last_size = snapshot.len() as u64;
+        (self.applied, snapshot)
     }
 }

@@ -4,7 +4,7 @@ use crate::algorithm::Refusal;
 use crate::effects::Outgoing;
 use crate::hand_off::Network;
 use crate::id::{ProposalId, Slot, WriteSeq};
-use crate::machine::Verdict;
+use crate::machine::{Decision, Verdict};
 use alloc::collections::VecDeque;
 use bytes::Bytes;
 
@@ -14,9 +14,8 @@ pub(super) const MAX_HELD_SENDS: usize = 1 << 16;
 
 /// Something on its way to the state machine.
 #[derive(Debug)]
-pub(super) enum Handover<R> {
+pub(super) enum Handover {
     Decide(Decided),
-    DecideRecord(R),
     Install {
         through: Slot,
         snapshot: Bytes,
@@ -39,19 +38,33 @@ pub(super) struct Decided {
 /// First in, first out, for messages and for the state machine each: what was emitted later never overtakes what waits, except
 /// for sends that wait for nothing.
 #[derive(Debug)]
-pub(super) struct Gate<M, R> {
+pub(super) struct Gate<M> {
     sends: VecDeque<Outgoing<M>>,
-    handovers: VecDeque<(WriteSeq, Handover<R>)>,
+    handovers: VecDeque<(WriteSeq, Handover)>,
     durable: WriteSeq,
 }
 
-impl<M, R> Default for Gate<M, R> {
+impl<M> Default for Gate<M> {
     fn default() -> Self {
         Self { sends: VecDeque::new(), handovers: VecDeque::new(), durable: WriteSeq::ZERO }
     }
 }
 
-impl<M, R> Gate<M, R> {
+impl From<Decision<'_>> for Decided {
+    fn from(decision: Decision<'_>) -> Self {
+        let Decision { slot, id, verdict, payload } = decision;
+        Self { slot, id, verdict, payload: payload.clone() }
+    }
+}
+
+impl Decided {
+    pub(super) const fn as_decision(&self) -> Decision<'_> {
+        let Self { slot, id, verdict, payload } = self;
+        Decision { slot: *slot, id: *id, verdict: *verdict, payload }
+    }
+}
+
+impl<M> Gate<M> {
     pub(super) const fn durable(&self) -> WriteSeq {
         self.durable
     }
@@ -71,7 +84,7 @@ impl<M, R> Gate<M, R> {
     }
 
     /// Keeps something for the state machine until write `after` is durable.
-    pub(super) fn hold(&mut self, handover: Handover<R>, after: WriteSeq) {
+    pub(super) fn hold(&mut self, handover: Handover, after: WriteSeq) {
         self.handovers.push_back((after, handover));
     }
 
@@ -95,7 +108,7 @@ impl<M, R> Gate<M, R> {
     }
 
     /// What the state machine may take next of what was held for it.
-    pub(super) fn next_handover(&mut self) -> Option<Handover<R>> {
+    pub(super) fn next_handover(&mut self) -> Option<Handover> {
         let (_, handover) = self.handovers.pop_front_if(|(after, _)| *after <= self.durable)?;
         Some(handover)
     }

@@ -13,15 +13,15 @@ mod settle;
 mod timers;
 
 use crate::algorithm::{Boot, ConfigError, ConsensusAlgorithm, Input, Offence, Out, RestoreError, Status};
+use crate::effects::Effect;
 use crate::guarantees::Membership;
 use crate::hand_off::{Network, Storage, StorageError};
-use crate::id::{NodeId, ReadId, Slot, WriteSeq};
+use crate::id::{NodeId, Slot, WriteSeq};
 use crate::machine::{InstallError, StateMachine};
 use crate::members::Members;
-use crate::session::Sessions;
-use crate::snapshot;
 use crate::time::Time;
 use alloc::vec::{Drain, Vec};
+use apply::Executor;
 use gate::Gate;
 use timers::Timers;
 
@@ -84,11 +84,17 @@ pub enum NodeError {
         /// What should have come before it.
         applied: Slot,
     },
-    /// The algorithm decided a record in which it finds no decision: a defect of the algorithm, or of an adapter around it.
+    /// The algorithm decided slots that it does not show: a defect of the algorithm, or of an adapter around it.
     #[error(
-        "a record was decided that holds no decision: this is a defect of the algorithm (an adapter must pass `decisions` on)"
+        "everything up to {through} was decided, and decisions up to {shown} were shown: this is a defect of the algorithm (an \
+         adapter must pass `decided` on)"
     )]
-    NothingDecided,
+    NotShown {
+        /// The last slot that was decided.
+        through: Slot,
+        /// The last one that was shown.
+        shown: Slot,
+    },
 }
 
 /// One member of a group: an algorithm, its outbox, its journal and its state machine.
@@ -98,36 +104,30 @@ pub struct Node<A: ConsensusAlgorithm, N, S, M> {
     algorithm: A,
     network: N,
     storage: S,
-    machine: M,
+    executor: Executor<M>,
     out: Out<A>,
-    gate: Gate<A::Message, A::Record>,
+    gate: Gate<A::Message>,
     timers: Timers<A::Timer>,
     members: Option<Members>,
-    sessions: Sessions,
-    applied: Slot,
-    parked_reads: Vec<(Slot, ReadId)>,
-    replies: Vec<Reply>,
     accusations: Vec<(NodeId, Offence)>,
-    compaction: Compaction,
+    /// Every decision up to here was handed over, or waits in the gate.
+    decided: Slot,
     /// Something was handed to the storage since its last flush.
     wrote: bool,
     /// The algorithm has taken an input since its last flush.
     stepped: bool,
+    /// The storage may have news that no write of ours tells of.
+    asks: bool,
     check_invariants: bool,
     stopped: Option<NodeError>,
     /// Reused between ticks.
     due: Vec<(Time, A::Timer)>,
+    /// Reused between bursts.
+    others: Vec<Effect<A::Timer>>,
 }
 
 /// The node has stopped; `Node::stopped` says why.
 struct Stopped;
-
-#[derive(Clone, Copy, Debug)]
-struct Compaction {
-    threshold: u64,
-    since_last: u64,
-    last_size: u64,
-}
 
 impl<A, N, S, M> Node<A, N, S, M>
 where
@@ -145,7 +145,7 @@ where
         now: Time,
         network: N,
         mut storage: S,
-        mut machine: M,
+        machine: M,
     ) -> Result<Self, NodeError> {
         let NodeConfig { id, members, algorithm, seed, compact_after_bytes, check_invariants } = config;
         if id == NodeId::ZERO {
@@ -157,15 +157,8 @@ where
         }
         A::validate(&algorithm, &members)?;
         let recovered = storage.recover()?;
-        let (mut sessions, mut applied, mut last_size) = (Sessions::new(), Slot::ZERO, 0);
-        if let Some((through, bytes)) = &recovered.snapshot {
-            if !bytes.is_empty() {
-                let (table, state) = snapshot::open(bytes)?;
-                machine.install(*through, state)?;
-                sessions = table;
-            }
-            (applied, last_size) = (*through, bytes.len() as u64);
-        }
+        let executor =
+            Executor::open(machine, recovered.snapshot.as_ref(), compact_after_bytes, Self::ordered())?;
         let mut out = Out::<A>::new();
         let boot = Boot {
             id,
@@ -184,22 +177,20 @@ where
             algorithm,
             network,
             storage,
-            machine,
+            decided: executor.applied,
+            executor,
             out,
             gate: Gate::default(),
             timers: Timers::new(),
             members: None,
-            sessions,
-            applied,
-            parked_reads: Vec::new(),
-            replies: Vec::new(),
             accusations: Vec::new(),
-            compaction: Compaction { threshold: compact_after_bytes, since_last: 0, last_size },
             wrote: false,
             stepped: true,
+            asks: false,
             check_invariants,
             stopped: None,
             due: Vec::new(),
+            others: Vec::new(),
         };
         node.flush(now)?;
         Ok(node)
@@ -218,7 +209,7 @@ where
     ///
     /// # Errors
     /// The node has stopped before.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, now: Time, event: Event<A::Message>) -> Result<(), NodeError> {
         if self.stopped.is_some() {
             return self.outcome();
@@ -236,8 +227,7 @@ where
             Event::Priority(priority) => self.step(now, Input::Priority(priority)),
             Event::Suspect { peer, suspected } => self.step(now, Input::Suspect { peer, suspected }),
             Event::Tick => self.fire_timers(now),
-            // The storage is asked at the end of every burst anyway.
-            Event::Written => {}
+            Event::Written => self.asks = true,
         }
         Ok(())
     }
@@ -274,7 +264,7 @@ where
 
     /// What clients are to be told, oldest first.
     pub fn replies(&mut self) -> Drain<'_, Reply> {
-        self.replies.drain(..)
+        self.executor.replies.drain(..)
     }
 
     /// Who broke the protocol, and how.
@@ -296,7 +286,7 @@ where
     /// The last slot that the state machine has seen.
     #[must_use]
     pub const fn applied(&self) -> Slot {
-        self.applied
+        self.executor.applied
     }
 
     /// The last write that is known to be durable.
@@ -320,7 +310,7 @@ where
     /// The state machine, for queries.
     #[must_use]
     pub const fn machine(&self) -> &M {
-        &self.machine
+        &self.executor.machine
     }
 
     /// The outbox.
@@ -335,6 +325,6 @@ where
 
     /// Ends this incarnation and gives back its storage and machine.
     pub fn into_parts(self) -> (N, S, M) {
-        (self.network, self.storage, self.machine)
+        (self.network, self.storage, self.executor.machine)
     }
 }

@@ -4,14 +4,14 @@
 //! its write is durable and acknowledges it in one round.
 
 use super::Node;
-use super::Stopped;
 use super::event::Reply;
 use super::gate::{Decided, Handover};
+use super::{NodeError, Stopped};
 use crate::algorithm::{ConsensusAlgorithm, Input, Offence, Refusal};
-use crate::effects::{Effect, Write};
+use crate::effects::{Effect, Write, oldest_first};
 use crate::guarantees::Problem;
 use crate::hand_off::{Network, Storage};
-use crate::id::{NodeId, WriteSeq};
+use crate::id::{NodeId, Slot, WriteSeq};
 use crate::machine::StateMachine;
 use crate::time::Time;
 
@@ -66,52 +66,37 @@ where
 
     #[inline]
     pub(super) fn settle(&mut self, now: Time) -> Result<(), Stopped> {
-        self.carry_out(now)?;
-        self.note_durable(now)?;
         loop {
-            self.settle_steps(now)?;
-            // One burst, one flush of the storage, whether inputs or the end of the burst brought the writes.
-            if core::mem::take(&mut self.wrote) {
+            self.carry_out(now)?;
+            self.note_durable(now)?;
+            if core::mem::take(&mut self.stepped) {
+                self.algorithm.flush(now, &mut self.out);
+            } else if core::mem::take(&mut self.wrote) {
+                // One burst, one flush of the storage, whether inputs or the end of the burst brought the writes.
                 self.storage.flush();
-                self.note_written(now)?;
-            } else if let Some((through, snapshot)) = self.snapshot_if_due() {
+            } else if let Some((through, snapshot)) = self.executor.snapshot_if_due() {
                 self.step(now, Input::Compact { through, snapshot });
             } else {
                 break;
             }
         }
         self.network.flush();
-        self.serve_parked_reads();
+        self.executor.serve_parked_reads();
         Ok(())
     }
 
-    /// Lets the algorithm close the burst and carries out what it wishes, as long as there is news for it.
-    #[inline]
-    fn settle_steps(&mut self, now: Time) -> Result<(), Stopped> {
-        while core::mem::take(&mut self.stepped) {
-            self.algorithm.flush(now, &mut self.out);
-            if self.out.is_empty() {
-                continue;
-            }
-            self.carry_out_all(now)?;
-            self.note_written(now)?;
-        }
-        Ok(())
-    }
-
-    /// Asks the storage again if it may have news.
-    #[inline]
-    fn note_written(&mut self, now: Time) -> Result<(), Stopped> {
-        if self.gate.durable() < self.out.written() { self.note_durable(now) } else { Ok(()) }
-    }
-
-    /// Asks the storage; on news, lets out what waited for it and tells the algorithm.
+    /// Asks the storage if it may have news; on news, lets out what waited for it and tells the algorithm.
     #[inline]
     fn note_durable(&mut self, now: Time) -> Result<(), Stopped> {
+        if self.gate.durable() == self.out.written() && !self.asks {
+            return Ok(());
+        }
+        self.asks = false;
         let durable = self.storage.durable().map_err(|error| self.stop(error))?;
         if !self.gate.advance(durable) {
             return Ok(());
         }
+        self.out.note_durable(durable);
         if self.gate.holds() {
             self.release()?;
         }
@@ -127,67 +112,61 @@ where
         Ok(())
     }
 
+    /// Writes go first: what leaves next may already be durable.
     #[inline]
     fn carry_out(&mut self, now: Time) -> Result<(), Stopped> {
-        if self.out.is_empty() { Ok(()) } else { self.carry_out_all(now) }
+        let out = &mut self.out;
+        if out.has_writes() {
+            self.wrote = true;
+            for write in out.take_writes() {
+                match write {
+                    Write::Append { seq, record } => self.storage.append(seq, record),
+                    Write::Checkpoint { seq, through, snapshot, tail } => {
+                        self.storage.checkpoint(seq, through, snapshot, tail);
+                    }
+                }
+            }
+        }
+        let sends = out.free_sends();
+        if !sends.is_empty() {
+            debug_assert!(sends.iter().all(|(to, _)| *to != self.id), "a node does not send to itself");
+            self.network.send_all(sends);
+        }
+        if out.has_held() {
+            out.take_held().for_each(|outgoing| self.gate.send(&mut self.network, outgoing));
+        }
+        if out.has_others() { self.carry_out_others(now) } else { Ok(()) }
     }
 
-    /// Writes go first: what leaves next may already be durable.
-    fn carry_out_all(&mut self, now: Time) -> Result<(), Stopped> {
-        loop {
-            while let Some(write) = self.out.next_write() {
-                self.write(write);
-            }
-            match self.out.free_sends(self.gate.durable()) {
-                Some(messages) if messages.is_empty() => {}
-                Some(messages) => {
-                    debug_assert!(
-                        messages.iter().all(|(to, _)| *to != self.id),
-                        "a node does not send to itself"
-                    );
-                    self.network.send_all(messages);
-                }
-                None => {
-                    self.out.take_sends().for_each(|outgoing| self.gate.send(&mut self.network, outgoing))
-                }
-            }
-            let Some(effect) = self.out.next_other() else { return Ok(()) };
+    fn carry_out_others(&mut self, now: Time) -> Result<(), Stopped> {
+        // What is judged on the way brings new ones, which are carried out with the next turn.
+        let mut others = core::mem::take(&mut self.others);
+        self.out.swap_others(&mut others);
+        for effect in oldest_first(&mut others) {
             self.carry_out_other(now, effect)?;
         }
+        self.others = others;
+        Ok(())
     }
 
     #[inline]
-    fn write(&mut self, write: Write<A::Record>) {
-        self.wrote = true;
-        match write {
-            Write::Append { seq, record } => self.storage.append(seq, record),
-            Write::Checkpoint { seq, through, snapshot, tail } => {
-                self.storage.checkpoint(seq, through, snapshot, tail);
-            }
-        }
-    }
-
-    #[inline]
-    fn carry_out_other(&mut self, now: Time, effect: Effect<A::Record, A::Timer>) -> Result<(), Stopped> {
+    fn carry_out_other(&mut self, now: Time, effect: Effect<A::Timer>) -> Result<(), Stopped> {
         match effect {
+            Effect::DecideThrough { through, after } => return self.decide_through(through, after),
             Effect::Decide { slot, id, verdict, payload, after } => {
+                self.decided = self.decided.max(slot);
                 let decided = Decided { slot, id, verdict, payload };
                 return self.hand_over(Handover::Decide(decided), after);
             }
-            Effect::DecideRecord { record, after } if self.gate.is_open(after) => {
-                return self.apply_all(&record);
-            }
-            Effect::DecideRecord { record, after } => {
-                return self.hand_over(Handover::DecideRecord(record), after);
-            }
             Effect::Install { through, snapshot, after } => {
+                self.decided = self.decided.max(through);
                 return self.hand_over(Handover::Install { through, snapshot }, after);
             }
             Effect::SetTimer { timer, at } => self.timers.set(timer, at),
             Effect::CancelTimer(timer) => self.timers.cancel(timer),
-            Effect::ReadReady { id, at } => self.park_read(id, at),
+            Effect::ReadReady { id, at } => self.executor.park_read(id, at),
             Effect::Judge { id, payload } => {
-                let accept = self.machine.judge(id, &payload);
+                let accept = self.executor.machine.judge(id, &payload);
                 self.step(now, Input::Judged { id, accept });
             }
             // It tells of a verdict: a client must not hear what a crash could still make us forget.
@@ -195,21 +174,60 @@ where
                 let after = self.out.written();
                 return self.hand_over(Handover::Refuse { id, reason }, after);
             }
-            Effect::Refuse { id, reason } => self.replies.push(Reply::Refused { id, reason }),
-            Effect::RefuseRead { id, reason } => self.replies.push(Reply::ReadRefused { id, reason }),
+            Effect::Refuse { id, reason } => self.executor.replies.push(Reply::Refused { id, reason }),
+            Effect::RefuseRead { id, reason } => {
+                self.executor.replies.push(Reply::ReadRefused { id, reason })
+            }
             Effect::Members(members) => self.members = Some(*members),
             Effect::Accuse { peer, offence } => self.accuse(peer, offence),
         }
         Ok(())
     }
 
+    /// What may be applied now is applied where it stands; what has to wait is copied, since it may be gone by then.
     #[inline]
-    fn hand_over(&mut self, handover: Handover<A::Record>, after: WriteSeq) -> Result<(), Stopped> {
+    fn decide_through(&mut self, through: Slot, after: WriteSeq) -> Result<(), Stopped> {
+        let is_open = self.gate.is_open(after);
+        let (executor, gate, shown) = (&mut self.executor, &mut self.gate, &mut self.decided);
+        let mut decisions = self.algorithm.decided(shown.next(), through);
+        let done = decisions.try_for_each(|decision| {
+            *shown = decision.slot;
+            if is_open {
+                return executor.apply(decision);
+            }
+            gate.hold(Handover::Decide(decision.into()), after);
+            Ok(())
+        });
+        drop(decisions);
+        match done {
+            Ok(()) if *shown < through => {
+                let shown = *shown;
+                Err(self.stop(NodeError::NotShown { through, shown }))
+            }
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.stop(error)),
+        }
+    }
+
+    #[inline]
+    fn hand_over(&mut self, handover: Handover, after: WriteSeq) -> Result<(), Stopped> {
         if self.gate.is_open(after) {
             return self.take_over(handover);
         }
         self.gate.hold(handover, after);
         Ok(())
+    }
+
+    fn take_over(&mut self, handover: Handover) -> Result<(), Stopped> {
+        let done = match handover {
+            Handover::Decide(decided) => self.executor.apply(decided.as_decision()),
+            Handover::Install { through, snapshot } => self.executor.install(through, &snapshot),
+            Handover::Refuse { id, reason } => {
+                self.executor.replies.push(Reply::Refused { id, reason });
+                Ok(())
+            }
+        };
+        done.map_err(|error| self.stop(error))
     }
 
     pub(super) const fn ordered() -> bool {

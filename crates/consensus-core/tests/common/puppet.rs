@@ -23,8 +23,12 @@ pub enum Order {
     Decide(u64, Option<ProposalId>, Verdict),
     DecideEarly(u64, Option<ProposalId>, Verdict),
     DecidePayload(u64, Option<ProposalId>, Vec<u8>),
-    /// A record in which the puppet finds no decision.
-    DecideEmptyRecord,
+    /// Everything up to this slot, of which the puppet shows what it was told to show.
+    DecideThrough(u64),
+    /// The same, early.
+    DecideThroughEarly(u64),
+    /// Show every slot up to this one from now on.
+    Show(u64),
     Install(u64, Vec<u8>),
     Read(u64, u64),
     SetTimer(u8, u64),
@@ -54,6 +58,9 @@ pub struct Puppet {
     pub compacted: Vec<(Slot, Bytes)>,
     /// Set these timers whenever one fires.
     pub on_timer: Vec<Order>,
+    /// Decisions are shown up to this slot, with this payload.
+    shown: Slot,
+    nothing: Bytes,
     members: Members,
 }
 
@@ -78,7 +85,9 @@ impl Puppet {
             Order::DecidePayload(slot, id, payload) => {
                 out.decide_early(Slot(slot), id, Verdict::Commit, payload.into());
             }
-            Order::DecideEmptyRecord => out.decide_record_early(()),
+            Order::DecideThrough(through) => out.decide_through(Slot(through)),
+            Order::DecideThroughEarly(through) => out.decide_through_early(Slot(through)),
+            Order::Show(_) => unreachable!("it is for the puppet itself"),
             Order::Install(through, bytes) => out.install(Slot(through), bytes.into()),
             Order::Read(id, at) => out.read_ready(ReadId(id), Slot(at)),
             Order::SetTimer(timer, at) => out.set_timer(timer, Time::from_nanos(at)),
@@ -133,6 +142,7 @@ impl ConsensusAlgorithm for Puppet {
 
     fn step(&mut self, now: Time, input: In<Self>, out: &mut Out<Self>) {
         match input {
+            Input::Message { message: Line::Order(Order::Show(through)), .. } => self.shown = Slot(through),
             Input::Message { message: Line::Order(order), .. } => {
                 Self::obey(order, &mut self.on_timer, out);
             }
@@ -156,6 +166,12 @@ impl ConsensusAlgorithm for Puppet {
             | Input::Priority(_)
             | Input::Suspect { .. } => {}
         }
+    }
+
+    fn decided(&self, from: Slot, through: Slot) -> impl Iterator<Item = Decision<'_>> {
+        let (verdict, payload) = (Verdict::Commit, &self.nothing);
+        let slots = (from.0..=through.min(self.shown).0).map(Slot);
+        slots.map(move |slot| Decision { slot, id: None, verdict, payload })
     }
 
     fn status(&self) -> Status {

@@ -63,8 +63,7 @@ impl<A: Runnable> Cluster<A> {
 
     pub fn config(&self, node: u64) -> ReplicaConfig<A> {
         let dir = self.dirs[usize::try_from(node).unwrap() - 1].path();
-        let members = self.members.iter().map(|(&node, &address)| (node, address.into())).collect();
-        let mut config = ReplicaConfig::new(NodeId(node), members, dir);
+        let mut config = ReplicaConfig::new(NodeId(node), self.members.clone(), dir);
         config.algorithm = self.algorithm.clone();
         config
     }

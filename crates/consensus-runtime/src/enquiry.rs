@@ -1,5 +1,5 @@
-//! Questions from outside: a process that is no node yet (it wants to join) asks a node's application something, through the
-//! port for peers, which is all that it knows of the group. One connection, one question, one answer; what they mean is the
+//! Questions from outside: a process that is no node yet (it wants to join) asks the application of a host something, through the
+//! port for peers, which is all that it knows of the cluster. One connection, one question, one answer; what they mean is the
 //! applications' affair.
 
 use crate::address::PeerAddress;
@@ -16,26 +16,26 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
 /// The most questions that wait for the application; whoever comes then is told to come again.
-pub(crate) const MAX_VISITORS: usize = 16;
+pub(crate) const MAX_ENQUIRIES: usize = 16;
 /// The longest question or answer.
 const MAX_BYTES: usize = 256 << 10;
-/// How long a visitor has to ask its question.
+/// How long an enquirer has to ask its question.
 const QUESTION_PATIENCE: Duration = Duration::from_secs(1);
 /// How long the application may think.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(15);
 
-/// Somebody with a question for the application. Dropping it sends the visitor away without an answer.
+/// A question for the application. Dropping it sends the enquirer away without an answer.
 #[derive(Debug)]
-pub struct Visitor {
-    /// What it wants to know. Hostile until checked: anybody who reaches the port may ask.
+pub struct Enquiry {
+    /// What is asked. Hostile until checked: anybody who reaches the port may ask.
     pub question: Bytes,
     answer: oneshot::Sender<Bytes>,
 }
 
-impl Visitor {
+impl Enquiry {
     /// Gives the answer; at most 256 KiB of it arrive.
     pub fn answer(self, answer: Bytes) {
-        // A visitor that went away does not want it any more.
+        // An enquirer that went away does not want it any more.
         drop(self.answer.send(answer));
     }
 }
@@ -43,7 +43,7 @@ impl Visitor {
 /// Why a question was not answered.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum VisitError {
+pub enum EnquiryError {
     /// Whoever answers at the address belongs to another cluster: asking again does not help.
     #[error("{address} belongs to another cluster: check the cluster id and the address")]
     Cluster {
@@ -60,21 +60,25 @@ pub enum VisitError {
     },
 }
 
-/// Asks the application of the node at `address` a question.
+/// Asks the application of the host at `address` a question.
 ///
 /// # Errors
 /// It belongs to another cluster, cannot be reached, or has no answer.
-pub async fn visit(address: &PeerAddress, cluster: ClusterId, question: Bytes) -> Result<Bytes, VisitError> {
+pub async fn enquire(
+    address: &PeerAddress,
+    cluster: ClusterId,
+    question: Bytes,
+) -> Result<Bytes, EnquiryError> {
     let asked = async {
-        let mut stream = dial::open(address, Hello::of_visitor(cluster)).await?;
+        let mut stream = dial::open(address, Hello::of_enquirer(cluster)).await?;
         send(&mut stream, Kind::Question, &question).await?;
         Ok::<_, HandshakeError>(read(&mut stream, Kind::Answer).await?)
     };
-    let unanswered = |cause: String| VisitError::Unanswered { address: address.clone(), cause };
+    let unanswered = |cause: String| EnquiryError::Unanswered { address: address.clone(), cause };
     match tokio::time::timeout(ANSWER_PATIENCE, asked).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(HandshakeError::TurnedDown(Verdict::Cluster))) => {
-            Err(VisitError::Cluster { address: address.clone() })
+            Err(EnquiryError::Cluster { address: address.clone() })
         }
         Ok(Err(error)) => Err(unanswered(error.to_string())),
         Err(_) => Err(unanswered("it takes too long".into())),
@@ -82,23 +86,23 @@ pub async fn visit(address: &PeerAddress, cluster: ClusterId, question: Bytes) -
 }
 
 /// The other side's part, after the greeting.
-pub(crate) async fn receive(stream: &mut TcpStream, visitors: &mpsc::Sender<Visitor>) {
+pub(crate) async fn receive(stream: &mut TcpStream, enquiries: &mpsc::Sender<Enquiry>) {
     let Ok(Ok(question)) = tokio::time::timeout(QUESTION_PATIENCE, read(stream, Kind::Question)).await else {
         return;
     };
     let (answer, answered) = oneshot::channel();
-    if visitors.try_send(Visitor { question, answer }).is_err() {
+    if enquiries.try_send(Enquiry { question, answer }).is_err() {
         return;
     }
     if let Ok(Ok(answer)) = tokio::time::timeout(ANSWER_PATIENCE, answered).await {
-        // A visitor that went away does not want it any more.
+        // An enquirer that went away does not want it any more.
         drop(send(stream, Kind::Answer, &answer).await);
     }
 }
 
 async fn send(stream: &mut TcpStream, kind: Kind, body: &Bytes) -> io::Result<()> {
     let mut bytes = Vec::new();
-    let written = frame::write(&mut bytes, kind, GroupId(0), NodeId::ZERO, body);
+    let written = frame::write(&mut bytes, kind, GroupId::ZERO, NodeId::ZERO, body);
     if written.is_err() || bytes.len() > MAX_BYTES {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is too long"));
     }
