@@ -5,7 +5,7 @@ use crate::guarantees::Guarantees;
 use crate::id::{Epoch, NodeId, ProposalId, ReadId, Slot, WriteSeq};
 use crate::inspect::Inspection;
 use crate::machine::{Decision, Verdict};
-use crate::members::{Change, Members, Priority};
+use crate::members::{BadChange, Change, Members, Priority};
 use crate::time::Time;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -32,7 +32,8 @@ pub trait ConsensusAlgorithm: Sized {
     /// A closed set of reasons to wake up.
     type Timer: Copy + Ord + Debug;
 
-    /// Whether this configuration can work for these members: bounds, quorum intersection, n against f.
+    /// Whether this configuration can work for these members: bounds, quorum intersection, n against f. Where members may
+    /// join, there are none at all at a node that does ([`Boot::members`]).
     ///
     /// # Errors
     /// Names the offending field and what to do.
@@ -96,7 +97,8 @@ pub type Out<A> = Effects<
 pub struct Boot<A: ConsensusAlgorithm> {
     /// Who we are.
     pub id: NodeId,
-    /// The members at the group's birth; a later change is in the records.
+    /// The members at the group's birth; a later change is in the records. None at all for a node that joins a group which
+    /// exists: it is told who they are by the others, and must not guess.
     pub members: Members,
     /// The configuration, validated.
     pub config: A::Config,
@@ -232,7 +234,7 @@ pub enum Refusal {
     Interrupted,
     /// A change of members is already under way, or this one makes no sense; nothing was done.
     #[error("the change of members was refused: {0}")]
-    BadChange(String),
+    BadChange(BadChange),
     /// A retry of a proposal that was settled long ago, by a protocol that decides each proposal once and keeps no reply
     /// (atomic commitment). This attempt did nothing; what the first one came to is told here.
     #[error("the proposal was settled before: {verdict:?}")]

@@ -1,7 +1,7 @@
 //! Three replicas of Raft in one process, over sockets and disks. Two READMEs show what follows.
 //!
 //! `cargo run -p consensus-runtime --example three_replicas`
-#![allow(unreachable_pub, reason = "a test calls it with other ports")]
+#![allow(missing_docs, unreachable_pub, reason = "a test calls it with other ports")]
 
 use bytes::Bytes;
 use consensus_core::{Decision, InstallError, NodeId, Slot, StateMachine};

@@ -1,6 +1,9 @@
 //! What a host, a group or a replica is made from, and why it may not start.
 
-use consensus_core::{ClusterId, ConsensusAlgorithm, GroupId, Members, NodeError, NodeId, StorageError};
+use crate::address::PeerAddress;
+use consensus_core::{
+    ClusterId, ConsensusAlgorithm, GroupId, Members, Membership, NodeError, NodeId, StorageError,
+};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,8 +24,12 @@ pub struct HostConfig {
     pub cluster: ClusterId,
     /// Who we are; not zero.
     pub node: NodeId,
-    /// All nodes of the cluster, with the addresses at which they listen for each other. Our own entry is not used.
-    pub peers: BTreeMap<NodeId, SocketAddr>,
+    /// The nodes of the cluster, with the addresses at which they listen for each other. A data directory that was used before
+    /// remembers what [`crate::Host::set_peers`] has told since; these are tried beside it.
+    pub peers: BTreeMap<NodeId, PeerAddress>,
+    /// What distinguishes this node from one that has lost its disk: remembered with the first start in a data directory, and
+    /// never changed. Zero: drawn at random then.
+    pub incarnation: u64,
     /// Where this node listens for its peers.
     pub listen: SocketAddr,
     /// The directory of the journal. It is made if it does not exist.
@@ -44,7 +51,8 @@ pub struct HostConfig {
 pub struct GroupConfig<A: ConsensusAlgorithm> {
     /// Its number; not zero, and never used again for another group, not even after [`crate::Host::remove_group`].
     pub group: GroupId,
-    /// The members at its birth. All of them must be known to the host.
+    /// The members at its birth; the host must know the addresses of all of them. None at all where the group exists elsewhere
+    /// and has let this node in. A data directory that was used before remembers them.
     pub members: Members,
     /// The algorithm's own configuration.
     pub algorithm: A::Config,
@@ -68,12 +76,18 @@ pub struct GroupConfig<A: ConsensusAlgorithm> {
 pub struct ReplicaConfig<A: ConsensusAlgorithm> {
     /// The cluster. Nodes of different clusters refuse each other's connections and data directories.
     pub cluster: ClusterId,
-    /// Who we are; not zero, and one of `members`.
+    /// Who we are; not zero, and one of `members` unless we join.
     pub node: NodeId,
     /// The group that this replica belongs to.
     pub group: GroupId,
-    /// The members at the group's birth, with the addresses at which they listen for each other.
-    pub members: BTreeMap<NodeId, SocketAddr>,
+    /// The members at the group's birth, with the addresses at which they listen for each other. A data directory that was
+    /// used before remembers both; then only the addresses matter, which are tried beside those that are remembered.
+    pub members: BTreeMap<NodeId, PeerAddress>,
+    /// Whether the group was born without us, and has let us in since: `members` are then those whom we dial, and perhaps
+    /// ourselves. A data directory that was used before remembers that too.
+    pub joins: bool,
+    /// What distinguishes this node from one that has lost its disk: see [`HostConfig::incarnation`].
+    pub incarnation: u64,
     /// Where this node listens for its peers; usually its own entry of `members`.
     pub listen: SocketAddr,
     /// The directory of the journal. It is made if it does not exist.
@@ -142,16 +156,23 @@ fn any_loopback_port() -> SocketAddr {
 }
 
 impl HostConfig {
-    /// The defaults for `node` among `peers`, listening at its own entry (at any free port of the loopback interface if it has
-    /// none).
+    /// The defaults for `node` among `peers`, listening at its own entry: at all interfaces if that is a name, and at any free port
+    /// of the loopback interface if it has none.
     #[must_use]
-    pub fn new(node: NodeId, peers: BTreeMap<NodeId, SocketAddr>, data_dir: impl Into<PathBuf>) -> Self {
-        let listen = peers.get(&node).copied().unwrap_or_else(any_loopback_port);
+    pub fn new(
+        node: NodeId,
+        peers: impl IntoIterator<Item = (NodeId, impl Into<PeerAddress>)>,
+        data_dir: impl Into<PathBuf>,
+    ) -> Self {
+        let peers: BTreeMap<_, PeerAddress> =
+            peers.into_iter().map(|(node, address)| (node, address.into())).collect();
+        let listen = peers.get(&node).map_or_else(any_loopback_port, PeerAddress::to_listen);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             cluster: ClusterId(1),
             node,
             peers,
+            incarnation: 0,
             listen,
             data_dir: data_dir.into(),
             lanes: cores.min(MOST_LANES_BY_DEFAULT),
@@ -220,6 +241,11 @@ impl<A: ConsensusAlgorithm> GroupConfig<A> {
             return invalid("read_retry_ms", "it is 0: give about one election timeout");
         }
         self.limits.validate()?;
+        let is_static = matches!(A::GUARANTEES.membership, Membership::Static);
+        if is_static && self.members == Members::default() {
+            let problem = format!("{} keeps the members that its groups were born with: name them", A::NAME);
+            return invalid("members", problem);
+        }
         A::validate(&self.algorithm, &self.members)
             .map_err(|error| StartError::Config { field: error.field, problem: error.problem })
     }
@@ -234,10 +260,13 @@ impl<A: ConsensusAlgorithm> GroupConfig<A> {
 }
 
 impl<A: ConsensusAlgorithm> ReplicaConfig<A> {
-    /// The defaults for `node` of `members`, listening at its own entry (at any free port of the loopback interface if it
-    /// has none, which [`ReplicaConfig::validate`] then reports).
+    /// The defaults for `node` of `members`, listening as in [`HostConfig::new`].
     #[must_use]
-    pub fn new(node: NodeId, members: BTreeMap<NodeId, SocketAddr>, data_dir: impl Into<PathBuf>) -> Self {
+    pub fn new(
+        node: NodeId,
+        members: impl IntoIterator<Item = (NodeId, impl Into<PeerAddress>)>,
+        data_dir: impl Into<PathBuf>,
+    ) -> Self {
         let host = HostConfig::new(node, members, data_dir);
         let group = GroupConfig::<A>::new(GroupId(1), []);
         Self {
@@ -245,6 +274,8 @@ impl<A: ConsensusAlgorithm> ReplicaConfig<A> {
             node,
             group: group.group,
             members: host.peers,
+            joins: false,
+            incarnation: host.incarnation,
             listen: host.listen,
             data_dir: host.data_dir,
             algorithm: group.algorithm,
@@ -265,7 +296,7 @@ impl<A: ConsensusAlgorithm> ReplicaConfig<A> {
     pub fn local(node: NodeId, members: impl IntoIterator<Item = NodeId>) -> Self {
         let members = members.into_iter().zip(1..=u16::MAX);
         let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        Self::new(node, members.map(|(id, port)| (id, address(port))).collect(), PathBuf::new())
+        Self::new(node, members.map(|(id, port)| (id, address(port))), PathBuf::new())
     }
 
     /// Checks every field, the algorithm's configuration included.
@@ -273,7 +304,7 @@ impl<A: ConsensusAlgorithm> ReplicaConfig<A> {
     /// # Errors
     /// Names the field, what is wrong with it, and what would be right.
     pub fn validate(&self) -> Result<(), StartError> {
-        if self.node != NodeId::ZERO && !self.members.contains_key(&self.node) {
+        if self.node != NodeId::ZERO && !self.joins && !self.members.contains_key(&self.node) {
             let problem = format!("{} is not among the members; add it with its address", self.node);
             return invalid("node", problem);
         }
@@ -288,6 +319,7 @@ impl<A: ConsensusAlgorithm> ReplicaConfig<A> {
         let host = HostConfig::new(self.node, self.members.clone(), self.data_dir.clone());
         HostConfig {
             cluster: self.cluster,
+            incarnation: self.incarnation,
             listen: self.listen,
             lanes: 1,
             timer_grain_ms: 0,
@@ -300,6 +332,7 @@ impl<A: ConsensusAlgorithm> ReplicaConfig<A> {
     /// The group of this replica.
     #[must_use]
     pub fn group(&self) -> GroupConfig<A> {
+        let birth = self.members.keys().copied().filter(|_| !self.joins);
         GroupConfig {
             algorithm: self.algorithm.clone(),
             request_timeout_ms: self.request_timeout_ms,
@@ -308,18 +341,18 @@ impl<A: ConsensusAlgorithm> ReplicaConfig<A> {
             compact_after_slots: self.compact_after_slots,
             check_invariants: self.check_invariants,
             limits: self.limits,
-            ..GroupConfig::new(self.group, self.members.keys().copied())
+            ..GroupConfig::new(self.group, birth)
         }
     }
 }
 
 /// Every node can be found, and no two at the same place.
-fn check_addresses(field: &'static str, addresses: &BTreeMap<NodeId, SocketAddr>) -> Result<(), StartError> {
+fn check_addresses(field: &'static str, addresses: &BTreeMap<NodeId, PeerAddress>) -> Result<(), StartError> {
     for (node, address) in addresses {
         if address.port() == 0 {
             return invalid(field, format!("{node} has port 0: peers need the real port to find it"));
         }
-        let twin = addresses.iter().find(|(other, at)| *other != node && *at == address);
+        let twin = addresses.iter().find(|&(other, at)| other != node && at == address);
         if let Some((twin, _)) = twin {
             return invalid(field, format!("{node} and {twin} share {address}: give each its own"));
         }
@@ -428,6 +461,14 @@ pub enum StartError {
         group: GroupId,
         /// Why, and what to do.
         problem: String,
+    },
+    /// This node was removed from its cluster.
+    #[error("{node} was removed from its cluster; remove {}, and let it join anew as another member", data_dir.display())]
+    Removed {
+        /// The node.
+        node: NodeId,
+        /// Its data directory.
+        data_dir: PathBuf,
     },
     /// The operating system gave no thread or no randomness.
     #[error("cannot {operation}: {cause}")]

@@ -31,7 +31,7 @@ pub(crate) async fn watch(host: Arc<Inner>) {
         // Who overslept has not heard what waits in its own sockets: it gives the others another interval.
         let is_late = now.since(before) > 2 * interval;
         before = now;
-        for link in host.links.iter() {
+        for link in host.contacts.links().table().values() {
             let mut state = link.presence.lock();
             if !is_late && state.on_tick(now, link.presence.heard(), host.suspect_after()) {
                 add(&host.metrics.suspicions, 1);
@@ -59,6 +59,7 @@ impl Inner {
         link.connect(stream);
         self.announce(link, &Notice::Roster(teams.collect()));
         drop(roster);
+        self.announce(link, &Notice::Address(self.contacts.own_addresses()));
         let mut state = link.presence.lock();
         state.on_connected(self.clock.now());
         self.send_pulse(link, &state);
@@ -120,6 +121,7 @@ impl Inner {
                 state.on_left(group);
                 self.tell(link.peer, &state, group, News::LOST);
             }
+            Notice::Address(addresses) => self.contacts.introduce(link.peer, addresses),
         }
         Ok(())
     }
@@ -128,13 +130,24 @@ impl Inner {
     pub(crate) fn join(&self, group: GroupId, algorithm: &'static str) {
         let mut roster = self.roster();
         roster.insert(group, algorithm);
-        for link in self.links.iter() {
+        for link in self.contacts.links().table().values() {
             self.announce(link, &Notice::Joined { group, algorithm: algorithm.into() });
         }
         drop(roster);
-        for link in self.links.iter() {
-            let state = link.presence.lock();
-            self.tell(link.peer, &state, group, News::default());
+        self.tell_who_is_there(group);
+    }
+
+    /// Tells a group, if it runs here, which of its members are there.
+    pub(crate) fn tell_who_is_there(&self, group: GroupId) {
+        let Some(door) = self.registry.door(group) else { return };
+        let members = door.shared().view.borrow().status.members.clone();
+        let links = self.contacts.links().table();
+        for peer in members.others(self.config.node) {
+            match links.get(&peer) {
+                Some(link) => self.tell(peer, &link.presence.lock(), group, News::default()),
+                // Nobody has told yet where it listens.
+                None => door.tell(peer, News { suspected: Some(true), ..News::default() }),
+            }
         }
     }
 
@@ -142,7 +155,7 @@ impl Inner {
     pub(crate) fn leave(&self, group: GroupId) {
         let mut roster = self.roster();
         roster.remove(&group);
-        for link in self.links.iter() {
+        for link in self.contacts.links().table().values() {
             self.announce(link, &Notice::Left { group });
         }
     }

@@ -1,6 +1,7 @@
 //! Where what peers send enters a group, whatever its algorithm: bytes become messages here, on the task that read them.
 
 use crate::Runnable;
+use crate::contacts::Standing;
 use crate::credit::Held;
 use crate::frame::{self, Forward, ForwardReply, FrameError, Kind, Piece};
 use crate::mailbox::{Mailbox, News};
@@ -8,7 +9,7 @@ use crate::metrics::add;
 use crate::request::{FromPeer, Inbound};
 use crate::shared::Shared;
 use consensus_core::wire::{self, MAX_FRAME_BYTES};
-use consensus_core::{GroupId, NodeId};
+use consensus_core::{GroupId, Membership, NodeId};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -17,6 +18,8 @@ pub(crate) trait Door: Send + Sync {
     fn shared(&self) -> &Arc<Shared>;
     /// The name of its algorithm.
     fn algorithm(&self) -> &'static str;
+    /// What it makes of a node of which nobody else tells.
+    fn standing(&self, node: NodeId) -> Standing;
     /// Takes in whole frames for this group, in order. What it does not understand it drops and counts: the others on this
     /// connection have nothing to do with it.
     fn receive(&self, from: NodeId, frames: &[u8], held: Held);
@@ -38,6 +41,15 @@ impl<A: Runnable> Door for GroupDoor<A> {
 
     fn algorithm(&self) -> &'static str {
         A::NAME
+    }
+
+    fn standing(&self, node: NodeId) -> Standing {
+        let is_static = matches!(A::GUARANTEES.membership, Membership::Static);
+        match self.shared().view.borrow().status.members.contains(node) {
+            true => Standing::Member,
+            false if is_static => Standing::Stranger,
+            false => Standing::Guest,
+        }
     }
 
     fn receive(&self, from: NodeId, frames: &[u8], held: Held) {
@@ -87,6 +99,7 @@ impl<A: Runnable> GroupDoor<A> {
                 Some(FromPeer::ForwardReply(wire::decode::<ForwardReply>(body, MAX_FRAME_BYTES)?))
             }
             Kind::Notice => return Err(FrameError::Notice("it is for a group")),
+            Kind::Question | Kind::Answer => return Err(FrameError::Kind(kind as u8)),
         })
     }
 }

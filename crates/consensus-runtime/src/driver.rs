@@ -62,7 +62,7 @@ where
 {
     pub(crate) fn new(
         config: &GroupConfig<A>,
-        node: Node<A, N, S, M>,
+        mut node: Node<A, N, S, M>,
         client: ClientId,
         clock: Clock,
         mailbox: Arc<Mailbox<A::Message>>,
@@ -70,6 +70,7 @@ where
         let shared = Arc::clone(&mailbox.shared);
         let (status, applied) = (node.status(), node.applied());
         let leader = status.leader;
+        node.network().follow(&status.members);
         shared.applied.store(applied.0, Release);
         shared.view.send_replace(View { status, applied });
         Self {
@@ -139,6 +140,10 @@ where
             self.node.flush(now)?;
             self.route_replies(now);
             self.publish(now)?;
+            if let Some(members) = self.node.take_members() {
+                tracing::info!(node = %self.me, group = %self.shared.group, ?members, "other members");
+                self.node.network().follow(&members);
+            }
         }
         self.proposals.finish_settled(self.node.applied());
         self.node.network().transmit();

@@ -119,7 +119,8 @@ fn encode_host(encoder: &mut DescriptorEncoder<'_>, host: &Inner) -> fmt::Result
     let mut gauges = Gauges { encoder };
     let help = "Bytes that wait to be written to the journal";
     gauges.single("consensus_host_journal_queued", help, Some(&Unit::Bytes), host.desk.queued_bytes())?;
-    let peers = || host.links.iter().map(|link| (link.peer.0, link));
+    let links = host.contacts.links().table();
+    let peers = || links.iter().map(|(peer, link)| (peer.0, link));
     let connected = peers().map(|(peer, link)| (peer, usize::from(link.is_up())));
     gauges.family(
         "consensus_peer_connected",

@@ -4,8 +4,9 @@
 //! offset  0   length of everything behind this field, 4 bytes little-endian, at most MAX_FRAME_BYTES
 //! offset  4   CRC-32 of everything behind this field, 4 bytes little-endian
 //! offset  8   format version, 1 byte
-//! offset  9   kind, 1 byte: 1 protocol message, 2 forwarded request, 3 answer to a forwarded request, 4 notice
-//! offset 10   group, 8 bytes little-endian; zero for notices, which are between hosts
+//! offset  9   kind, 1 byte: 1 protocol message, 2 forwarded request, 3 answer to a forwarded request, 4 notice,
+//!             5 question of an enquirer, 6 answer to it
+//! offset 10   group, 8 bytes little-endian; zero for what is not of groups: notices, questions and their answers
 //! offset 18   sender, 8 bytes little-endian
 //! offset 26   body (postcard)
 //! ```
@@ -33,6 +34,8 @@ pub(crate) enum Kind {
     Forward = 2,
     ForwardReply = 3,
     Notice = 4,
+    Question = 5,
+    Answer = 6,
 }
 
 impl Kind {
@@ -42,6 +45,8 @@ impl Kind {
             2 => Some(Self::Forward),
             3 => Some(Self::ForwardReply),
             4 => Some(Self::Notice),
+            5 => Some(Self::Question),
+            6 => Some(Self::Answer),
             _ => None,
         }
     }

@@ -9,12 +9,14 @@ use crate::handle::Handle;
 use crate::host::{Host, Inner, blocking, random};
 use crate::journal::Port;
 use crate::lane::Board;
+use crate::link::Routes;
 use crate::mailbox::Mailbox;
 use crate::network::{Outgoing, PeerNetwork};
 use crate::registry::Claim;
 use crate::request::Gauge;
 use crate::shared::{Shared, StopReason};
-use consensus_core::{ClientId, GroupId, Network, Node, NodeConfig, StateMachine, Storage};
+use crate::title::Title;
+use consensus_core::{ClientId, GroupId, Members, Network, Node, NodeConfig, NodeId, StateMachine, Storage};
 use consensus_wal::RecoveredRaw;
 use std::sync::Arc;
 
@@ -34,6 +36,7 @@ where
     let group = config.group;
     let mut claim = inner.registry.claim(group)?;
     check(&inner, &config, &claim)?;
+    let title = claim.on_disk.clone().unwrap_or_else(|| Title::of_group(A::NAME, config.members.clone()));
     let records = match claim.records.take() {
         Some(records) => records,
         None if claim.on_disk.is_some() => inner.desk.read_group(group).await?,
@@ -41,13 +44,15 @@ where
     };
     let board = if config.own_thread { inner.open_lane_of_its_own(group)? } else { inner.quietest_lane() };
     let lodging = Lodging { own: config.own_thread.then(|| Arc::clone(&board)) };
-    let mailbox = new_mailbox(&config, inner.config.node, &board);
+    let mailbox = new_mailbox(&config, inner.config.node, title.birth.clone(), &board);
     let shared = Arc::clone(&mailbox.shared);
-    let (storage, port) = inner.desk.attach(group, A::NAME, records, Arc::clone(&shared));
+    let (storage, port) = inner.desk.attach(group, title.clone(), records, Arc::clone(&shared));
     let (at, of) = (Arc::clone(&inner), Arc::clone(&shared));
-    let network = PeerNetwork { group, algorithm: A::NAME, host: at, shared: of };
-    let opened = open_driver(&config, &mailbox, inner.clock, network, storage, machine).await;
-    claim.on_disk = port.is_titled().then(|| A::NAME.to_owned());
+    let routes = Routes::default();
+    let network = PeerNetwork { group, algorithm: A::NAME, host: at, routes, shared: of };
+    let birth = title.birth.clone();
+    let opened = open_driver(&config, birth, &mailbox, inner.clock, network, storage, machine).await;
+    claim.on_disk = port.is_titled().then(|| title.clone());
     let driver = match opened {
         Ok(driver) => driver,
         Err(error) => {
@@ -65,8 +70,7 @@ where
     inner.join(group, A::NAME);
     inner.census.enter(&shared);
     tracing::info!(node = %shared.node, %group, algorithm = A::NAME, "group started");
-    let tenancy =
-        Tenancy { lodging, host: inner, shared: Arc::clone(&shared), port, algorithm: A::NAME, is_all };
+    let tenancy = Tenancy { lodging, host: inner, shared: Arc::clone(&shared), port, title, is_all };
     shared.bell.move_in(
         Box::new(driver),
         Box::new(move |reason| {
@@ -78,15 +82,21 @@ where
 
 fn check<A: Runnable>(inner: &Inner, config: &GroupConfig<A>, claim: &Claim) -> Result<(), StartError> {
     let refuse = |problem| Err(StartError::Group { group: config.group, problem });
-    if let Some(algorithm) = claim.on_disk.as_ref().filter(|algorithm| *algorithm != A::NAME) {
-        return refuse(format!(
-            "{} wrote it, and {} cannot read that: start it with {0}, or take another group id",
-            algorithm,
-            A::NAME
-        ));
+    if let Some(title) = &claim.on_disk {
+        // Where those who were there at its birth listen may be known no longer, and matters no more.
+        return if title.algorithm == A::NAME {
+            Ok(())
+        } else {
+            refuse(format!(
+                "{} wrote it, and {} cannot read that: start it with {0}, or take another group id",
+                title.algorithm,
+                A::NAME
+            ))
+        };
     }
     let me = inner.config.node;
-    match config.members.others(me).find(|&peer| inner.links.get(peer).is_none()) {
+    let links = inner.contacts.links().table();
+    match config.members.others(me).find(|peer| !links.contains_key(peer)) {
         None => Ok(()),
         Some(peer) => refuse(format!("the host knows no address of {peer}: add it to the host's peers")),
     }
@@ -94,10 +104,11 @@ fn check<A: Runnable>(inner: &Inner, config: &GroupConfig<A>, claim: &Claim) -> 
 
 pub(crate) fn new_mailbox<A: Runnable>(
     config: &GroupConfig<A>,
-    node: consensus_core::NodeId,
+    node: NodeId,
+    birth: Members,
     board: &Arc<Board>,
 ) -> Arc<Mailbox<A::Message>> {
-    let shared = Shared::new(node, config.group, config.members.clone(), board.reserve());
+    let shared = Shared::new(node, config.group, birth, board.reserve());
     Mailbox::new(Arc::new(shared))
 }
 
@@ -113,6 +124,7 @@ pub(crate) fn new_handle<A: Runnable>(
 /// Restores the node; on a thread for it, since a long log takes its time.
 pub(crate) async fn open_driver<A, N, S, M>(
     config: &GroupConfig<A>,
+    birth: Members,
     mailbox: &Arc<Mailbox<A::Message>>,
     clock: Clock,
     network: N,
@@ -127,7 +139,7 @@ where
 {
     let node_config = NodeConfig {
         id: mailbox.shared.node,
-        members: config.members.clone(),
+        members: birth,
         algorithm: config.algorithm.clone(),
         seed: random()?,
         compact_after_bytes: config.compact_after_bytes,
@@ -144,7 +156,7 @@ struct Tenancy {
     host: Arc<Inner>,
     shared: Arc<Shared>,
     port: Arc<Port>,
-    algorithm: &'static str,
+    title: Title,
     lodging: Lodging,
     is_all: bool,
 }
@@ -164,7 +176,7 @@ impl Drop for Lodging {
 
 impl Tenancy {
     async fn end(self, mut reason: StopReason) {
-        let Self { host, shared, port, algorithm, lodging, is_all } = self;
+        let Self { host, shared, port, title, lodging, is_all } = self;
         let group: GroupId = shared.group;
         host.registry.close_door(group);
         host.census.leave(group);
@@ -176,7 +188,7 @@ impl Tenancy {
             reason = StopReason::Failed(error.to_string());
         }
         host.desk.detach(&port);
-        host.registry.rest(group, port.is_titled().then(|| algorithm.to_owned()));
+        host.registry.rest(group, port.is_titled().then_some(title));
         if is_all {
             host.end.ask(reason.clone());
             let of_host = host.end.completed().await;

@@ -1,30 +1,33 @@
-//! A host: the data directory, the journal, the listener and the connections of one node, and the groups that share them.
+//! A host: the data directory, the journal, the listener and the connections of one node, and the groups that share them. Where the
+//! other nodes listen is the host's to know; which of them are members of a group is the group's.
 //!
 //! Groups are started and stopped one by one, each with an algorithm and a state machine of its own. A group that is on the disk
 //! and not started stays there untouched.
 
+use crate::book::{self, Book, Peers};
 use crate::census::Census;
 use crate::clock::Clock;
 use crate::config::{GroupConfig, HostConfig, StartError};
-use crate::dial::Dialler;
+use crate::contacts::Contacts;
+use crate::enquiry::{Enquiry, MAX_ENQUIRIES};
 use crate::handle::Handle;
 use crate::journal::{Closing, Desk, JournalThread};
 use crate::lane::{Board, Lane, Shore};
-use crate::link::{Link, Links};
-use crate::listen::Reception;
+use crate::link::Routes;
 use crate::metrics::{HostMetrics, HostReading};
 use crate::registry::{RecoveredGroup, Registry};
+use crate::replicated::RequestError;
 use crate::shared::{End, StopReason};
-use crate::{Runnable, detector, exposition, group};
-use consensus_core::{GroupId, NodeId, StateMachine};
-use consensus_wal::{Disk, FileDisk, Identity, Journal, JournalConfig};
+use crate::{Runnable, exposition, group, transport};
+use consensus_core::{GroupId, NodeId, Refusal, StateMachine};
+use consensus_wal::{Disk, FileDisk, Identity, Journal, JournalConfig, RecoveredRaw};
 use rand::TryRng;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
-use tracing::Instrument;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 /// A running host. Clones stand for the same one; when the last of them, and the last handle of its groups, is dropped, it shuts
 /// down.
@@ -38,7 +41,7 @@ pub struct Host {
 pub(crate) struct Inner {
     pub(crate) config: HostConfig,
     pub(crate) clock: Clock,
-    pub(crate) links: Links,
+    pub(crate) contacts: Arc<Contacts>,
     pub(crate) registry: Arc<Registry>,
     /// The groups that peers were told of, with their algorithms.
     pub(crate) roster: Mutex<BTreeMap<GroupId, &'static str>>,
@@ -46,6 +49,11 @@ pub(crate) struct Inner {
     pub(crate) metrics: Arc<HostMetrics>,
     pub(crate) census: Arc<Census>,
     pub(crate) end: Arc<End>,
+    pub(crate) enquiries: mpsc::Sender<Enquiry>,
+    asked: Mutex<Option<mpsc::Receiver<Enquiry>>>,
+    incarnation: u64,
+    /// One at a time: the note on the disk is never older than what was told before.
+    keeping: tokio::sync::Mutex<()>,
     lanes: Vec<Arc<Board>>,
 }
 
@@ -96,33 +104,35 @@ impl Host {
         D: Disk + Send + 'static,
         D::File: Send,
     {
-        let identity = Identity { cluster: config.cluster, node: config.node };
-        let journal_config = JournalConfig { salt: random()?, ..JournalConfig::default() };
-        let (journal, groups) = blocking(move || Ok(Journal::open(disk, journal_config, identity)?)).await?;
+        let Opened { journal, groups, book } = open_journal(&config, disk).await?;
         let registry = Arc::new(Registry::of(groups)?);
         let (metrics, end) = (Arc::<HostMetrics>::default(), Arc::<End>::default());
         let thread = JournalThread::start(journal, Arc::clone(&metrics), Arc::clone(&end))?;
-        let peers = config.peers.iter().filter(|(peer, _)| **peer != config.node);
-        let (me, waiting) = (config.node, config.limits.outgoing_bytes);
-        let links =
-            peers.map(|(&peer, &address)| Link::new(me, peer, address, waiting, Arc::clone(&metrics)));
+        let (configured, waiting) = (config.peers.clone(), config.limits.outgoing_bytes);
+        let contacts = Contacts::new(config.node, configured, book.peers, waiting, Arc::clone(&metrics));
+        let (enquiries, asked) = mpsc::channel(MAX_ENQUIRIES);
         let inner = Arc::new(Inner {
             clock: Clock::start(),
-            links: Links::new(links),
+            contacts,
             registry,
             roster: Mutex::default(),
             desk: Arc::clone(thread.desk()),
             metrics,
             census: Arc::default(),
             end,
+            enquiries,
+            asked: Some(asked).into(),
+            incarnation: book.incarnation,
+            keeping: tokio::sync::Mutex::default(),
             lanes: (0..config.lanes).map(|_| Arc::default()).collect(),
             config,
         });
         for board in &inner.lanes {
             tokio::spawn(inner.lane(board).run());
         }
-        let transport = start_transport(&inner, listener);
-        tokio::spawn(keep(Arc::clone(&inner), transport, thread));
+        let (end_transport, ended) = oneshot::channel();
+        let transport = tokio::spawn(transport::run(Arc::clone(&inner), listener, ended));
+        tokio::spawn(keep(Arc::clone(&inner), (end_transport, transport), thread));
         tracing::info!(node = %inner.config.node, listen = %inner.config.listen, "host started");
         let _lifeline = Arc::new(Lifeline(Arc::clone(&inner.end)));
         Ok(Self { inner, _lifeline })
@@ -173,19 +183,54 @@ impl Host {
         let removing = tokio::spawn(async move {
             let mut claim = inner.registry.claim(group)?;
             claim.records = None;
-            let Some(algorithm) = &claim.on_disk else {
+            let Some(title) = &claim.on_disk else {
                 return Err(StartError::Group {
                     group,
                     problem: "it is not on the disk of this host".into(),
                 });
             };
-            inner.desk.bury(group, algorithm);
+            inner.desk.bury(group, title);
             inner.desk.barrier().await?;
             claim.bury();
             tracing::info!(node = %inner.config.node, %group, "group removed");
             Ok(())
         });
         removing.await.unwrap_or_else(|error| Err(unfinished(&error)))
+    }
+
+    /// Says where the nodes of the cluster listen, and which were removed for good: links are made, moved and closed accordingly.
+    /// It is remembered when this returns. What is older than what was said before is ignored, so one application of the host keeps
+    /// that table. A host that is told that it was removed itself stops ([`StopReason::Removed`]) and does not start again.
+    ///
+    /// # Errors
+    /// There are more addresses than the bounds of [`Peers`] allow, or the host has stopped.
+    pub async fn set_peers(&self, peers: Peers) -> Result<(), RequestError> {
+        if !peers.is_bounded() {
+            return Err(RequestError::Refused(Refusal::TooLarge));
+        }
+        let inner = &self.inner;
+        let keeping = inner.keeping.lock().await;
+        if !inner.contacts.update(peers.clone()) {
+            return Ok(());
+        }
+        let kept = inner.desk.keep(Book { incarnation: inner.incarnation, peers }.encode()).await;
+        drop(keeping);
+        if inner.contacts.has_removed_us() {
+            inner.end.ask(StopReason::Removed);
+        }
+        kept.map_err(|_| RequestError::Stopped(inner.end.reason_so_far().to_string()))
+    }
+
+    /// What distinguishes this node from one that has lost its disk ([`HostConfig::incarnation`]).
+    #[must_use]
+    pub fn incarnation(&self) -> u64 {
+        self.inner.incarnation
+    }
+
+    /// What is asked from outside ([`crate::enquire`]). The first call gets it; nobody else does.
+    #[must_use]
+    pub fn take_enquiries(&self) -> Option<mpsc::Receiver<Enquiry>> {
+        self.inner.asked.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Who we are.
@@ -233,7 +278,8 @@ impl Inner {
 
     fn lane(self: &Arc<Self>, board: &Arc<Board>) -> Lane {
         let grain = Duration::from_millis(self.config.timer_grain_ms);
-        let (board, pier) = (Arc::clone(board), Pier(Arc::clone(self)));
+        let pier = Pier { host: Arc::clone(self), routes: Routes::default() };
+        let board = Arc::clone(board);
         Lane::new(board, self.clock, grain, pier, Arc::clone(&self.metrics))
     }
 
@@ -252,17 +298,20 @@ impl Inner {
 }
 
 /// Where the groups of a host write and send.
-struct Pier(Arc<Inner>);
+struct Pier {
+    host: Arc<Inner>,
+    routes: Routes,
+}
 
 impl Shore for Pier {
     fn hand_over(&mut self) {
         // The disk first: it takes longer.
-        self.0.desk.hand_over();
-        self.0.links.transmit();
+        self.host.desk.hand_over();
+        self.routes.transmit(self.host.contacts.links());
     }
 
     fn is_full(&self) -> bool {
-        self.0.desk.is_full()
+        self.host.desk.is_full()
     }
 }
 
@@ -270,28 +319,60 @@ async fn listen(config: &HostConfig) -> Result<TcpListener, StartError> {
     TcpListener::bind(config.listen).await.map_err(|cause| StartError::listen(config.listen, cause))
 }
 
-fn start_transport(inner: &Arc<Inner>, listener: TcpListener) -> JoinSet<()> {
-    let mut tasks = JoinSet::new();
-    // Several hosts may share a process: each line of the transport says whose it is.
-    let span = tracing::info_span!("transport", node = %inner.config.node);
-    for link in inner.links.iter() {
-        let dialler = Dialler { link: Arc::clone(link), host: Arc::clone(inner) };
-        tasks.spawn(dialler.run().instrument(span.clone()));
+/// What the disk holds, and what is remembered beside it.
+struct Opened<D: Disk> {
+    journal: Journal<D>,
+    groups: BTreeMap<GroupId, RecoveredRaw>,
+    book: Book,
+}
+
+/// Opens the journal. In a directory that is begun, who we are and whom we know is written down before anything else.
+async fn open_journal<D>(config: &HostConfig, disk: D) -> Result<Opened<D>, StartError>
+where
+    D: Disk + Send + 'static,
+    D::File: Send,
+{
+    let identity = Identity { cluster: config.cluster, node: config.node };
+    let journal_config = JournalConfig { salt: random()?, ..JournalConfig::default() };
+    let fresh = Book {
+        incarnation: if config.incarnation == 0 { random()? } else { config.incarnation },
+        peers: Peers::at_first(&config.peers),
+    };
+    let directory = config.data_dir.clone();
+    let opened = blocking(move || {
+        let (mut journal, groups) = Journal::open(disk, journal_config, identity)?;
+        let book = match journal.note() {
+            Some(note) => Book::decode(note, &directory)?,
+            None if !groups.is_empty() => return Err(book::missing(&directory).into()),
+            None => {
+                journal.keep(fresh.encode())?;
+                fresh
+            }
+        };
+        Ok(Opened { journal, groups, book })
+    });
+    let opened = opened.await?;
+    if opened.book.peers.has_removed(config.node) {
+        return Err(StartError::Removed { node: config.node, data_dir: config.data_dir.clone() });
     }
-    tasks.spawn(detector::watch(Arc::clone(inner)).instrument(span.clone()));
-    tasks.spawn(Reception(Arc::clone(inner)).run(listener).instrument(span));
-    tasks
+    Ok(opened)
 }
 
 /// Waits for the end of the host, and takes everything down in order.
-async fn keep(inner: Arc<Inner>, mut transport: JoinSet<()>, thread: JournalThread) {
+async fn keep(
+    inner: Arc<Inner>,
+    (end_transport, transport): (oneshot::Sender<()>, JoinHandle<()>),
+    thread: JournalThread,
+) {
     let reason = inner.end.wish().await;
     inner.registry.close(&reason);
     inner.registry.empty().await;
     for board in &inner.lanes {
         board.close();
     }
-    transport.shutdown().await;
+    let _ = end_transport.send(());
+    // If it panicked, its sockets are gone as well.
+    drop(transport.await);
     let how = if reason == StopReason::Shutdown { Closing::Finish } else { Closing::Abandon };
     let closed = blocking(move || Ok(thread.close(how)?)).await;
     let reason = match (reason, closed) {

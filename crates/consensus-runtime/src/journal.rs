@@ -6,7 +6,7 @@
 //!
 //! Invariants:
 //! - `durable` of a port never runs ahead of the disk: it is published after the sync that covers it.
-//! - Errands are run when nothing is queued: they find everything that was queued before them on the disk.
+//! - An errand is run when everything that was queued before it is on the disk, and waits for no more than that.
 //! - After the first error nothing is written any more, and every port shows the error.
 
 use crate::clock::Clock;
@@ -14,7 +14,7 @@ use crate::config::StartError;
 use crate::metrics::{HostMetrics, add};
 use crate::shared::{End, Shared, StopReason};
 use crate::syncs::Syncs;
-use crate::title::{Line, State, Title};
+use crate::title::{Line, Title};
 use bytes::Bytes;
 use consensus_core::{GroupId, Recovered, Slot, Storage, StorageError, WriteSeq, wire};
 use consensus_wal::{Batch, Disk, Journal, RecoveredRaw};
@@ -51,7 +51,8 @@ struct Queue {
     /// The last write of each group that is in `batch`.
     touched: Vec<(Arc<Port>, WriteSeq)>,
     records: usize,
-    errands: VecDeque<Errand>,
+    /// With the number of the batch that was open when they came.
+    errands: VecDeque<(u64, Errand)>,
     /// Everybody who is to hear of a failure.
     ports: Vec<Arc<Port>>,
     /// A round has ended since the batch was begun: it may go.
@@ -68,6 +69,8 @@ enum Errand {
     Read(GroupId, oneshot::Sender<Result<RecoveredRaw, StorageError>>),
     /// Say that everything queued before is durable.
     Barrier(oneshot::Sender<Result<(), StorageError>>),
+    /// Replace the note beside the journal.
+    Keep(Bytes, oneshot::Sender<Result<(), StorageError>>),
 }
 
 /// What the thread is to do next.
@@ -154,11 +157,11 @@ impl JournalThread {
 }
 
 impl Desk {
-    /// The storage of one group that runs `algorithm`, with what the journal holds for it.
+    /// The storage of one group, with what the journal holds for it.
     pub(crate) fn attach<R>(
         self: &Arc<Self>,
         group: GroupId,
-        algorithm: &str,
+        title: Title,
         recovered: RecoveredRaw,
         owner: Arc<Shared>,
     ) -> (WalStorage<R>, Arc<Port>) {
@@ -173,7 +176,7 @@ impl Desk {
         let storage = WalStorage {
             desk: Arc::clone(self),
             port: Arc::clone(&port),
-            title: Title::new(State::Alive, algorithm),
+            title,
             recovered: Some(recovered),
             place: None,
             record: std::marker::PhantomData,
@@ -187,9 +190,9 @@ impl Desk {
     }
 
     /// Replaces everything that a group wrote by a title that says that it was removed.
-    pub(crate) fn bury(&self, group: GroupId, algorithm: &str) {
-        let title = wire::encode(&Title::new(State::Removed, algorithm));
-        self.lock().batch.replace_bytes(group, &[title.into()]);
+    pub(crate) fn bury(&self, group: GroupId, title: &Title) {
+        let grave = wire::encode(&title.of_grave());
+        self.lock().batch.replace_bytes(group, &[grave.into()]);
     }
 
     /// Reads back what is durable of a group, and what was queued of it before.
@@ -221,6 +224,11 @@ impl Desk {
         self.queued_bytes() > FULL_BYTES
     }
 
+    /// Replaces the note beside the journal; it is durable on return.
+    pub(crate) async fn keep(&self, note: Bytes) -> Result<(), StorageError> {
+        self.run(|answer| Errand::Keep(note, answer)).await
+    }
+
     async fn run<T>(
         &self,
         errand: impl FnOnce(oneshot::Sender<Result<T, StorageError>>) -> Errand,
@@ -231,7 +239,8 @@ impl Desk {
             if let Some(error) = &queue.failed {
                 return Err(error.clone());
             }
-            queue.errands.push_back(errand(answer));
+            let number = queue.number;
+            queue.errands.push_back((number, errand(answer)));
             self.work.notify_one();
         }
         result.await.unwrap_or_else(|_| {
@@ -259,6 +268,10 @@ impl Desk {
                 // Whoever asked may have gone away.
                 Work::Run(Errand::Read(group, answer)) => drop(answer.send(journal.read_group(group))),
                 Work::Run(Errand::Barrier(answer)) => drop(answer.send(Ok(()))),
+                Work::Run(Errand::Keep(note, answer)) => match journal.keep(note) {
+                    Ok(()) => drop(answer.send(Ok(()))),
+                    Err(error) => return self.fail(&error),
+                },
                 Work::End => return self.lock().errands.clear(),
             }
         }
@@ -294,15 +307,17 @@ impl Desk {
         let mut queue = self.lock();
         let mut prepared = false;
         loop {
-            let is_empty = queue.batch.is_empty();
-            match queue.closing {
-                Some(Closing::Abandon) => return Work::End,
-                Some(Closing::Finish) if !is_empty => break,
-                None if !is_empty && (queue.ready || !queue.errands.is_empty()) => break,
-                Some(Closing::Finish) | None => {}
+            let (is_empty, number) = (queue.batch.is_empty(), queue.number);
+            if queue.closing == Some(Closing::Abandon) {
+                return Work::End;
             }
-            if let Some(errand) = queue.errands.pop_front() {
+            if let Some((_, errand)) = queue.errands.pop_front_if(|(after, _)| is_empty || *after < number) {
                 return Work::Run(errand);
+            }
+            match queue.closing {
+                Some(_) if !is_empty => break,
+                None if !is_empty && (queue.ready || !queue.errands.is_empty()) => break,
+                Some(_) | None => {}
             }
             if queue.closing.is_some() {
                 return Work::End;

@@ -10,16 +10,20 @@
     reason = "this crate is where time, threads and randomness enter; its maps are looked up, and no order of theirs decides anything"
 )]
 
+mod address;
 mod backlog;
+mod book;
 mod census;
 mod chronicle;
 mod clock;
 mod config;
+mod contacts;
 mod credit;
 mod detector;
 mod dial;
 mod door;
 mod driver;
+mod enquiry;
 mod exposition;
 mod frame;
 mod group;
@@ -46,8 +50,12 @@ mod request;
 mod shared;
 mod syncs;
 mod title;
+mod transport;
 
+pub use address::{AddressError, PeerAddress};
+pub use book::{MAX_ADDRESSES, Peers, Remembered, remembered};
 pub use config::{GroupConfig, HostConfig, Limits, LinkLimits, ReplicaConfig, StartError};
+pub use enquiry::{Enquiry, EnquiryError, enquire};
 pub use handle::Handle;
 pub use host::Host;
 pub use local::LocalNetwork;

@@ -7,6 +7,7 @@
 //! Invariant: bytes reach a socket in whole frames, and those of one group in the order in which they were encoded: a connection
 //! starts with nothing waiting, and what waits ends with it.
 
+use crate::address::PeerAddress;
 use crate::backlog::Backlog;
 use crate::frame::{self, Kind};
 use crate::metrics::{HostMetrics, add};
@@ -16,26 +17,40 @@ use consensus_core::{GroupId, NodeId};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// A buffer above this is given back once it is empty.
 const KEPT_BYTES: usize = 256 << 10;
 /// A burst that has grown to this does not wait for the end of the round.
 const LONG_BURST_BYTES: usize = 256 << 10;
 
-/// The links of a host.
-#[derive(Debug)]
-pub(crate) struct Links(BTreeMap<NodeId, Arc<Link>>);
+/// The links of a host at one time.
+pub(crate) type Table = BTreeMap<NodeId, Arc<Link>>;
+
+/// The links of a host, as they come and go.
+#[derive(Debug, Default)]
+pub(crate) struct Links {
+    table: Mutex<Arc<Table>>,
+    /// Counts the tables.
+    version: AtomicU64,
+}
+
+/// The links as somebody who looks often saw them last.
+#[derive(Debug, Default)]
+pub(crate) struct Routes {
+    version: u64,
+    table: Arc<Table>,
+}
 
 /// What the groups, the lanes and the peer's dial task share.
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) peer: NodeId,
-    pub(crate) address: SocketAddr,
+    /// Where it listens, as far as is known: tried in turn.
+    pub(crate) addresses: watch::Sender<Vec<PeerAddress>>,
     /// Something is left for the dial task: a backlog, or a connection that broke.
     pub(crate) backlog: Notify,
     /// The peer has just dialled us, so it is there: an attempt is worth while.
@@ -62,21 +77,40 @@ struct LinkState {
 }
 
 impl Links {
-    pub(crate) fn new(links: impl IntoIterator<Item = Link>) -> Self {
-        Self(links.into_iter().map(|link| (link.peer, Arc::new(link))).collect())
+    /// Those that there are now.
+    pub(crate) fn table(&self) -> Arc<Table> {
+        Arc::clone(&self.lock())
     }
 
-    pub(crate) fn get(&self, peer: NodeId) -> Option<&Arc<Link>> {
-        self.0.get(&peer)
+    pub(crate) fn get(&self, peer: NodeId) -> Option<Arc<Link>> {
+        self.lock().get(&peer).map(Arc::clone)
     }
 
-    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<Link>> {
-        self.0.values()
+    /// These there are from now on.
+    pub(crate) fn replace(&self, table: Table) {
+        *self.lock() = Arc::new(table);
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arc<Table>> {
+        // Nothing in a critical section can panic half-way through a change that matters.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Routes {
+    /// Those that there are now.
+    pub(crate) fn look(&mut self, links: &Links) -> &Table {
+        let version = links.version.load(Ordering::Acquire);
+        if self.version != version {
+            *self = Self { version, table: links.table() };
+        }
+        &self.table
     }
 
     /// The end of a round: what was posted leaves.
-    pub(crate) fn transmit(&self) {
-        for link in self.iter().filter(|link| link.has_burst.load(Ordering::Acquire)) {
+    pub(crate) fn transmit(&mut self, links: &Links) {
+        for link in self.look(links).values().filter(|link| link.has_burst.load(Ordering::Acquire)) {
             link.transmit();
         }
     }
@@ -86,13 +120,13 @@ impl Link {
     pub(crate) fn new(
         me: NodeId,
         peer: NodeId,
-        address: SocketAddr,
+        addresses: Vec<PeerAddress>,
         most_waiting: usize,
         metrics: Arc<HostMetrics>,
     ) -> Self {
         Self {
             peer,
-            address,
+            addresses: watch::Sender::new(addresses),
             backlog: Notify::new(),
             seen: Notify::new(),
             presence: Presence::default(),
@@ -103,6 +137,15 @@ impl Link {
             has_burst: AtomicBool::new(false),
             state: Mutex::default(),
         }
+    }
+
+    /// The peer listens there from now on.
+    pub(crate) fn relocate(&self, addresses: Vec<PeerAddress>) {
+        self.addresses.send_if_modified(|known| {
+            let is_news = *known != addresses;
+            *known = addresses;
+            is_news
+        });
     }
 
     /// Frames go out on `stream` from now on.

@@ -1,8 +1,10 @@
 //! The way in: accepts connections, settles who dials, and brings frames to the doors of their groups.
 
+use crate::contacts::Stay;
 use crate::credit::{Account, Credit};
 use crate::dial::prepare;
 use crate::door::Door;
+use crate::enquiry;
 use crate::frame::{self, FrameError, Kind};
 use crate::handshake::{self, Hello, Verdict};
 use crate::host::Inner;
@@ -20,8 +22,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
-/// The most connections at once, greetings under way included, is this many times the members.
-const CONNECTIONS_PER_MEMBER: usize = 8;
+/// The most connections at once, greetings under way included, is this many times the peers.
+const CONNECTIONS_PER_PEER: usize = 8;
 /// How much is read from a socket at once.
 const READ_BYTES: usize = 64 << 10;
 /// After an error of `accept` that concerns the process (no more file descriptors).
@@ -34,9 +36,9 @@ pub(crate) struct Reception(pub(crate) Arc<Inner>);
 impl Reception {
     /// Runs until it is aborted; every connection ends with it.
     pub(crate) async fn run(self, listener: TcpListener) {
-        let most = (self.0.links.iter().len() + 1) * CONNECTIONS_PER_MEMBER;
         let mut connections = JoinSet::new();
         loop {
+            let most = self.0.contacts.most_connections(CONNECTIONS_PER_PEER);
             tokio::select! {
                 accepted = listener.accept(), if connections.len() < most => match accepted {
                     Ok((stream, address)) => {
@@ -52,44 +54,54 @@ impl Reception {
         }
     }
 
-    fn judge(&self, hello: Hello) -> Verdict {
-        if hello.cluster != self.0.config.cluster {
-            Verdict::Cluster
-        } else if hello.to != self.0.config.node {
-            Verdict::NotMe
-        } else if self.0.links.get(hello.from).is_none() {
-            Verdict::Stranger
+    /// Lets a peer in. Who is no node, and has a question, needs no more than a welcome.
+    fn admit(&self, hello: Hello) -> Result<Option<Stay>, Verdict> {
+        let host = &self.0;
+        if hello.cluster != host.config.cluster {
+            Err(Verdict::Cluster)
+        } else if hello == Hello::of_enquirer(host.config.cluster) {
+            if host.enquiries.capacity() > 0 { Ok(None) } else { Err(Verdict::Busy) }
+        } else if hello.to != host.config.node {
+            Err(Verdict::NotMe)
         } else {
-            Verdict::Welcome
+            host.contacts.admit(hello.from, || host.registry.standing(hello.from)).map(Some)
         }
     }
 
     async fn serve(self, mut stream: TcpStream, address: SocketAddr) {
         let greeted = match prepare(&stream) {
-            Ok(()) => handshake::receive(&mut stream, |hello| self.judge(hello)).await,
+            Ok(()) => handshake::receive(&mut stream, |hello| self.admit(hello)).await,
             Err(error) => Err(error.into()),
         };
-        let from = match greeted {
-            Ok(from) => from,
+        let stay = match greeted {
+            Ok(Some(stay)) => stay,
+            Ok(None) => return enquiry::receive(&mut stream, &self.0.enquiries).await,
             Err(error) => {
                 add(&self.0.metrics.handshakes_refused, 1);
                 tracing::warn!(%address, %error, "refused a connection");
                 return;
             }
         };
-        // Its greeting was judged by this.
-        let Some(link) = self.0.links.get(from).map(Arc::clone) else { return };
+        let (host, link) = (&self.0, &stay.link);
+        let from = link.peer;
         tracing::info!(peer = %from, %address, "a peer connected");
-        let visit = self.0.on_visit(&link);
-        match self.read_from(&link, visit, &mut stream).await {
+        let visit = host.on_visit(link);
+        let ended = tokio::select! {
+            ended = self.read_from(link, visit, &mut stream) => ended,
+            () = host.contacts.removal(from) => Err(Broken::Removed),
+        };
+        match ended {
+            Err(Broken::Removed) => {
+                tracing::info!(peer = %from, "closed the connection of a node that was removed")
+            }
             Ok(()) => tracing::debug!(peer = %from, "a peer closed its connection"),
             Err(Broken::Io(error)) => tracing::debug!(peer = %from, %error, "a peer's connection broke"),
             Err(Broken::Frame(error)) => {
-                add(&self.0.metrics.frames_malformed, 1);
+                add(&host.metrics.frames_malformed, 1);
                 tracing::warn!(peer = %from, %error, "closed a peer's connection");
             }
         }
-        self.0.on_visit_over(&link, visit);
+        host.on_visit_over(link, visit);
     }
 
     async fn read_from(&self, link: &Arc<Link>, visit: u64, stream: &mut TcpStream) -> Result<(), Broken> {
@@ -180,6 +192,9 @@ impl Lines {
         for piece in frame::split(frames) {
             match piece.content() {
                 Some((Kind::Notice, body)) => host.on_notice(&self.link, self.visit, body)?,
+                Some((Kind::Question | Kind::Answer, _)) => {
+                    return Err(FrameError::Notice("no node asks another one questions"));
+                }
                 Some((Kind::Message | Kind::Forward | Kind::ForwardReply, _)) | None => {
                     return Err(FrameError::Notice("group zero is nobody's"));
                 }
@@ -222,6 +237,8 @@ fn keep(mut buffer: BytesMut, taken: usize) -> BytesMut {
 enum Broken {
     Io(io::Error),
     Frame(FrameError),
+    /// The peer was removed for good.
+    Removed,
 }
 
 impl From<io::Error> for Broken {

@@ -20,7 +20,7 @@ use crate::network::Outgoing;
 use crate::request::{FromPeer, Inbound};
 use crate::shared::Shared;
 use crate::{ReplicaConfig, Runnable};
-use consensus_core::{ClusterId, GroupId, Network, NodeId};
+use consensus_core::{ClusterId, GroupId, Members, Network, NodeId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -103,22 +103,20 @@ impl<A: Runnable> LocalNetwork<A> {
     }
 
     fn others(&self, config: &ReplicaConfig<A>) -> Vec<(NodeId, Arc<Mailbox<A::Message>>)> {
+        let is_other = |(cluster, group, node): &(ClusterId, GroupId, NodeId)| {
+            (*cluster, *group) == (config.cluster, config.group) && *node != config.node
+        };
         let seats = self.seats();
-        let peers = config.members.keys().filter(|peer| **peer != config.node);
-        let seat =
-            |peer: &NodeId| Some((*peer, Arc::clone(seats.get(&(config.cluster, config.group, *peer))?)));
-        peers.filter_map(seat).collect()
+        let others = seats.iter().filter(|(seat, _)| is_other(seat));
+        others.map(|((_, _, node), mailbox)| (*node, Arc::clone(mailbox))).collect()
     }
 
     pub(crate) fn links(&self, config: &ReplicaConfig<A>, shared: Arc<Shared>) -> LocalLinks<A::Message> {
-        let peers = config.members.keys().filter(|peer| **peer != config.node);
-        let route = |&peer: &NodeId| {
-            let (credit, account) = (Credit::new(MOST_FRAMES), Account::default());
-            let seat = (config.cluster, config.group, peer);
-            (peer, Route { seat, mailbox: None, burst: Vec::new(), credit, account })
-        };
-        let routes = peers.map(route).collect();
-        LocalLinks { me: config.node, seats: Arc::clone(&self.seats), routes, shared }
+        let (cluster, group, seats) = (config.cluster, config.group, Arc::clone(&self.seats));
+        let mut links =
+            LocalLinks { me: config.node, cluster, group, seats, routes: BTreeMap::new(), shared };
+        config.members.keys().for_each(|&peer| links.add(peer));
+        links
     }
 }
 
@@ -141,6 +139,8 @@ impl Shore for LocalShore {
 /// The outbox of one replica.
 pub(crate) struct LocalLinks<M> {
     me: NodeId,
+    cluster: ClusterId,
+    group: GroupId,
     seats: Arc<Mutex<Seats<M>>>,
     routes: BTreeMap<NodeId, Route<M>>,
     shared: Arc<Shared>,
@@ -184,6 +184,17 @@ impl<M> Route<M> {
 }
 
 impl<M> LocalLinks<M> {
+    fn add(&mut self, peer: NodeId) {
+        if peer != self.me {
+            let seat = (self.cluster, self.group, peer);
+            let route = || {
+                let (credit, account) = (Credit::new(MOST_FRAMES), Account::default());
+                Route { seat, mailbox: None, burst: Vec::new(), credit, account }
+            };
+            self.routes.entry(peer).or_insert_with(route);
+        }
+    }
+
     /// False if it was dropped: it will certainly not arrive.
     fn post(&mut self, to: NodeId, frame: FromPeer<M>) -> bool {
         let Some(route) = self.routes.get_mut(&to) else { return false };
@@ -206,7 +217,7 @@ impl<M> Network<M> for LocalLinks<M> {
 }
 
 impl<M> Outgoing<M> for LocalLinks<M> {
-    fn is_up(&self, peer: NodeId) -> bool {
+    fn is_up(&mut self, peer: NodeId) -> bool {
         let found = |route: &Route<M>| {
             route.mailbox.is_some() && route.is_open()
                 || lock(&self.seats).get(&route.seat).is_some_and(|mailbox| !mailbox.is_closed())
@@ -220,6 +231,11 @@ impl<M> Outgoing<M> for LocalLinks<M> {
 
     fn reply(&mut self, to: NodeId, reply: ForwardReply) -> bool {
         self.post(to, FromPeer::ForwardReply(reply))
+    }
+
+    /// Those who are members no longer keep their route: whoever lacks the entry that removed them may still need it.
+    fn follow(&mut self, members: &Members) {
+        members.iter().for_each(|peer| self.add(peer));
     }
 
     fn transmit(&mut self) {

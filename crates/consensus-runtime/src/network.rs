@@ -2,22 +2,25 @@
 
 use crate::frame::{Forward, ForwardReply, Kind};
 use crate::host::Inner;
+use crate::link::{Link, Routes};
 use crate::metrics::add;
 use crate::shared::Shared;
-use consensus_core::{GroupId, Network, NodeId};
+use consensus_core::{GroupId, Members, Network, NodeId};
 use serde::Serialize;
 use std::sync::Arc;
 
 /// What a group needs of its way out beyond the messages of the algorithm.
 pub(crate) trait Outgoing<M>: Network<M> {
     /// Whether `peer` can be reached.
-    fn is_up(&self, peer: NodeId) -> bool;
+    fn is_up(&mut self, peer: NodeId) -> bool;
     /// Queues a client's request for `to`. False if it was dropped: it will certainly not arrive.
     fn forward(&mut self, to: NodeId, forward: Forward) -> bool;
     /// Queues the answer to such a request. False if it was dropped.
     fn reply(&mut self, to: NodeId, reply: ForwardReply) -> bool;
     /// The end of a burst: what is queued may leave.
     fn transmit(&mut self);
+    /// The algorithm has other members from now on.
+    fn follow(&mut self, members: &Members);
 }
 
 /// The outbox of one group.
@@ -25,13 +28,19 @@ pub(crate) struct PeerNetwork {
     pub(crate) group: GroupId,
     pub(crate) algorithm: &'static str,
     pub(crate) host: Arc<Inner>,
+    pub(crate) routes: Routes,
     pub(crate) shared: Arc<Shared>,
 }
 
 impl PeerNetwork {
+    fn link(&mut self, peer: NodeId) -> Option<&Link> {
+        self.routes.look(self.host.contacts.links()).get(&peer).map(|link| &**link)
+    }
+
     /// False if it was dropped: it will certainly not arrive.
-    fn post<T: Serialize>(&self, peer: NodeId, kind: Kind, body: &T) -> bool {
-        let posted = self.host.links.get(peer).is_some_and(|link| link.post(kind, self.group, body));
+    fn post<T: Serialize>(&mut self, peer: NodeId, kind: Kind, body: &T) -> bool {
+        let group = self.group;
+        let posted = self.link(peer).is_some_and(|link| link.post(kind, group, body));
         let counter =
             if posted { &self.shared.metrics.frames_sent } else { &self.shared.metrics.frames_dropped };
         add(counter, 1);
@@ -40,8 +49,9 @@ impl PeerNetwork {
 }
 
 impl<M: Serialize> Outgoing<M> for PeerNetwork {
-    fn is_up(&self, peer: NodeId) -> bool {
-        self.host.links.get(peer).is_some_and(|link| link.presence.has(self.group, self.algorithm))
+    fn is_up(&mut self, peer: NodeId) -> bool {
+        let (group, algorithm) = (self.group, self.algorithm);
+        self.link(peer).is_some_and(|link| link.presence.has(group, algorithm))
     }
 
     fn forward(&mut self, to: NodeId, forward: Forward) -> bool {
@@ -54,6 +64,10 @@ impl<M: Serialize> Outgoing<M> for PeerNetwork {
 
     /// Nothing: the lane sends what all its groups have posted at the end of the round.
     fn transmit(&mut self) {}
+
+    fn follow(&mut self, _members: &Members) {
+        self.host.tell_who_is_there(self.group);
+    }
 }
 
 impl<M: Serialize> Network<M> for PeerNetwork {

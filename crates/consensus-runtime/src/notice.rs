@@ -1,5 +1,7 @@
 //! What hosts tell each other, beside the frames of their groups.
 
+use crate::address::PeerAddress;
+use crate::book::MAX_ADDRESSES;
 use crate::frame::FrameError;
 use crate::registry::MAX_GROUPS;
 use crate::title::MAX_NAME;
@@ -21,6 +23,8 @@ pub(crate) enum Notice {
     Joined { group: GroupId, algorithm: String },
     /// A group no longer runs there.
     Left { group: GroupId },
+    /// Where the sender listens.
+    Address(#[serde(deserialize_with = "wire::at_most::<MAX_ADDRESSES, _, _>")] Vec<PeerAddress>),
 }
 
 /// Sent at regular intervals on each connection.
@@ -49,7 +53,7 @@ impl Notice {
     pub(crate) fn read(body: &[u8]) -> Result<Self, FrameError> {
         let notice = wire::decode(body, MAX_FRAME_BYTES)?;
         let is_sound = match &notice {
-            Self::Pulse(_) | Self::Left { .. } => true,
+            Self::Pulse(_) | Self::Left { .. } | Self::Address(_) => true,
             Self::Joined { algorithm, .. } => algorithm.len() <= MAX_NAME,
             Self::Roster(teams) => {
                 let groups: usize = teams.iter().map(|team| team.groups.len()).sum();
@@ -79,8 +83,12 @@ mod tests {
         for notice in [joined, named, many] {
             assert!(Notice::read(&wire::encode(&notice)).is_err(), "{notice:?}");
         }
-        let sound = Notice::Roster(vec![half]);
-        assert_eq!(Notice::read(&wire::encode(&sound)), Ok(sound));
+        let address: PeerAddress = "h:1".parse().unwrap();
+        let crowd = Notice::Address(vec![address.clone(); MAX_ADDRESSES + 1]);
+        assert!(Notice::read(&wire::encode(&crowd)).is_err());
+        for sound in [Notice::Roster(vec![half]), Notice::Address(vec![address])] {
+            assert_eq!(Notice::read(&wire::encode(&sound)), Ok(sound));
+        }
     }
 
     proptest! {

@@ -3,10 +3,11 @@
 //! Invariant: whoever holds a [`Claim`] is alone with that group until the claim is made good or dropped.
 
 use crate::StartError;
+use crate::contacts::Standing;
 use crate::door::Door;
 use crate::shared::StopReason;
 use crate::title::{State, Title};
-use consensus_core::GroupId;
+use consensus_core::{GroupId, NodeId};
 use consensus_wal::RecoveredRaw;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,9 +44,9 @@ struct Groups {
 
 enum Place {
     /// On the disk, and read when the journal was opened.
-    Recovered { algorithm: String, records: RecoveredRaw },
+    Recovered { title: Title, records: RecoveredRaw },
     /// On the disk.
-    Resting { algorithm: String },
+    Resting { title: Title },
     /// Somebody starts or removes it.
     Claimed,
     /// It runs.
@@ -58,8 +59,8 @@ enum Place {
 pub(crate) struct Claim {
     registry: Arc<Registry>,
     pub(crate) group: GroupId,
-    /// The algorithm that wrote what is on the disk, if anything is.
-    pub(crate) on_disk: Option<String>,
+    /// The title of what is on the disk, if anything is.
+    pub(crate) on_disk: Option<Title>,
     /// What is on the disk, if it was read already.
     pub(crate) records: Option<RecoveredRaw>,
     is_over: bool,
@@ -70,9 +71,9 @@ impl Registry {
     pub(crate) fn of(recovered: BTreeMap<GroupId, RecoveredRaw>) -> Result<Self, StartError> {
         let mut places = BTreeMap::new();
         for (group, records) in recovered {
-            let Title { state, algorithm, .. } = Title::of(group, &records)?;
-            let place = match state {
-                State::Alive => Place::Recovered { algorithm, records },
+            let title = Title::of(group, &records)?;
+            let place = match title.state {
+                State::Alive => Place::Recovered { title, records },
                 State::Removed => Place::Removed,
             };
             places.insert(group, place);
@@ -84,8 +85,8 @@ impl Registry {
     pub(crate) fn resting(&self) -> Vec<RecoveredGroup> {
         let groups = self.lock();
         let resting = groups.places.iter().filter_map(|(&group, place)| match place {
-            Place::Recovered { algorithm, .. } | Place::Resting { algorithm } => {
-                Some(RecoveredGroup { group, algorithm: algorithm.clone() })
+            Place::Recovered { title, .. } | Place::Resting { title } => {
+                Some(RecoveredGroup { group, algorithm: title.algorithm.clone() })
             }
             Place::Claimed | Place::Running(_) | Place::Removed => None,
         });
@@ -104,8 +105,8 @@ impl Registry {
         }
         let (on_disk, records) = match groups.places.remove(&group) {
             None => (None, None),
-            Some(Place::Recovered { algorithm, records }) => (Some(algorithm), Some(records)),
-            Some(Place::Resting { algorithm }) => (Some(algorithm), None),
+            Some(Place::Recovered { title, records }) => (Some(title), Some(records)),
+            Some(Place::Resting { title }) => (Some(title), None),
             Some(place) => {
                 let problem = match &place {
                     Place::Running(_) => "it runs here already",
@@ -125,11 +126,11 @@ impl Registry {
         Ok(Claim { registry: Arc::clone(self), group, on_disk, records, is_over: false })
     }
 
-    /// The group no longer runs. `on_disk` says which algorithm wrote it, if it wrote anything.
-    pub(crate) fn rest(&self, group: GroupId, on_disk: Option<String>) {
+    /// The group no longer runs. `on_disk` is its title, if it wrote anything.
+    pub(crate) fn rest(&self, group: GroupId, on_disk: Option<Title>) {
         let mut groups = self.lock();
         match on_disk {
-            Some(algorithm) => groups.places.insert(group, Place::Resting { algorithm }),
+            Some(title) => groups.places.insert(group, Place::Resting { title }),
             None => groups.places.remove(&group),
         };
         drop(groups);
@@ -159,6 +160,16 @@ impl Registry {
             Place::Recovered { .. } | Place::Resting { .. } | Place::Claimed | Place::Removed => None,
         });
         doors.collect()
+    }
+
+    /// What the groups that run make of a node of which nobody else tells.
+    pub(crate) fn standing(&self, node: NodeId) -> Standing {
+        let groups = self.lock();
+        let standings = groups.places.values().filter_map(|place| match place {
+            Place::Running(door) => Some(door.standing(node)),
+            Place::Recovered { .. } | Place::Resting { .. } | Place::Claimed | Place::Removed => None,
+        });
+        standings.max().unwrap_or(Standing::Stranger)
     }
 
     /// The groups that run.

@@ -6,6 +6,7 @@ use crate::handle::Handle;
 use crate::host::Host;
 use crate::lane::{Board, Lane};
 use crate::local::{LocalNetwork, LocalShore};
+use crate::shared::StopReason;
 use crate::{Runnable, group};
 use consensus_core::StateMachine;
 use consensus_core::memory::MemoryStorage;
@@ -64,11 +65,13 @@ impl Replica {
             Ok(()) => host.start(config.group(), machine, true).await,
             Err(error) => Err(error),
         };
-        if started.is_err() {
-            // The caller may try again at once: the directory and the port must be free.
-            host.shutdown().await;
+        let Err(error) = started else { return started };
+        // The caller may try again at once: the directory and the port must be free.
+        match host.shutdown().await {
+            // A peer was quicker to say so than the group to start.
+            StopReason::Removed => Err(StartError::Removed { node: config.node, data_dir: config.data_dir }),
+            StopReason::Shutdown | StopReason::Killed | StopReason::Failed(_) => Err(error),
         }
-        started
     }
 
     /// [`Replica::start`] without sockets and without a disk: the replicas that were started on the same `network` hand each
@@ -89,11 +92,12 @@ impl Replica {
     {
         config.validate()?;
         let (clock, board, group) = (Clock::start(), Arc::<Board>::default(), config.group());
-        let mailbox = group::new_mailbox(&group, config.node, &board);
+        let birth = group.members.clone();
+        let mailbox = group::new_mailbox(&group, config.node, birth.clone(), &board);
         let shared = Arc::clone(&mailbox.shared);
         let links = network.links(&config, Arc::clone(&shared));
         let storage = MemoryStorage::default();
-        let driver = group::open_driver(&group, &mailbox, clock, links, storage, machine).await?;
+        let driver = group::open_driver(&group, birth, &mailbox, clock, links, storage, machine).await?;
         network.join(&config, &mailbox)?;
         network.announce(&config, &mailbox);
         tracing::info!(node = %config.node, group = %config.group, algorithm = A::NAME, "replica started in memory");

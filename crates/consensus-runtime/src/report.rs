@@ -95,7 +95,8 @@ impl Statement {
         ids.dedup();
         let link = |id| {
             let host = host?;
-            Some(LinkReport::of(host, host.links.get(id)?, group, self.algorithm))
+            let link = host.contacts.links().get(id)?;
+            Some(LinkReport::of(host, &link, group, self.algorithm))
         };
         let progress = |id| fed.iter().find(|peer| peer.id == id).copied();
         ids.into_iter().map(|id| PeerReport { id, link: link(id), progress: progress(id) }).collect()

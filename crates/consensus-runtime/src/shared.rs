@@ -35,6 +35,11 @@ pub enum StopReason {
     /// It was told to stop as a crash would.
     #[error("it was killed")]
     Killed,
+    /// The node was removed from its cluster, for good: it must not come back under this id.
+    #[error(
+        "this node was removed from its cluster; remove its directory, and let it join anew as another member"
+    )]
+    Removed,
     /// It cannot go on: its disk failed, or a defect was caught before it could do harm. A new start is safe once the cause
     /// is removed.
     #[error("{0}")]

@@ -1,10 +1,11 @@
-//! The first record of a group in the journal: it says which algorithm wrote the others, or that the group was removed.
+//! The first record of a group in the journal: it says which algorithm wrote the others and with which members the group was born,
+//! or that it was removed.
 //!
 //! It stands there from the group's first write on, and every checkpoint begins with it. A group that has written nothing has
 //! promised nothing, and is not in the journal.
 
 use crate::StartError;
-use consensus_core::{GroupId, StorageError, wire};
+use consensus_core::{GroupId, Members, StorageError, wire};
 use consensus_wal::RecoveredRaw;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -19,6 +20,8 @@ pub(crate) struct Title {
     mark: [u8; 5],
     pub(crate) state: State,
     pub(crate) algorithm: String,
+    /// The members at the group's birth; none if this node joined later. What a later start is told does not change it.
+    pub(crate) birth: Members,
 }
 
 /// What became of the group. Variants are only ever appended.
@@ -31,8 +34,13 @@ pub(crate) enum State {
 }
 
 impl Title {
-    pub(crate) fn new(state: State, algorithm: &str) -> Self {
-        Self { mark: MARK, state, algorithm: algorithm.to_owned() }
+    pub(crate) fn of_group(algorithm: &str, birth: Members) -> Self {
+        Self { mark: MARK, state: State::Alive, algorithm: algorithm.to_owned(), birth }
+    }
+
+    /// Of a group that is removed.
+    pub(crate) fn of_grave(&self) -> Self {
+        Self { state: State::Removed, birth: Members::default(), ..self.clone() }
     }
 
     /// What stands before the records of a recovered group.
@@ -66,10 +74,11 @@ impl<R: Serialize> Serialize for Line<'_, R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use consensus_core::NodeId;
 
     #[test]
     fn a_line_is_what_it_holds_and_nothing_more() {
-        let title = Title::new(State::Alive, "raft");
+        let title = Title::of_group("raft", Members::of([NodeId(1)]));
         assert_eq!(wire::encode(&Line::<u64>::Title(&title)), wire::encode(&title));
         assert_eq!(wire::encode(&Line::Record(&7_u64)), wire::encode(&7_u64));
     }

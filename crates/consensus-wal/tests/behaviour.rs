@@ -245,3 +245,25 @@ fn batches_and_journals_can_change_threads() {
     send::<Journal<FileDisk>>();
     send::<SoloStorage<FileDisk, std::rc::Rc<u8>>>();
 }
+
+#[test]
+fn a_note_is_kept_beside_the_journal_and_read_without_opening_it() {
+    let disk = FaultyDisk::default();
+    assert_eq!(Journal::peek(disk.clone()).unwrap(), None, "nobody's yet");
+    let (mut journal, _) = open(&disk);
+    assert_eq!(journal.note(), None);
+    assert_eq!(Journal::peek(disk.clone()).unwrap(), Some((US, None)));
+    for note in ["first", "", "third, in place of the others"] {
+        journal.keep(note.into()).unwrap();
+        assert_eq!(journal.note().unwrap(), note);
+        let (again, _) = open(&disk);
+        assert_eq!(again.note().unwrap(), note);
+        assert_eq!(Journal::peek(disk.clone()).unwrap(), Some((US, Some(note.into()))));
+    }
+    assert!(!disk.names().contains(&"note.new".to_owned()), "{:?}", disk.names());
+    disk.set_room(Some(1));
+    assert!(journal.keep("no room".into()).is_err());
+    assert!(journal.failure().is_some(), "an error is for ever");
+    disk.set_room(None);
+    assert_eq!(open(&disk).0.note().unwrap(), "third, in place of the others");
+}

@@ -12,6 +12,7 @@ mod model;
 
 use kvstore::command::{Command, Reply};
 use kvstore::error::ApiError;
+use kvstore::members::MemberTable;
 use kvstore::proto::etcdserverpb::kv_client::KvClient;
 use kvstore::proto::etcdserverpb::range_request::SortTarget;
 use kvstore::proto::etcdserverpb::request_op::Request;
@@ -71,12 +72,13 @@ async fn ask(kv: &mut KvClient<Channel>, command: Command) -> Result<Reply, Stat
         Command::Txn(request) => Reply::Txn(kv.txn(request).await?.into_inner()),
         Command::Compact(request) => Reply::Compact(kv.compact(request).await?.into_inner()),
         Command::Range(request) => Reply::Range(kv.range(request).await?.into_inner()),
+        Command::Members(command) => panic!("no client can ask for {command:?}"),
     })
 }
 
 fn ours(store: &mut Store, command: &Command) -> Result<Reply, Status> {
     model::validated(command)?;
-    match command.apply(store) {
+    match command.apply(store, &mut MemberTable::default()) {
         Reply::Refused(reason) => Err(ApiError::from(reason).into()),
         reply => Ok(reply),
     }

@@ -108,7 +108,9 @@ impl Config {
     /// Names the field that is wrong and what would be right.
     pub fn validate(&self, members: &Members) -> Result<(), ConfigError> {
         let refuse = |field, problem: &str| Err(ConfigError::new(field, problem));
-        if members.voter_count() == 0 {
+        // [R56] Who joins knows no members.
+        let joins = *members == Members::default();
+        if members.voter_count() == 0 && !joins {
             return refuse("members", "there is no voter; name at least one");
         }
         if members.are_too_many() {
@@ -121,7 +123,7 @@ impl Config {
                 "a group is not born in the midst of a change; name no outgoing voters",
             );
         }
-        if members.voters().iter().all(|node| members.witnesses().contains(node)) {
+        if members.voters().iter().all(|node| members.witnesses().contains(node)) && !joins {
             return refuse(
                 "members",
                 "all voters are witnesses, and nobody could lead; name one that is not",

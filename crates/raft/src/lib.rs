@@ -1,5 +1,5 @@
 //! Raft (Ongaro and Ousterhout 2014; Ongaro's dissertation 2014) as a deterministic state machine under the trait of
-//! `consensus-core`. The clauses it keeps (R1 to R55) are in `spec.md` beside this crate's manifest.
+//! `consensus-core`. The clauses it keeps (R1 to R56) are in `spec.md` beside this crate's manifest.
 //!
 //! It knows no clock, socket, disk, thread or random source, and it does not know how its effects are carried out: a
 //! `consensus_core::Node` drives it. The handlers are grouped by role; what every role needs is in `state`.

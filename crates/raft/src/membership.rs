@@ -18,7 +18,9 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use consensus_core::{Change, MAX_MEMBERS, Members, NodeId, Note, ProposalId, Refusal, Slot, Time};
+use consensus_core::{
+    BadChange, Change, MAX_MEMBERS, Members, NodeId, Note, ProposalId, Refusal, Slot, Time,
+};
 
 impl Raft {
     /// [R35] An operator asks for other members.
@@ -85,23 +87,23 @@ impl Core {
 
 impl Leader {
     /// The members that `change` would lead to, if it may begin now; otherwise why not. [R35] [R36]
-    fn plan_change(&self, core: &Core, change: &Change) -> Result<Members, String> {
+    fn plan_change(&self, core: &Core, change: &Change) -> Result<Members, BadChange> {
         let Configuration { slot, members } = core.configurations.newest();
         if *slot > core.commit || !members.outgoing().is_empty() {
-            return Err("another change is under way; try again when it is done".into());
+            return Err(BadChange::UnderWay);
         }
         if core.commit < self.term_start && !core.config.plants(Mutant::ChangeBeforeOwnCommit) {
-            return Err("this leader has not committed an entry of its own term yet; try again soon".into());
+            return Err(BadChange::TooSoon);
         }
         let next = after(members, change, |node| self.is_caught_up(core, node))?;
         let answers = |node| u64::from(node == core.id || self.peer_ref(node).is_some_and(Progress::answers));
         if votes::reached_by_quorum(&next, answers) == 0 {
-            return Err("too few of the voters that would remain answer; bring them back first".into());
+            return Err(BadChange::NoQuorum);
         }
         // [R41] Until one of them has the change, no witness is told of it.
         let may_lead = |node: &&NodeId| !next.witnesses().contains(node);
         if !next.voters().iter().filter(may_lead).any(|&node| answers(node) == 1) {
-            return Err("none of the replicas that would remain answers; bring one back first".into());
+            return Err(BadChange::NoQuorum);
         }
         Ok(core.or_forgetful(next))
     }
@@ -182,7 +184,7 @@ fn after(
     members: &Members,
     change: &Change,
     is_caught_up: impl Fn(NodeId) -> bool,
-) -> Result<Members, String> {
+) -> Result<Members, BadChange> {
     let next = match change {
         Change::AddLearner(node) => {
             let node = newcomer(members, *node)?;
@@ -198,7 +200,9 @@ fn after(
             let witnesses = members.witnesses().iter().copied().chain([node]);
             with_voters(members, members.voters().iter().copied().chain([node])).with_witnesses(witnesses)
         }
-        Change::Remove(node) if !members.contains(*node) => return Err(format!("{node} is not a member")),
+        Change::Remove(node) if !members.contains(*node) => {
+            return Err(format!("{node} is not a member").into());
+        }
         Change::Remove(node) => {
             let stays = |other: &NodeId| other != node;
             let learners = members.learners().iter().copied().filter(stays);
@@ -207,10 +211,10 @@ fn after(
         Change::Replace(voters) => replaced(members, voters, is_caught_up)?,
     };
     if next.voters().iter().all(|node| next.witnesses().contains(node)) {
-        return Err("nobody would be left who can lead; name at least one voter".into());
+        return Err(BadChange::NobodyLeft);
     }
     if next.are_too_many() {
-        return Err(format!("a group has at most {MAX_MEMBERS} members, those being left included"));
+        return Err(format!("a group has at most {MAX_MEMBERS} members, those being left included").into());
     }
     Ok(next)
 }
@@ -220,16 +224,16 @@ fn replaced(
     members: &Members,
     voters: &[NodeId],
     is_caught_up: impl Fn(NodeId) -> bool,
-) -> Result<Members, String> {
+) -> Result<Members, BadChange> {
     let mut sorted: Vec<NodeId> = voters.to_vec();
     sorted.sort_unstable();
     if let Some(twice) =
         sorted.windows(2).find_map(|pair| pair.first().filter(|node| pair.last() == Some(node)))
     {
-        return Err(format!("{twice} is named twice"));
+        return Err(format!("{twice} is named twice").into());
     }
     if sorted == members.voters() {
-        return Err("these are the voters already".into());
+        return Err(String::from("these are the voters already").into());
     }
     for &node in sorted.iter().filter(|&&node| !members.is_voter(node)) {
         may_vote(members, node, &is_caught_up)?;
@@ -260,19 +264,18 @@ fn may_vote(
     members: &Members,
     node: NodeId,
     is_caught_up: impl Fn(NodeId) -> bool,
-) -> Result<NodeId, String> {
+) -> Result<NodeId, BadChange> {
     if members.is_voter(node) {
-        return Err(format!("{node} is a voter already"));
+        return Err(format!("{node} is a voter already").into());
     }
     if !members.contains(node) {
         return Err(format!(
             "{node} is not a learner; add it as one first, so that its vote does not hold the group up"
-        ));
+        )
+        .into());
     }
     if !is_caught_up(node) {
-        return Err(format!(
-            "{node} lacks too much of the log, or does not answer; try again when it has caught up"
-        ));
+        return Err(BadChange::LagsBehind(node));
     }
     Ok(node)
 }

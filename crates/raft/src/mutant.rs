@@ -155,6 +155,8 @@ mutants! {
     LearnerCounts,
     /// A snapshot keeps the members of the one before it.
     SnapshotKeepsOldMembers,
+    /// A node that joins takes a snapshot before it knows the members.
+    SnapshotWithoutMembers,
     /// A witness seeks election, though it holds no payload.
     WitnessLeads,
     /// A witness is told of entries that no other replica holds yet.

@@ -51,6 +51,11 @@ impl Raft {
         if through <= newest || through > core.commit {
             return;
         }
+        // [R56] Whoever took this over would know as little as we do.
+        let knows_members = core.members_at(through).voter_count() > 0;
+        if !knows_members && !core.config.plants(Mutant::SnapshotWithoutMembers) {
+            return;
+        }
         core.log.forget_through(core.retained_from(through, sending));
         // [R34] Those at its end, not those that hold now.
         let members = core.members_at(through).clone();

@@ -243,6 +243,8 @@ impl Raft {
             assert!(base.slot <= through.slot, "there is a hole between the snapshot and the log");
             assert!(through.slot <= core.commit, "the snapshot holds what is not committed");
             assert_eq!(core.log.position(through.slot), Some(through), "snapshot and log disagree");
+            let is_planted = core.config.plants(Mutant::SnapshotWithoutMembers);
+            assert!(snapshot.members.voter_count() > 0 || is_planted, "the snapshot knows no members");
         } else {
             assert_eq!(core.log.base(), Position::ZERO, "the log forgot what no snapshot holds");
         }

@@ -5,7 +5,7 @@ use crate::algorithm::Refusal;
 use crate::id::{ProposalId, ReadId, Slot};
 use crate::machine::{Decision, StateMachine, Verdict};
 use crate::session::{Admission, Sessions};
-use crate::snapshot;
+use crate::{snapshot, wire};
 use alloc::vec::Vec;
 use bytes::Bytes;
 
@@ -87,7 +87,12 @@ impl<M: StateMachine> Executor<M> {
         self.applied = self.applied.max(slot);
         self.compaction.since_last += payload.len() as u64 + DECISION_BYTES;
         let outcome = match (verdict, id) {
-            (Verdict::Noop, _) => Outcome::Noop,
+            (Verdict::Noop, _) => {
+                if !payload.is_empty() {
+                    self.follow_members(slot, payload);
+                }
+                Outcome::Noop
+            }
             // Without one order for all, replicas would keep different tables: the algorithm itself decides a proposal once.
             (Verdict::Commit, Some(id)) if self.is_ordered && id.concerns_sessions() => {
                 self.apply_in_session(id, decision)
@@ -99,6 +104,14 @@ impl<M: StateMachine> Executor<M> {
             self.replies.push(Reply::Done { id, slot, outcome });
         }
         Ok(())
+    }
+
+    /// What is no list of members is a no-op with something else in it, for all replicas alike.
+    #[cold]
+    fn follow_members(&mut self, slot: Slot, payload: &Bytes) {
+        if let Ok(members) = wire::decode(payload, payload.len()) {
+            self.machine.follow_members(slot, &members);
+        }
     }
 
     fn apply_in_session(&mut self, id: ProposalId, decision: Decision<'_>) -> Outcome {

@@ -33,7 +33,7 @@ pub use event::{Event, Outcome, Reply};
 pub struct NodeConfig<A: ConsensusAlgorithm> {
     /// Who we are.
     pub id: NodeId,
-    /// The members at the group's birth.
+    /// The members at the group's birth; none for a node that joins a group which exists ([`Boot::members`]).
     pub members: Members,
     /// The protocol's own configuration.
     pub algorithm: A::Config,

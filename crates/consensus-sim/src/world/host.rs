@@ -164,9 +164,12 @@ impl<A: ConsensusAlgorithm> World<A> {
             self.tape.note(self.now, || Happened::Clock { node: id, shows, rate_ppm });
         }
         let inner = self.config.clone();
+        // Who joins later is told by the others who they are.
+        let is_native = self.members.contains(id);
+        let members = if is_native { self.members.clone() } else { Members::default() };
         let config = NodeConfig::<Watched<A>> {
             id,
-            members: self.members.clone(),
+            members,
             algorithm: WatchedConfig { inner, tap: Rc::clone(&host.tap) },
             seed,
             compact_after_bytes: self.plan.compact_after_bytes,

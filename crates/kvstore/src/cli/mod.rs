@@ -30,7 +30,7 @@ enum Command {
     /// Run a whole cluster in this process, on loopback sockets and a data directory
     Dev(dev::Dev),
     /// Run one member of a cluster
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
     /// Read a key, or all keys with a prefix
     Get(client::Get),
     /// Write a key

@@ -16,12 +16,18 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diary {
     pub lines: Vec<(u64, Bytes)>,
+    /// What was decided about the members since the boot.
+    pub members: Vec<(Slot, Members)>,
 }
 
 impl StateMachine for Diary {
     fn apply(&mut self, decision: Decision<'_>) -> Bytes {
         self.lines.push((decision.slot.0, decision.payload.clone()));
         decision.payload.clone()
+    }
+
+    fn follow_members(&mut self, slot: Slot, members: &Members) {
+        self.members.push((slot, members.clone()));
     }
 
     fn query(&self, _request: &Bytes) -> Bytes {
@@ -112,7 +118,10 @@ impl Cluster {
     pub fn start(&mut self, id: NodeId) {
         let disk = self.disks.remove(&id).expect("it is down");
         self.boots += 1;
-        let mut config = NodeConfig::new(id, self.members.clone(), self.seed.wrapping_mul(1000) + self.boots);
+        // Who joins is told by the others who they are.
+        let is_native = self.members.contains(id);
+        let members = if is_native { self.members.clone() } else { Members::default() };
+        let mut config = NodeConfig::new(id, members, self.seed.wrapping_mul(1000) + self.boots);
         config.algorithm = self.config.clone();
         config.compact_after_bytes = self.compact_after_bytes;
         config.check_invariants = true;
