@@ -175,6 +175,12 @@ impl<D: FnMut(usize) -> usize> Liar<D> {
         Chunk { term: Epoch(self.near(truth.term)), through, members, total, digest, offset, data }
     }
 
+    fn append(&mut self, term: Epoch, truth: &Truth) -> Append {
+        let entries: Entries = (0..(self.draw)(4)).map(|_| self.entry(truth)).collect();
+        let (prev, commit) = (self.place(truth), Slot(self.near(truth.commit)));
+        Append { term, prev, commit, probe: self.near(2), entries }
+    }
+
     fn message(&mut self, kind: usize, truth: &Truth) -> Message {
         let term = Epoch(self.near(truth.term));
         let ballot = Ballot { term, last: self.place(truth) };
@@ -185,11 +191,7 @@ impl<D: FnMut(usize) -> usize> Liar<D> {
             1 => Message::PreVoteReply(reply),
             2 => Message::Vote(ballot),
             3 => Message::VoteReply(reply),
-            4 => {
-                let entries: Entries = (0..(self.draw)(4)).map(|_| self.entry(truth)).collect();
-                let (prev, commit) = (self.place(truth), Slot(self.near(truth.commit)));
-                Message::Append(Append { term, prev, commit, probe: self.near(2), entries })
-            }
+            4 => Message::Append(self.append(term, truth)),
             5 => {
                 let outcome = match (self.draw)(2) {
                     0 => Outcome::Accepted { matched: Slot(self.near(truth.last.slot.0)) },
@@ -215,12 +217,13 @@ impl<D: FnMut(usize) -> usize> Liar<D> {
             }
             10 => Message::TimeoutNow { term },
             11 => Message::TransferDeclined { term },
-            12 => {
-                let (prev, commit) = (self.place(truth), Slot(self.near(truth.commit)));
-                let entries = (0..(self.draw)(8) / 7).map(|_| self.entry(truth)).collect();
-                Message::Rest(Append { term, prev, commit, probe: self.near(2), entries })
+            12 => Message::CalledVote(ballot),
+            _ => {
+                let offer = self.append(term, truth);
+                // One that brings work is refused at the door.
+                let entries = if (self.draw)(8) == 0 { offer.entries } else { Entries::default() };
+                Message::Rest(Append { entries, ..offer })
             }
-            _ => Message::CalledVote(ballot),
         }
     }
 }

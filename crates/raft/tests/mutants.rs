@@ -93,6 +93,99 @@ fn an_earlier_stay_that_counts_is_found() {
     assert!(believes_an_earlier_stay(Some(Mutant::EarlierStayCounted)));
 }
 
+/// Whether a leader answers a read at once although another was elected, by the vote of a node that learnt of the later term
+/// after it had heard the leader again.
+fn answers_beside_a_successor(mutant: Option<Mutant>) -> bool {
+    let config = Config { mutant, lease_drift_ppm: Some(1_000), ..Config::default() };
+    let mut cluster = Cluster::with(3, config, false, 1);
+    let old = cluster.elect();
+    cluster.run_for_ms(1_000);
+    // Its next check of the quorum finds these answers, so that it leads on for a while.
+    cluster.propose(old, 1, b"x");
+    cluster.settle();
+    cluster.isolate(old);
+    // Both others seek election. The request for a vote is late, and so is the answer that tells the second of the first's term.
+    let mut late = Vec::new();
+    while late.len() < 2 {
+        let (at, id) = cluster.next_deadline().unwrap();
+        cluster.now = cluster.now.max(at);
+        cluster.handle(id, Event::Tick);
+        while let Some(envelope) = cluster.wire.pop_front() {
+            match &envelope.message {
+                Message::Vote(_) if late.is_empty() => late.push(envelope),
+                Message::PreVoteReply(reply) if !reply.granted => late.push(envelope),
+                Message::Vote(_) => {}
+                _ => cluster.deliver(envelope),
+            }
+        }
+    }
+    // The old leader is back before they arrive, and the second hears it.
+    let (first, second) = (late[0].from, late[0].to);
+    cluster.heal();
+    cluster.isolate(first);
+    cluster.now += Duration::from_millis(100);
+    cluster.handle(old, Event::Tick);
+    cluster.settle();
+    cluster.isolate(old);
+    cluster.cut.retain(|link| *link != (second, first));
+    for envelope in late.into_iter().rev() {
+        cluster.deliver(envelope);
+    }
+    cluster.settle();
+    cluster.read(old, 1);
+    cluster.leaders().contains(&first) && !cluster.reads_ready(old).is_empty()
+}
+
+/// A promise to a leader is not bound to the term in which it was made.
+#[test]
+fn a_promise_that_ends_with_its_term_is_found() {
+    assert!(!answers_beside_a_successor(None));
+    assert!(answers_beside_a_successor(Some(Mutant::PromiseEndsWithTerm)));
+}
+
+/// Whether a learner that could not be reached for a while gets what it missed, in a group that rests when it can.
+fn feeds_a_learner_that_was_away(mutant: Option<Mutant>) -> bool {
+    let config = Config { mutant, quiesce_after_ms: Some(100), ..Config::default() };
+    let members = Members::of((1..=3).map(n)).with_learners([n(4)]);
+    let mut cluster = Cluster::of(members, config, false, 1);
+    let leader = cluster.elect();
+    cluster.isolate(n(4));
+    cluster.propose(leader, 1, b"x");
+    cluster.run_for_ms(10_000);
+    cluster.heal();
+    cluster.run_for_ms(10_000);
+    !cluster.diary(n(4)).is_empty()
+}
+
+/// Others than voters ask for nothing, and wake nobody.
+#[test]
+fn rest_without_those_who_are_silent_is_found() {
+    assert!(feeds_a_learner_that_was_away(None));
+    assert!(!feeds_a_learner_that_was_away(Some(Mutant::RestWithoutTheSilent)));
+}
+
+/// Whether a group at rest gets a new leader when the detectors tell that the old one is gone, and nobody asks for anything.
+fn replaces_a_leader_that_died_at_rest(mutant: Option<Mutant>) -> bool {
+    let config = Config { mutant, quiesce_after_ms: Some(100), ..Config::default() };
+    let mut cluster = Cluster::with(3, config, false, 1);
+    let leader = cluster.elect();
+    cluster.run_for_ms(5_000);
+    assert_eq!(cluster.next_deadline(), None, "it rests");
+    cluster.crash(leader);
+    for other in cluster.others(leader) {
+        cluster.handle(other, Event::Suspect { peer: leader, suspected: true });
+    }
+    cluster.run_for_ms(3_000);
+    !cluster.leaders().is_empty()
+}
+
+/// The first client would wake somebody, and hide it.
+#[test]
+fn a_suspicion_slept_through_is_found() {
+    assert!(replaces_a_leader_that_died_at_rest(None));
+    assert!(!replaces_a_leader_that_died_at_rest(Some(Mutant::SuspicionSleptThrough)));
+}
+
 /// Whether a follower installs a snapshot that is not what its digest says.
 fn installs_what_rotted(mutant: Option<Mutant>) -> bool {
     let mut cluster = cluster(3, mutant);
@@ -220,97 +313,4 @@ fn serves_after_a_log_was_cut(mutant: Option<Mutant>) -> bool {
 fn a_leader_that_cuts_logs_before_its_disk_has_its_no_op_is_found() {
     assert!(serves_after_a_log_was_cut(None));
     assert!(!serves_after_a_log_was_cut(Some(Mutant::WitnessGroupFedEarly)));
-}
-
-/// Whether a leader answers a read at once although another was elected, by the vote of a node that learnt of the later term
-/// after it had heard the leader again.
-fn answers_beside_a_successor(mutant: Option<Mutant>) -> bool {
-    let config = Config { mutant, lease_drift_ppm: Some(1_000), ..Config::default() };
-    let mut cluster = Cluster::with(3, config, false, 1);
-    let old = cluster.elect();
-    cluster.run_for_ms(1_000);
-    // Its next check of the quorum finds these answers, so that it leads on for a while.
-    cluster.propose(old, 1, b"x");
-    cluster.settle();
-    cluster.isolate(old);
-    // Both others seek election. The request for a vote is late, and so is the answer that tells the second of the first's term.
-    let mut late = Vec::new();
-    while late.len() < 2 {
-        let (at, id) = cluster.next_deadline().unwrap();
-        cluster.now = cluster.now.max(at);
-        cluster.handle(id, Event::Tick);
-        while let Some(envelope) = cluster.wire.pop_front() {
-            match &envelope.message {
-                Message::Vote(_) if late.is_empty() => late.push(envelope),
-                Message::PreVoteReply(reply) if !reply.granted => late.push(envelope),
-                Message::Vote(_) => {}
-                _ => cluster.deliver(envelope),
-            }
-        }
-    }
-    // The old leader is back before they arrive, and the second hears it.
-    let (first, second) = (late[0].from, late[0].to);
-    cluster.heal();
-    cluster.isolate(first);
-    cluster.now += Duration::from_millis(100);
-    cluster.handle(old, Event::Tick);
-    cluster.settle();
-    cluster.isolate(old);
-    cluster.cut.retain(|link| *link != (second, first));
-    for envelope in late.into_iter().rev() {
-        cluster.deliver(envelope);
-    }
-    cluster.settle();
-    cluster.read(old, 1);
-    cluster.leaders().contains(&first) && !cluster.reads_ready(old).is_empty()
-}
-
-/// A promise to a leader is not bound to the term in which it was made.
-#[test]
-fn a_promise_that_ends_with_its_term_is_found() {
-    assert!(!answers_beside_a_successor(None));
-    assert!(answers_beside_a_successor(Some(Mutant::PromiseEndsWithTerm)));
-}
-
-/// Whether a learner that could not be reached for a while gets what it missed, in a group that rests when it can.
-fn feeds_a_learner_that_was_away(mutant: Option<Mutant>) -> bool {
-    let config = Config { mutant, quiesce_after_ms: Some(100), ..Config::default() };
-    let members = Members::of((1..=3).map(n)).with_learners([n(4)]);
-    let mut cluster = Cluster::of(members, config, false, 1);
-    let leader = cluster.elect();
-    cluster.isolate(n(4));
-    cluster.propose(leader, 1, b"x");
-    cluster.run_for_ms(10_000);
-    cluster.heal();
-    cluster.run_for_ms(10_000);
-    !cluster.diary(n(4)).is_empty()
-}
-
-/// Others than voters ask for nothing, and wake nobody.
-#[test]
-fn rest_without_those_who_are_silent_is_found() {
-    assert!(feeds_a_learner_that_was_away(None));
-    assert!(!feeds_a_learner_that_was_away(Some(Mutant::RestWithoutTheSilent)));
-}
-
-/// Whether a group at rest gets a new leader when the detectors tell that the old one is gone, and nobody asks for anything.
-fn replaces_a_leader_that_died_at_rest(mutant: Option<Mutant>) -> bool {
-    let config = Config { mutant, quiesce_after_ms: Some(100), ..Config::default() };
-    let mut cluster = Cluster::with(3, config, false, 1);
-    let leader = cluster.elect();
-    cluster.run_for_ms(5_000);
-    assert_eq!(cluster.next_deadline(), None, "it rests");
-    cluster.crash(leader);
-    for other in cluster.others(leader) {
-        cluster.handle(other, Event::Suspect { peer: leader, suspected: true });
-    }
-    cluster.run_for_ms(3_000);
-    !cluster.leaders().is_empty()
-}
-
-/// The first client would wake somebody, and hide it.
-#[test]
-fn a_suspicion_slept_through_is_found() {
-    assert!(replaces_a_leader_that_died_at_rest(None));
-    assert!(!replaces_a_leader_that_died_at_rest(Some(Mutant::SuspicionSleptThrough)));
 }

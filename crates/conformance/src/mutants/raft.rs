@@ -137,17 +137,17 @@ pub const RAFT: &[Hunt] = &[
 ];
 
 /// Bugs that random delays hide, that need a disk to be lost, or that the next client would repair. Each has a schedule of its own
-/// in `crates/raft/tests/mutants.rs` or `witness.rs`.
+/// in `crates/raft/tests/mutants.rs`.
 pub const RAFT_BY_SCHEDULE: &[Mutant] = &[
     Mutant::FixedTimeouts,
     Mutant::EarlierStayCounted,
     Mutant::WitnessAhead,
-    Mutant::WitnessGroupFedEarly,
-    Mutant::SnapshotUnchecked,
-    Mutant::SnapshotInOneBurst,
     Mutant::PromiseEndsWithTerm,
     Mutant::RestWithoutTheSilent,
     Mutant::SuspicionSleptThrough,
+    Mutant::WitnessGroupFedEarly,
+    Mutant::SnapshotUnchecked,
+    Mutant::SnapshotInOneBurst,
 ];
 
 impl Hunt {
