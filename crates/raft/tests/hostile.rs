@@ -218,7 +218,12 @@ impl<D: FnMut(usize) -> usize> Liar<D> {
             10 => Message::TimeoutNow { term },
             11 => Message::TransferDeclined { term },
             12 => Message::CalledVote(ballot),
-            _ => Message::Rest(self.append(term, truth)),
+            _ => {
+                let offer = self.append(term, truth);
+                // One that brings work is refused at the door.
+                let entries = if (self.draw)(8) == 0 { offer.entries } else { Entries::default() };
+                Message::Rest(Append { entries, ..offer })
+            }
         }
     }
 }
