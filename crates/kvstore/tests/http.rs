@@ -1,5 +1,6 @@
 //! `/metrics`, `/health` and `/version` of real members, as a scraper and a load balancer ask for them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::disallowed_methods, reason = "a test waits")]
 
 mod cluster;
 

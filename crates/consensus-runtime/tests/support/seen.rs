@@ -55,12 +55,7 @@ pub async fn write(handle: &Handle<Raft>, count: usize) {
 }
 
 pub fn quick() -> Config {
-    Config {
-        election_timeout_ms: 500,
-        heartbeat_interval_ms: Some(50),
-        retained_entries: 10,
-        ..Config::default()
-    }
+    Config { election_timeout_ms: 500, retained_entries: 10, ..Config::default() }
 }
 
 fn config(cluster: &Cluster<Raft>, node: u64) -> ReplicaConfig<Raft> {
