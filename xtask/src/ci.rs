@@ -25,7 +25,7 @@ pub fn run() -> Result<()> {
     without_std()?;
     mutants(&[])?;
     let planted = ["test", "--quiet", "--package", "conformance", "--features", "mutants"];
-    succeed(cargo()?.args(planted).args(["--test", "planted", "--test", "elections"]))?;
+    succeed(cargo()?.args(planted).args(["--test", "suite", "--", "planted::", "elections::"]))?;
     same_in_release()?;
     conformance(&["run", "--algorithm", "raft", "--seeds", CONFORMANCE_SEEDS, "--controls"])
 }
@@ -99,14 +99,6 @@ pub fn sim(words: &[&str]) -> Result<()> {
 pub fn mutants(words: &[&str]) -> Result<()> {
     let build = ["run", "--quiet", "--package", "conformance", "--features", "mutants", "--", "mutants"];
     succeed(cargo()?.args(build).args(words))?;
-    succeed(cargo()?.args([
-        "test",
-        "--quiet",
-        "--package",
-        "raft",
-        "--features",
-        "mutants",
-        "--test",
-        "mutants",
-    ]))
+    let by_schedule = ["test", "--quiet", "--package", "raft", "--features", "mutants", "--test", "suite"];
+    succeed(cargo()?.args(by_schedule).args(["--", "mutants::"]))
 }

@@ -1,5 +1,4 @@
 //! How long a group is without a leader. `cargo xtask elections` measures it in full.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use conformance::elections::{Table, Trial};
 use consensus_sim::MILLION;

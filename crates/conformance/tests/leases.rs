@@ -1,5 +1,4 @@
 //! Leases, inside of what is declared. Just outside, `controls.rs` and the planted bugs find stale reads in the same weathers.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use conformance::leases::{DRIFT_PPM, cut_off_leaders, doubts, heirs, late_echoes, restarts};
 use conformance::{Options, Tune, check_until_failure};

@@ -1,5 +1,4 @@
 //! Partial connectivity: safety in every case; of progress, what was seen.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use consensus_sim::{Mask, Observation, PartialCase, Plan, Setup, observe};
 use std::time::Duration;

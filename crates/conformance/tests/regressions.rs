@@ -1,5 +1,4 @@
 //! Seeds that once found a defect, each with its incident. They run in every `cargo test`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use conformance::{run_seed, subjects};
 

@@ -1,5 +1,4 @@
 //! A group that nobody asks for anything comes to rest, and serves all the same when somebody does.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use consensus_sim::{Detectors, Idleness, Mask, Plan, Setup, leave_alone};
 use raft::{Config, Raft};

@@ -1,9 +1,6 @@
 //! How often a leader speaks: the clauses R16 and R48 of `spec.md`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod common;
-
-use common::{Cluster, Envelope, n};
+use crate::common::{Cluster, Envelope, n};
 use consensus_core::{Event, NodeId, Time};
 use raft::{Config, Message};
 use std::time::Duration;

@@ -1,9 +1,6 @@
 //! Whatever arrives on the wire or is read from a disk: an error or an accusation, never a panic, never a broken invariant.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod common;
-
-use common::{Cluster, Envelope, n, proposal};
+use crate::common::{Cluster, Envelope, n, proposal};
 use consensus_core::{Bytes, Epoch, Event, Members, NodeId, Slot, wire};
 use quickcheck::{Gen, QuickCheck};
 use raft::{

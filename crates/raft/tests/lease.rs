@@ -1,9 +1,6 @@
 //! Leases: the clauses R43 to R47 of `spec.md`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod common;
-
-use common::{Cluster, Envelope, n};
+use crate::common::{Cluster, Envelope, n};
 use consensus_core::{Epoch, Event, Members, NodeId, ReadId, Role, Slot, Time};
 use raft::{Ballot, BallotReply, Config, Message};
 use std::time::Duration;

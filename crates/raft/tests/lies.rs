@@ -1,10 +1,7 @@
 //! What no correct node says, one lie at a time: the clauses R26, R40, R54 and R55 of `spec.md`. All at once they are in
 //! `hostile.rs`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod common;
-
-use common::{Cluster, Diary, Disk, Envelope, RaftNode, n};
+use crate::common::{Cluster, Diary, Disk, Envelope, RaftNode, n};
 use consensus_core::memory::Outbox;
 use consensus_core::{
     ConsensusAlgorithm, Epoch, Event, MAX_MEMBERS, Members, Node, NodeConfig, NodeId, Offence, Role, Slot,

@@ -1,12 +1,9 @@
 //! Planted bugs that no random run shows, each with the schedule in which it does: `cargo xtask mutants` runs them beside its
 //! hunts. The same schedule without the bug must go well.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod common;
-
-use common::slow::bring_up;
-use common::steps::{End, Work, lose};
-use common::{Cluster, Disk, Envelope, n};
+use crate::common::slow::bring_up;
+use crate::common::steps::{End, Work, lose};
+use crate::common::{Cluster, Disk, Envelope, n};
 use consensus_core::{Bytes, Change, Epoch, Event, Members, NodeId, Slot};
 use raft::{AppendReply, Chunk, Config, Digest, Message, Mutant, Outcome, Position};
 use std::time::Duration;

@@ -1,9 +1,6 @@
 //! Joining a group that exists: the clause R56 of `spec.md`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod common;
-
-use common::{Cluster, n};
+use crate::common::{Cluster, n};
 use consensus_core::{Change, ConsensusAlgorithm, Epoch, Members, Role, Slot};
 use raft::{Config, Raft};
 

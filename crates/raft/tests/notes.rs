@@ -1,10 +1,6 @@
 //! What a node tells a person who looks for the cause of something: what has happened to it, and where it stands.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-mod common;
-
-use common::{Cluster, n};
+use crate::common::{Cluster, n};
 use consensus_core::{Change, Epoch, Inspection, NodeId, Note, Slot};
 use raft::{Config, Mode};
 

@@ -1,9 +1,6 @@
 //! One test per clause of `spec.md`. Schedules with everything at once are in `schedules.rs`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod common;
-
-use common::{Cluster, Diary, Envelope, n};
+use crate::common::{Cluster, Diary, Envelope, n};
 use consensus_core::memory::{MemoryStorage, Outbox};
 use consensus_core::{
     Bytes, Epoch, Event, Members, Node, NodeConfig, NodeError, NodeId, Offence, Refusal, Role, Slot, Storage,

@@ -1,9 +1,6 @@
 //! Rest: the clauses R49, R52 and R53 of `spec.md`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod common;
-
-use common::{Cluster, Envelope, RaftNode, n};
+use crate::common::{Cluster, Envelope, RaftNode, n};
 use consensus_core::{Change, Event, Members, NodeId, Priority, Role};
 use raft::{Append, Config, Message};
 

@@ -1,10 +1,7 @@
 //! Snapshots on their way: the clauses R22 to R24, R50 and R51 of `spec.md`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod common;
-
-use common::slow::bring_up;
-use common::{Cluster, Diary, Disk, Envelope, n};
+use crate::common::slow::bring_up;
+use crate::common::{Cluster, Diary, Disk, Envelope, n};
 use consensus_core::memory::Outbox;
 use consensus_core::{
     Bytes, Epoch, Event, Members, Node, NodeConfig, NodeError, NodeId, Offence, Slot, Storage, Time, WriteSeq,

@@ -1,5 +1,4 @@
 //! What `spec.md` says of tests and planted bugs is there.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::path::Path;
 

@@ -1,9 +1,6 @@
 //! Handing leadership over, and wishes to lead: the clauses R32 and R33 of `spec.md`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod common;
-
-use common::{Cluster, Envelope, n};
+use crate::common::{Cluster, Envelope, n};
 use consensus_core::{Epoch, Event, NodeId, Priority, Refusal, Slot, Time};
 use raft::{Ballot, Config, Message, Position};
 use std::time::Duration;

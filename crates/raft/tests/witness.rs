@@ -1,10 +1,7 @@
 //! Witnesses: the clauses R41 and R42 of `spec.md`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod common;
-
-use common::steps::{End, WITNESS, Work, changes, changes_done_after, lose, two_and_one};
-use common::{Cluster, n};
+use crate::common::steps::{End, WITNESS, Work, changes, changes_done_after, lose, two_and_one};
+use crate::common::{Cluster, n};
 use consensus_core::{Change, ConsensusAlgorithm, Event, Members, NodeId, Refusal, Role, Slot};
 use raft::{Config, Content, Message, Raft, Record};
 use std::collections::BTreeMap;

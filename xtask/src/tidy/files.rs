@@ -20,6 +20,7 @@ pub(super) fn check(sources: &[Source]) -> Vec<String> {
     }
     check_readmes(sources, &mut broken);
     check_profile(sources, &mut broken);
+    check_suites(sources, &mut broken);
     broken
 }
 
@@ -84,6 +85,23 @@ fn check_readmes(sources: &[Source], broken: &mut Vec<String>) {
     }
 }
 
+/// Where the tests of a crate are one program, a file that it does not name would be compiled by nobody.
+fn check_suites(sources: &[Source], broken: &mut Vec<String>) {
+    let is_suite = |source: &&Source| source.within("crates") && source.path.ends_with("tests/suite.rs");
+    for suite in sources.iter().filter(is_suite) {
+        let names = |name: &str| suite.text.lines().any(|line| line == format!("mod {name};"));
+        let beside = sources.iter().filter(|source| {
+            source.is("rs") && source.path.parent() == suite.path.parent() && source.path != suite.path
+        });
+        for file in beside {
+            let name = file.path.file_stem().unwrap_or_default().to_string_lossy();
+            if !names(&name) {
+                broken.push(format!("{}: its tests never run; name it in suite.rs", file.path.display()));
+            }
+        }
+    }
+}
+
 /// The store picks among algorithms in one place.
 fn check_profile(sources: &[Source], broken: &mut Vec<String>) {
     let algorithms = ["raft::", "multipaxos::", "pbft::", "benor::", "twophase::", "eventual::"];
@@ -127,6 +145,22 @@ mod tests {
         assert_eq!(broken("crates/raft/src/a.rs", concat!("todo", "!()")).len(), 1);
         assert_eq!(broken("docs/a.md", concat!("see /ho", "me/me")).len(), 1);
         assert_eq!(broken("crates/pbft/Cargo.toml", "").len(), 1);
+    }
+
+    #[test]
+    fn tests_that_never_run_are_found() {
+        let file = |path: &str, text: &str| Source { path: path.into(), text: text.into() };
+        let broken = |named: &str| {
+            let mut broken = Vec::new();
+            let files = [
+                file("crates/raft/tests/suite.rs", named),
+                file("crates/raft/tests/paper.rs", "fn f() {}\n"),
+            ];
+            check_suites(&files, &mut broken);
+            broken
+        };
+        assert!(broken("mod paper;\n").is_empty());
+        assert_eq!(broken("mod other;\n").len(), 1);
     }
 
     #[test]
