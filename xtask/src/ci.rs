@@ -22,9 +22,8 @@ pub fn run() -> Result<()> {
     let bench = ["check", "--quiet", "--manifest-path", "bench/Cargo.toml", "--all-targets", "--locked"];
     succeed(cargo()?.args(bench))?;
     mutants(&[])?;
-    let planted =
-        ["test", "--quiet", "--package", "conformance", "--features", "mutants", "--test", "planted"];
-    succeed(cargo()?.args(planted))?;
+    let planted = ["test", "--quiet", "--package", "conformance", "--features", "mutants"];
+    succeed(cargo()?.args(planted).args(["--test", "planted", "--test", "elections"]))?;
     same_in_release()?;
     conformance(&["run", "--algorithm", "raft", "--seeds", CONFORMANCE_SEEDS, "--controls"])
 }

@@ -8,7 +8,7 @@ fn play(case: PartialCase, seed: u64) -> Observation {
     let mut plan = Plan::calm(case.nodes());
     plan.workload.timeout = Duration::from_millis(50);
     let config =
-        raft::Config { heartbeat_interval_ms: 10, election_timeout_ms: 50, ..raft::Config::default() };
+        raft::Config { heartbeat_interval_ms: Some(10), election_timeout_ms: 50, ..raft::Config::default() };
     let (mask, patience) = (Mask::all(), Duration::from_secs(1));
     observe::<raft::Raft>(Setup { seed, plan, mask, config, patience, trace: false }, case)
 }

@@ -28,6 +28,16 @@ const RAFT: &[(u64, &str)] = &[
         "Reads waited for a quorum of two when one of them was removed. The other was a quorum alone then, and nobody \
          looked: with a queue full of reads none was taken any more.",
     ),
+    (
+        292,
+        "The voters were replaced beside a witness that was to leave. The joint configuration did not say that it is a \
+         witness: it was sent payloads, could not take them as the replica that it seemed to be, and nothing was committed.",
+    ),
+    (
+        1478,
+        "A newcomer was made a witness and was asked for a read before it knew. The leader told it which slot to wait for; it \
+         took the entries up to there without their payloads, and answered from an empty state.",
+    ),
 ];
 
 #[test]

@@ -44,7 +44,8 @@ pub trait ConsensusAlgorithm: Sized {
     /// The records do not fit together: part of what this node promised is lost, and it must not start.
     fn restore(boot: Boot<Self>, out: &mut Out<Self>) -> Result<Self, RestoreError>;
 
-    /// Takes one input. Infallible, non-blocking, deterministic: equal boots and inputs give equal effects.
+    /// Takes one input. Infallible, non-blocking, deterministic: equal boots and inputs give equal effects. `now` was read off
+    /// the clock after the input arrived; so was that of [`ConsensusAlgorithm::flush`] after every input of its burst.
     fn step(&mut self, now: Time, input: In<Self>, out: &mut Out<Self>);
 
     /// Called after a burst of inputs: the moment to emit what was held back to be batched (appends, acknowledgements, read

@@ -30,6 +30,12 @@ struct Lists {
     witnesses: Vec<NodeId>,
 }
 
+impl Lists {
+    const fn places(&self) -> usize {
+        self.voters.len() + self.outgoing.len() + self.learners.len() + self.witnesses.len()
+    }
+}
+
 impl Serialize for Members {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.serialize(serializer)
@@ -54,7 +60,7 @@ impl TryFrom<Lists> for Members {
 
     fn try_from(lists: Lists) -> Result<Self, MembersError> {
         let all = [&lists.voters, &lists.outgoing, &lists.learners, &lists.witnesses];
-        if all.iter().map(|list| list.len()).sum::<usize>() > MAX_MEMBERS {
+        if lists.places() > MAX_MEMBERS {
             return Err(MembersError::TooMany);
         }
         if !all.iter().all(|list| list.is_sorted_by(|a, b| a < b)) {
@@ -183,6 +189,12 @@ impl Members {
     /// Every member but `node`, in order.
     pub fn others(&self, node: NodeId) -> impl Iterator<Item = NodeId> + '_ {
         self.iter().filter(move |&member| member != node)
+    }
+
+    /// Whether they are too many to be told to anybody: all lists together may have [`MAX_MEMBERS`] places.
+    #[must_use]
+    pub fn are_too_many(&self) -> bool {
+        self.0.places() > MAX_MEMBERS
     }
 
     /// How many have a vote in the current configuration.

@@ -3,7 +3,8 @@
 use consensus_core::Time;
 use tokio::time::Instant;
 
-/// [`Time`] is nanoseconds since this clock was made.
+/// [`Time`] is nanoseconds since this clock was made. It may stand still while the machine is suspended, as the operating
+/// system's monotonic clocks do: an algorithm that relies on clocks keeping pace must not run on such a machine.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     start: Instant,

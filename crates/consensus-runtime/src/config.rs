@@ -62,6 +62,8 @@ pub struct GroupConfig<A: ConsensusAlgorithm> {
     pub read_retry_ms: u64,
     /// A snapshot is taken once the payloads applied since the last one exceed this many bytes (and exceed it).
     pub compact_after_bytes: u64,
+    /// A snapshot is taken once more than this many decisions were applied since the last one, however small.
+    pub compact_after_slots: u64,
     /// Whether to check every invariant of the algorithm after each step (slow; for tests).
     pub check_invariants: bool,
     /// A lane for this group alone, on a thread of its own: for state machines that take long, so that they hold up nobody else.
@@ -98,6 +100,8 @@ pub struct ReplicaConfig<A: ConsensusAlgorithm> {
     pub read_retry_ms: u64,
     /// A snapshot is taken once the payloads applied since the last one exceed this many bytes (and exceed it).
     pub compact_after_bytes: u64,
+    /// A snapshot is taken once more than this many decisions were applied since the last one, however small.
+    pub compact_after_slots: u64,
     /// Whether to check every invariant of the algorithm after each step (slow; for tests).
     pub check_invariants: bool,
     /// A peer that is silent, or does not hear us, for this long is suspected, in milliseconds; about one election timeout.
@@ -215,6 +219,7 @@ impl<A: ConsensusAlgorithm> GroupConfig<A> {
             request_timeout_ms: 7_000,
             read_retry_ms: 1_000,
             compact_after_bytes: 64 << 20,
+            compact_after_slots: 4 << 20,
             check_invariants: cfg!(debug_assertions),
             own_thread: false,
             limits: Limits::default(),
@@ -277,6 +282,7 @@ impl<A: ConsensusAlgorithm> ReplicaConfig<A> {
             request_timeout_ms: group.request_timeout_ms,
             read_retry_ms: group.read_retry_ms,
             compact_after_bytes: group.compact_after_bytes,
+            compact_after_slots: group.compact_after_slots,
             check_invariants: group.check_invariants,
             suspect_after_ms: host.suspect_after_ms,
             limits: group.limits,
@@ -332,6 +338,7 @@ impl<A: ConsensusAlgorithm> ReplicaConfig<A> {
             request_timeout_ms: self.request_timeout_ms,
             read_retry_ms: self.read_retry_ms,
             compact_after_bytes: self.compact_after_bytes,
+            compact_after_slots: self.compact_after_slots,
             check_invariants: self.check_invariants,
             limits: self.limits,
             ..GroupConfig::new(self.group, birth)
@@ -386,6 +393,7 @@ impl<A: ConsensusAlgorithm> std::fmt::Debug for GroupConfig<A> {
             .field("request_timeout_ms", &self.request_timeout_ms)
             .field("read_retry_ms", &self.read_retry_ms)
             .field("compact_after_bytes", &self.compact_after_bytes)
+            .field("compact_after_slots", &self.compact_after_slots)
             .field("check_invariants", &self.check_invariants)
             .field("own_thread", &self.own_thread)
             .field("limits", &self.limits)

@@ -104,7 +104,8 @@ where
             // Whoever rang has put something in, or the storage has news: the node asks it at the end of every burst.
             self.dirty |= self.mailbox.take(&mut self.mail);
         }
-        // After everything that is handled had arrived.
+        // Read after everything that is handled had arrived, never before: an algorithm may answer a read because it leads at this
+        // moment, which must not lie before the read's arrival (Raft's leases).
         let now = self.clock.now();
         let mut events = 0;
         for (peer, news) in std::mem::take(&mut self.mail.news) {

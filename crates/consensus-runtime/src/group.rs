@@ -142,6 +142,7 @@ where
         algorithm: config.algorithm.clone(),
         seed: random()?,
         compact_after_bytes: config.compact_after_bytes,
+        compact_after_slots: config.compact_after_slots,
         check_invariants: config.check_invariants,
     };
     let node = blocking(move || Ok(Node::open(node_config, clock.now(), network, storage, machine)?)).await?;

@@ -51,7 +51,7 @@ impl Hosts {
     fn raft(&self, group: u64) -> GroupConfig<Raft> {
         let mut config = GroupConfig::new(GroupId(group), self.peers.keys().copied());
         config.algorithm =
-            Config { election_timeout_ms: 300, heartbeat_interval_ms: 40, ..Config::default() };
+            Config { election_timeout_ms: 300, heartbeat_interval_ms: Some(40), ..Config::default() };
         config
     }
 

@@ -37,7 +37,7 @@ async fn open(node: u64, directory: &Path, peers: &Peers) -> (Host, Vec<Handle<R
     for group in 1..=GROUPS {
         let mut config = GroupConfig::new(GroupId(group), peers.keys().copied());
         config.algorithm =
-            Config { election_timeout_ms: 500, heartbeat_interval_ms: 50, ..Config::default() };
+            Config { election_timeout_ms: 500, heartbeat_interval_ms: Some(50), ..Config::default() };
         // Small enough that each group takes snapshots.
         config.compact_after_bytes = 4_000;
         handles.push(host.start_group(config, Notebook::default()).await.unwrap());

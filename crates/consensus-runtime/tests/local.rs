@@ -11,7 +11,7 @@ use std::time::Duration;
 use support::{Notebook, number, soon};
 
 fn config(node: u64) -> ReplicaConfig<Raft> {
-    let algorithm = Config { election_timeout_ms: 200, heartbeat_interval_ms: 30, ..Config::default() };
+    let algorithm = Config { election_timeout_ms: 200, heartbeat_interval_ms: Some(30), ..Config::default() };
     ReplicaConfig { algorithm, ..ReplicaConfig::local(NodeId(node), (1..=3).map(NodeId)) }
 }
 

@@ -5,7 +5,7 @@
 
 use crate::entry::Position;
 use crate::leader::Leader;
-use crate::message::{Ballot, BallotReply, Message};
+use crate::message::{Ballot, BallotReply, MAX_TERM, Message};
 use crate::mutant::Mutant;
 use crate::state::{Core, Raft, Role};
 use crate::step::{Out, Timer};
@@ -46,11 +46,19 @@ impl Raft {
 
     /// [R31] A leader that is suspected does not count as heard, and is waited for a tenth of the time only. The suspicion may
     /// be wrong: the pre-vote finds out whether others still hear that leader, and its next append settles the matter.
-    pub(crate) fn on_suspicion(&mut self, now: Time, peer: NodeId, out: &mut Out) {
+    pub(crate) fn on_suspicion(&mut self, now: Time, peer: NodeId, suspected: bool, out: &mut Out) {
+        self.core.note_suspicion(peer, suspected);
+        // Once it is no longer suspected it shows by itself that it is back.
+        if !suspected || self.rests() {
+            return;
+        }
         if let Role::Follower(follower) = &self.role
             && follower.leader == Some(peer)
         {
             self.core.heard = None;
+            if self.core.config.plants(Mutant::SuspicionBreaksPromise) {
+                self.core.promised = None;
+            }
             self.core.hasten_election(now, out);
         }
     }
@@ -120,7 +128,7 @@ impl Raft {
     pub(crate) fn on_pre_vote_reply(&mut self, now: Time, from: NodeId, reply: BallotReply, out: &mut Out) {
         if !reply.granted {
             // Others are further: their term is what we must exceed. [R3]
-            self.settle_term(now, reply.term, out);
+            self.settle_term(now, from, reply.term, out);
             return;
         }
         // An answer to an earlier question speaks of an earlier term. [R6]
@@ -146,13 +154,16 @@ impl Raft {
             return;
         }
         if ballot.term > self.core.term && is_called {
-            // [R32] The leader that we hear has called its successor: it no longer stands in the way of anybody.
-            self.core.heard = None;
+            // [R32] The leader that we hear has called its successor: it no longer stands in the way of anybody. [R46]
+            (self.core.heard, self.core.promised) = (None, None);
         }
         let is_free = match self.core.vote {
             _ if ballot.term > self.core.term => true,
             Some(vote) => vote == from || self.core.votes_again(vote),
-            None => true,
+            // [R44] Somebody told us of the term while we were bound to the leader of an earlier one.
+            None => {
+                is_called || !self.core.is_bound(now) || self.core.config.plants(Mutant::PromiseEndsWithTerm)
+            }
         };
         let is_trusted = is_called && self.core.config.plants(Mutant::CalledVoteUnchecked);
         let granted =
@@ -170,7 +181,7 @@ impl Raft {
     }
 
     pub(crate) fn on_vote_reply(&mut self, now: Time, from: NodeId, reply: BallotReply, out: &mut Out) {
-        let is_current = self.settle_term(now, reply.term, out);
+        let is_current = self.settle_term(now, from, reply.term, out);
         let config = &self.core.config;
         if !(is_current || config.plants(Mutant::StaleVoteCounted))
             || !(reply.granted || config.plants(Mutant::RefusalCountsAsVote))
@@ -223,6 +234,8 @@ impl Core {
         let newest = self.configurations.newest().slot;
         let had_vote = || self.configurations.at(Slot(newest.0 - 1)).members.is_voter(self.id);
         let may_win = self.members.is_voter(self.id) || (newest > self.commit && had_vote());
+        // [R54] Nobody would believe us in a term beyond the last.
+        let may_win = may_win && self.term < MAX_TERM;
         may_win && (self.is_full() || self.config.plants(Mutant::WitnessLeads)) // [R42]
     }
 

@@ -97,7 +97,12 @@ impl Leader {
         if votes::reached_by_quorum(&next, answers) == 0 {
             return Err(BadChange::NoQuorum);
         }
-        Ok(next)
+        // [R41] Until one of them has the change, no witness is told of it.
+        let may_lead = |node: &&NodeId| !next.witnesses().contains(node);
+        if !next.voters().iter().filter(may_lead).any(|&node| answers(node) == 1) {
+            return Err(BadChange::NoQuorum);
+        }
+        Ok(core.or_forgetful(next))
     }
 
     /// [R36] Whether a learner lacks so little that its vote would not hold the group up.
@@ -155,7 +160,7 @@ impl Leader {
             }
             // What it said during an earlier stay does not count: it did not know this probe then.
             let stay =
-                if core.config.plants(Mutant::EarlierStayCounted) { 0 } else { self.reads.begin_stay() };
+                if core.config.plants(Mutant::EarlierStayCounted) { 0 } else { self.reads.begin_probe() };
             self.peers.push(Progress { stay, ..Progress::new(node, last) });
         }
         self.peers.sort_unstable_by_key(|peer| peer.id);
@@ -175,9 +180,6 @@ fn after(
     change: &Change,
     is_caught_up: impl Fn(NodeId) -> bool,
 ) -> Result<Members, BadChange> {
-    if !members.witnesses().is_empty() {
-        return Err(String::from("a group with witnesses keeps the members it was born with").into());
-    }
     let next = match change {
         Change::AddLearner(node) => {
             let node = newcomer(members, *node)?;
@@ -188,8 +190,10 @@ fn after(
             let node = may_vote(members, *node, is_caught_up)?;
             with_voters(members, members.voters().iter().copied().chain([node]))
         }
-        Change::AddWitness(_) => {
-            return Err(String::from("witnesses are named at a group's birth only").into());
+        Change::AddWitness(node) => {
+            let node = newcomer(members, *node)?;
+            let witnesses = members.witnesses().iter().copied().chain([node]);
+            with_voters(members, members.voters().iter().copied().chain([node])).with_witnesses(witnesses)
         }
         Change::Remove(node) if !members.contains(*node) => {
             return Err(format!("{node} is not a member").into());
@@ -204,8 +208,7 @@ fn after(
     if next.voters().iter().all(|node| next.witnesses().contains(node)) {
         return Err(BadChange::NobodyLeft);
     }
-    let lists = [next.voters(), next.outgoing(), next.learners(), next.witnesses()];
-    if lists.iter().map(|list| list.len()).sum::<usize>() > MAX_MEMBERS {
+    if next.are_too_many() {
         return Err(format!("a group has at most {MAX_MEMBERS} members, those being left included").into());
     }
     Ok(next)
@@ -230,7 +233,9 @@ fn replaced(
     for &node in sorted.iter().filter(|&&node| !members.is_voter(node)) {
         may_vote(members, node, &is_caught_up)?;
     }
-    Ok(with_voters(members, sorted).with_outgoing(members.voters().iter().copied()))
+    // Who leaves stays a witness until it has left.
+    let joint = with_voters(members, sorted).with_outgoing(members.voters().iter().copied());
+    Ok(joint.with_witnesses(members.witnesses().iter().copied()))
 }
 
 /// The same members with these voters; those who were learners are so no more.

@@ -121,6 +121,7 @@ impl Leader {
         let last = core.log.last().slot;
         if self.peers.iter().any(|peer| peer.id == hand_over.to && peer.matched == last) {
             hand_over.is_called = true;
+            self.lease.forfeit(); // [R46]
             // EARLY: it says nothing but our term, which is durable since our election.
             out.send_early(hand_over.to, Message::TimeoutNow { term: core.term });
         }

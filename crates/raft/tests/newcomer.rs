@@ -1,4 +1,4 @@
-//! Joining a group that exists: the clause R51 of `spec.md`.
+//! Joining a group that exists: the clause R56 of `spec.md`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod common;
@@ -7,7 +7,7 @@ use common::{Cluster, n};
 use consensus_core::{Change, ConsensusAlgorithm, Epoch, Members, Role, Slot};
 use raft::{Config, Raft};
 
-// tests [R51]
+// tests [R56]
 #[test]
 fn who_joins_knows_nobody_and_waits_to_be_told() {
     let nobody = Members::default();
@@ -63,7 +63,7 @@ fn machines_are_told_of_the_members_that_are_decided_and_when() {
     assert_eq!(cluster.nodes[&n(4)].machine().members, told);
 }
 
-// tests [R51] [R22]
+// tests [R56] [R22]
 #[test]
 fn who_joins_takes_no_snapshot_before_it_knows_the_members() {
     let config = Config { max_append_entries: 1, retained_entries: 0, ..Config::default() };

@@ -29,9 +29,18 @@ pub(super) struct Executor<M> {
 
 #[derive(Clone, Copy, Debug)]
 struct Compaction {
-    threshold: u64,
+    after_bytes: u64,
+    after_slots: u64,
     since_last: u64,
     last_size: u64,
+    last_slot: Slot,
+}
+
+/// How often a snapshot is taken.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CompactAfter {
+    pub(super) bytes: u64,
+    pub(super) slots: u64,
 }
 
 impl<M: StateMachine> Executor<M> {
@@ -39,7 +48,7 @@ impl<M: StateMachine> Executor<M> {
     pub(super) fn open(
         mut machine: M,
         snapshot: Option<&(Slot, Bytes)>,
-        compact_after_bytes: u64,
+        compact_after: CompactAfter,
         is_ordered: bool,
     ) -> Result<Self, NodeError> {
         let (mut sessions, mut applied, mut last_size) = (Sessions::new(), Slot::ZERO, 0);
@@ -57,7 +66,13 @@ impl<M: StateMachine> Executor<M> {
             applied,
             parked_reads: Vec::new(),
             replies: Vec::new(),
-            compaction: Compaction { threshold: compact_after_bytes, since_last: 0, last_size },
+            compaction: Compaction {
+                after_bytes: compact_after.bytes,
+                after_slots: compact_after.slots,
+                since_last: 0,
+                last_size,
+                last_slot: applied,
+            },
             is_ordered,
         })
     }
@@ -127,6 +142,7 @@ impl<M: StateMachine> Executor<M> {
         self.applied = self.applied.max(through);
         self.compaction.since_last = 0;
         self.compaction.last_size = bytes.len() as u64;
+        self.compaction.last_slot = self.applied;
         Ok(())
     }
 
@@ -160,14 +176,16 @@ impl<M: StateMachine> Executor<M> {
     #[inline]
     pub(super) fn snapshot_if_due(&mut self) -> Option<(Slot, Bytes)> {
         let compaction = &self.compaction;
-        let is_due = compaction.since_last > compaction.threshold.max(compaction.last_size);
-        is_due.then(|| self.take_snapshot())
+        let is_large = compaction.since_last > compaction.after_bytes.max(compaction.last_size);
+        let is_long = self.applied.0 - compaction.last_slot.0 > compaction.after_slots;
+        (is_large || is_long).then(|| self.take_snapshot())
     }
 
     fn take_snapshot(&mut self) -> (Slot, Bytes) {
         let snapshot = snapshot::seal(&self.sessions, &self.machine.snapshot());
         self.compaction.since_last = 0;
         self.compaction.last_size = snapshot.len() as u64;
+        self.compaction.last_slot = self.applied;
         (self.applied, snapshot)
     }
 }

@@ -21,7 +21,7 @@ use crate::machine::{InstallError, StateMachine};
 use crate::members::Members;
 use crate::time::Time;
 use alloc::vec::{Drain, Vec};
-use apply::Executor;
+use apply::{CompactAfter, Executor};
 use gate::Gate;
 use timers::Timers;
 
@@ -41,6 +41,9 @@ pub struct NodeConfig<A: ConsensusAlgorithm> {
     /// A snapshot is offered once the payloads applied since the last one exceed this many bytes, and exceed the last
     /// snapshot too, so that snapshots cost no more than the log itself.
     pub compact_after_bytes: u64,
+    /// A snapshot is offered once more than this many slots were applied since the last one, however little they hold: so
+    /// many decisions, at most, are replayed at a boot.
+    pub compact_after_slots: u64,
     /// Whether to check every invariant after each step (slow; for tests and simulations).
     pub check_invariants: bool,
 }
@@ -55,6 +58,7 @@ impl<A: ConsensusAlgorithm> NodeConfig<A> {
             algorithm: A::Config::default(),
             seed,
             compact_after_bytes: 64 << 20,
+            compact_after_slots: 4 << 20,
             check_invariants: cfg!(debug_assertions),
         }
     }
@@ -147,7 +151,15 @@ where
         mut storage: S,
         machine: M,
     ) -> Result<Self, NodeError> {
-        let NodeConfig { id, members, algorithm, seed, compact_after_bytes, check_invariants } = config;
+        let NodeConfig {
+            id,
+            members,
+            algorithm,
+            seed,
+            compact_after_bytes,
+            compact_after_slots,
+            check_invariants,
+        } = config;
         if id == NodeId::ZERO {
             return Err(ConfigError::new("id", "zero is not a valid member").into());
         }
@@ -157,8 +169,8 @@ where
         }
         A::validate(&algorithm, &members)?;
         let recovered = storage.recover()?;
-        let executor =
-            Executor::open(machine, recovered.snapshot.as_ref(), compact_after_bytes, Self::ordered())?;
+        let compact_after = CompactAfter { bytes: compact_after_bytes, slots: compact_after_slots };
+        let executor = Executor::open(machine, recovered.snapshot.as_ref(), compact_after, Self::ordered())?;
         let mut out = Out::<A>::new();
         let boot = Boot {
             id,

@@ -241,7 +241,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     fn pause(&mut self, index: usize, span: Duration, choices: &mut Stream) {
-        let clock_stops = choices.chance(MILLION / 2);
+        let clock_stops = choices.chance(self.plan.clocks_stop_ppm);
         let runs = |host: &super::host::Host<A>| host.node.is_some() && host.paused.is_none();
         let possible = self.hosts.get(index).is_some_and(runs);
         if !self.injector.allows_if(FaultClass::Pause, possible) {
@@ -309,6 +309,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             | Happening::Change
             | Happening::Wish
             | Happening::Suspicion
+            | Happening::Look
             | Happening::Death
             | Happening::ClientNext { .. }
             | Happening::ClientTimeout { .. }
