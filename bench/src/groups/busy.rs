@@ -1,6 +1,6 @@
 //! The same clients write to one group, and to many.
 
-use super::cluster::{self, Layout};
+use super::cluster;
 use super::{Options, PATIENCE};
 use crate::Rounds;
 use crate::process::process_cpu_time;
@@ -18,8 +18,6 @@ use tokio::runtime::Builder;
 use tokio::task::JoinSet;
 
 const PAYLOAD: &[u8] = &[7; 64];
-const LANES: u32 = 2;
-const GRAIN_MS: u64 = 10;
 
 /// What was measured of so many groups.
 #[derive(Debug, Serialize)]
@@ -68,7 +66,7 @@ pub(super) fn measure(rounds: &Rounds, options: &Options) -> Result<Vec<Line>> {
 fn measure_one(groups: u32, seconds: f64, options: &Options) -> Result<Sample> {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let sample = runtime.block_on(async {
-        let layout = Layout { groups, lanes: LANES, grain_ms: GRAIN_MS, data: options.group_data.clone() };
+        let layout = options.layout(groups)?;
         let mut cluster = cluster::open(&layout).await?;
         cluster.start(groups).await?;
         cluster.elected().await?;

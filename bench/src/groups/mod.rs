@@ -9,7 +9,7 @@ mod idle;
 use crate::Rounds;
 use crate::stats::{Spread, number};
 use crate::table;
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail};
 use clap::Args;
 use cluster::Layout;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(crate) struct Options {
     #[arg(long, global = true, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     groups: u32,
     /// Lanes of each host; as many as groups is a task for each group.
-    #[arg(long, global = true, value_delimiter = ',', default_value = "2", value_name = "N,…")]
+    #[arg(long, global = true, value_delimiter = ',', default_value = "1", value_name = "N,…")]
     lanes: Vec<u32>,
     /// Timers run out at multiples of so many milliseconds.
     #[arg(long, global = true, value_delimiter = ',', default_value = "10", value_name = "MS,…")]
@@ -41,12 +41,18 @@ pub(crate) struct Options {
     idle_only: bool,
 }
 
+impl Options {
+    /// So many groups, on the first of the layouts.
+    fn layout(&self, groups: u32) -> Result<Layout> {
+        let (Some(&lanes), Some(&grain_ms)) = (self.lanes.first(), self.grains.first()) else {
+            bail!("name at least one number of lanes, and one grain")
+        };
+        Ok(Layout { groups, lanes, grain_ms, data: self.group_data.clone() })
+    }
+}
+
 /// Runs everything and prints the tables.
 pub(crate) fn run(rounds: &Rounds, options: &Options) -> Result<serde_json::Value> {
-    ensure!(
-        !options.lanes.is_empty() && !options.grains.is_empty(),
-        "name at least one number of lanes, and one grain"
-    );
     let mut idle = Vec::new();
     for &lanes in &options.lanes {
         for &grain_ms in &options.grains {

@@ -3,6 +3,7 @@
 use crate::effects::Effects;
 use crate::guarantees::Guarantees;
 use crate::id::{Epoch, NodeId, ProposalId, ReadId, Slot, WriteSeq};
+use crate::inspect::Inspection;
 use crate::machine::{Decision, Verdict};
 use crate::members::{BadChange, Change, Members, Priority};
 use crate::time::Time;
@@ -63,6 +64,11 @@ pub trait ConsensusAlgorithm: Sized {
 
     /// What an observer may know.
     fn status(&self) -> Status;
+
+    /// What a person who looks for the cause of something may know beyond that. It may take its time.
+    fn inspect(&self) -> Inspection {
+        Inspection::default()
+    }
 
     /// Stateless checks (signatures, shape) that `step` may rely on. The node runs them on each [`crate::Event::Message`]; a
     /// driver may run them on another core and hand the message in as [`crate::Event::Screened`].

@@ -223,9 +223,11 @@ fn counters_never_wrap() {
 
 #[test]
 fn hot_types_stay_small() {
-    use consensus_core::{Event, Offence, Reply};
+    use consensus_core::{Effect, Event, Note, Offence, Reply};
     assert!(size_of::<Refusal>() <= 24);
     assert!(size_of::<Offence>() <= 24);
     assert!(size_of::<Reply>() <= 72);
     assert!(size_of::<Event<Bytes>>() <= 56);
+    // As large as a decision: what is seldom written down must not make it larger.
+    assert!(size_of::<Effect<u8>>() <= 80 && size_of::<Note>() <= 32);
 }

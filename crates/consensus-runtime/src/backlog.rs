@@ -36,6 +36,11 @@ impl Backlog {
         self.queues.is_empty()
     }
 
+    /// How much waits.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether a group may put in so many bytes more: it may hold as much as it leaves free of `most`.
     pub(crate) fn admits(&self, group: GroupId, size: usize, most: usize) -> bool {
         if self.bytes == 0 {

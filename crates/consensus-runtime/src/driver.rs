@@ -14,9 +14,10 @@ use crate::network::Outgoing;
 use crate::proposals::{Adopted, Proposals, Stage};
 use crate::reads::Reads;
 use crate::replicated::RequestError;
+use crate::report::Statement;
 use crate::request::{Ask, FromPeer, Inbound, Read};
 use crate::shared::{Shared, StopReason, View};
-use crate::{GroupConfig, Runnable};
+use crate::{GroupConfig, Runnable, chronicle};
 use consensus_core::{
     ClientId, Event, Node, NodeError, NodeId, ProposalId, Refusal, Reply, Slot, StateMachine, Storage, Time,
 };
@@ -174,9 +175,15 @@ where
                 self.dirty = true;
             }
             Inbound::Query { request, answer } => answer.give(Ok(self.node.machine().query(&request))),
+            Inbound::Inspect { answer } => answer.give(Ok(self.statement())),
             Inbound::Transfer { to } => self.on_transfer(now, to)?,
         }
         Ok(())
+    }
+
+    fn statement(&self) -> Statement {
+        let (status, applied) = (self.node.status(), self.node.applied());
+        Statement { algorithm: A::NAME, status, applied, inspection: self.node.algorithm().inspect() }
     }
 
     fn on_news(&mut self, now: Time, peer: NodeId, news: News) -> Result<(), NodeError> {
@@ -331,6 +338,9 @@ where
             }
         }
         self.replies = replies;
+        for note in self.node.notes() {
+            chronicle::record(&self.shared, note);
+        }
         for (peer, offence) in self.node.accusations() {
             add(&self.shared.metrics.accusations, 1);
             tracing::warn!(%peer, group = %self.shared.group, ?offence, "a peer broke the protocol");
@@ -371,7 +381,9 @@ where
         }
         let before = std::mem::replace(&mut self.leader, leader);
         add(&self.shared.metrics.leader_changes, 1);
-        tracing::info!(node = %self.me, group = %self.shared.group, ?before, ?leader, %epoch, "the leader changed");
+        // A field is left out if there is nobody.
+        let (old, new) = (before.map(tracing::field::display), leader.map(tracing::field::display));
+        tracing::info!(node = %self.me, group = %self.shared.group, before = old, leader = new, %epoch, "the leader changed");
         self.proposals.lose(|to| Some(to) != leader);
         if leader.is_some() { self.try_again(now) } else { Ok(()) }
     }

@@ -68,6 +68,7 @@ where
         return Err(error);
     }
     inner.join(group, A::NAME);
+    inner.census.enter(&shared);
     tracing::info!(node = %shared.node, %group, algorithm = A::NAME, "group started");
     let tenancy = Tenancy { lodging, host: inner, shared: Arc::clone(&shared), port, title, is_all };
     shared.bell.move_in(
@@ -178,6 +179,7 @@ impl Tenancy {
         let Self { host, shared, port, title, lodging, is_all } = self;
         let group: GroupId = shared.group;
         host.registry.close_door(group);
+        host.census.leave(group);
         host.leave(group);
         drop(lodging);
         if reason == StopReason::Shutdown

@@ -1,15 +1,18 @@
 //! The door through which an application uses its replica.
 
+use crate::census::Census;
 use crate::host::Host;
 use crate::mailbox::Mailbox;
 use crate::metrics::{MetricsReading, add};
 use crate::replicated::{Applied, Replicated, RequestError};
+use crate::report::{Report, Statement};
 use crate::request::{Answer, Ask, Charge, Gauge, Inbound, Read};
 use crate::shared::{Shared, View};
-use crate::{Runnable, StopReason};
+use crate::{Runnable, StopReason, exposition};
 use async_trait::async_trait;
 use bytes::Bytes;
 use consensus_core::{Change, NodeId, Refusal, Slot, Status};
+use prometheus_client::registry::Registry;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Acquire;
 use std::time::Duration;
@@ -18,11 +21,16 @@ use tokio::sync::{oneshot, watch};
 /// The longest proposal that can be forwarded: a frame, less its head. Algorithms have lower bounds of their own.
 const MAX_REQUEST_BYTES: usize = consensus_core::wire::MAX_FRAME_BYTES - 1024;
 
+/// The most inspections at once.
+const MOST_INSPECTIONS: usize = 16;
+
 /// A running replica. Clones stand for the same replica; when the last one is dropped, the replica shuts down.
 pub struct Handle<A: Runnable> {
     mailbox: Arc<Mailbox<A::Message>>,
     shared: Arc<Shared>,
     gauge: Arc<Gauge>,
+    /// Those who look for the cause of something: they need an answer just when nobody else gets one.
+    inspections: Arc<Gauge>,
     request_timeout: Duration,
     host: Option<Host>,
     _lifeline: Arc<Lifeline>,
@@ -43,6 +51,7 @@ impl<A: Runnable> Clone for Handle<A> {
             mailbox: Arc::clone(&self.mailbox),
             shared: Arc::clone(&self.shared),
             gauge: Arc::clone(&self.gauge),
+            inspections: Arc::clone(&self.inspections),
             request_timeout: self.request_timeout,
             host: self.host.clone(),
             _lifeline: Arc::clone(&self._lifeline),
@@ -65,7 +74,8 @@ impl<A: Runnable> Handle<A> {
     ) -> Self {
         let shared = Arc::clone(&mailbox.shared);
         let _lifeline = Arc::new(Lifeline(Arc::clone(&shared)));
-        Self { mailbox, shared, gauge, request_timeout, host, _lifeline }
+        let inspections = Gauge::new(MOST_INSPECTIONS, 0);
+        Self { mailbox, shared, gauge, inspections, request_timeout, host, _lifeline }
     }
 
     /// Who we are.
@@ -168,6 +178,37 @@ impl<A: Runnable> Replicated for Handle<A> {
     async fn read(&self, request: Bytes) -> Result<Bytes, RequestError> {
         let (answer, reply) = Answer::new(self.charge(request.len())?);
         self.ask(Inbound::Read(Read::Query { request, answer }), reply).await
+    }
+
+    async fn report(&self) -> Result<Report, RequestError> {
+        let charge = self.inspections.charge(0).ok_or(RequestError::Refused(Refusal::Busy))?;
+        let (answer, reply) = Answer::new(charge);
+        let statement = self.ask(Inbound::Inspect { answer }, reply).await?;
+        let (node, group) = (self.shared.node, self.shared.group);
+        let host = self.host.as_ref().map(|host| &*host.inner);
+        let peers = statement.peers(node, group, host);
+        let Statement { algorithm, status, applied, inspection } = statement;
+        let (requests, request_bytes) = self.gauge.under_way();
+        let metrics = self.metrics();
+        Ok(Report {
+            node,
+            group,
+            algorithm,
+            status,
+            applied,
+            inspection,
+            requests,
+            request_bytes,
+            peers,
+            metrics,
+        })
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        match &self.host {
+            Some(host) => host.register(registry),
+            None => exposition::register(registry, Arc::new(Census::of(&self.shared)), None),
+        }
     }
 
     fn status(&self) -> Status {

@@ -5,6 +5,7 @@
 //! and not started stays there untouched.
 
 use crate::book::{self, Book, Peers};
+use crate::census::Census;
 use crate::clock::Clock;
 use crate::config::{GroupConfig, HostConfig, StartError};
 use crate::contacts::Contacts;
@@ -17,7 +18,7 @@ use crate::metrics::{HostMetrics, HostReading};
 use crate::registry::{RecoveredGroup, Registry};
 use crate::replicated::RequestError;
 use crate::shared::{End, StopReason};
-use crate::{Runnable, group, transport};
+use crate::{Runnable, exposition, group, transport};
 use consensus_core::{GroupId, NodeId, Refusal, StateMachine};
 use consensus_wal::{Disk, FileDisk, Identity, Journal, JournalConfig, RecoveredRaw};
 use rand::TryRng;
@@ -46,6 +47,7 @@ pub(crate) struct Inner {
     pub(crate) roster: Mutex<BTreeMap<GroupId, &'static str>>,
     pub(crate) desk: Arc<Desk>,
     pub(crate) metrics: Arc<HostMetrics>,
+    pub(crate) census: Arc<Census>,
     pub(crate) end: Arc<End>,
     pub(crate) enquiries: mpsc::Sender<Enquiry>,
     asked: Mutex<Option<mpsc::Receiver<Enquiry>>>,
@@ -116,6 +118,7 @@ impl Host {
             roster: Mutex::default(),
             desk: Arc::clone(thread.desk()),
             metrics,
+            census: Arc::default(),
             end,
             enquiries,
             asked: Some(asked).into(),
@@ -240,6 +243,12 @@ impl Host {
     #[must_use]
     pub fn metrics(&self) -> HostReading {
         self.inner.metrics.read()
+    }
+
+    /// Enters the host and its groups into a registry of metrics that is for this host alone: names would come twice. Nothing is
+    /// counted for its sake; the values are read when it is encoded.
+    pub fn register(&self, registry: &mut prometheus_client::registry::Registry) {
+        exposition::register(registry, Arc::clone(&self.inner.census), Some(Arc::clone(&self.inner)));
     }
 
     /// Stops all groups and the host gracefully: requests under way are told, everything written is made durable, the threads

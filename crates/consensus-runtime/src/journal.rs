@@ -9,9 +9,11 @@
 //! - An errand is run when everything that was queued before it is on the disk, and waits for no more than that.
 //! - After the first error nothing is written any more, and every port shows the error.
 
+use crate::clock::Clock;
 use crate::config::StartError;
 use crate::metrics::{HostMetrics, add};
 use crate::shared::{End, Shared, StopReason};
+use crate::syncs::Syncs;
 use crate::title::{Line, Title};
 use bytes::Bytes;
 use consensus_core::{GroupId, Recovered, Slot, Storage, StorageError, WriteSeq, wire};
@@ -36,6 +38,7 @@ pub(crate) struct Desk {
     /// Bytes of the batch.
     queued: AtomicUsize,
     metrics: Arc<HostMetrics>,
+    pub(crate) syncs: Syncs,
     /// What ends with the journal.
     end: Arc<End>,
 }
@@ -120,7 +123,8 @@ impl JournalThread {
         D::File: Send,
     {
         let (queue, work, queued) = (Mutex::default(), Condvar::new(), AtomicUsize::new(0));
-        let desk = Arc::new(Desk { queue, work, queued, metrics, end });
+        let syncs = Syncs::default();
+        let desk = Arc::new(Desk { queue, work, queued, metrics, syncs, end });
         let theirs = Arc::clone(&desk);
         let thread = std::thread::Builder::new()
             .name("journal".into())
@@ -210,9 +214,14 @@ impl Desk {
         }
     }
 
+    /// How much waits for the disk.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.queued.load(Ordering::Relaxed)
+    }
+
     /// Whether so much waits for the disk that groups should not add to it.
     pub(crate) fn is_full(&self) -> bool {
-        self.queued.load(Ordering::Relaxed) > FULL_BYTES
+        self.queued_bytes() > FULL_BYTES
     }
 
     /// Replaces the note beside the journal; it is durable on return.
@@ -275,8 +284,10 @@ impl Desk {
         touched: &mut Vec<(Arc<Port>, WriteSeq)>,
         records: usize,
     ) -> Result<(), StorageError> {
-        add(&self.metrics.journal_bytes, batch.len());
+        let (began, bytes) = (Clock::start(), batch.len());
         journal.write(batch)?;
+        self.syncs.observe(began.elapsed(), bytes, records);
+        add(&self.metrics.journal_bytes, bytes);
         add(&self.metrics.journal_commits, 1);
         add(&self.metrics.journal_records, records);
         for (port, seq) in touched.drain(..) {

@@ -13,6 +13,8 @@
 mod address;
 mod backlog;
 mod book;
+mod census;
+mod chronicle;
 mod clock;
 mod config;
 mod contacts;
@@ -22,6 +24,7 @@ mod dial;
 mod door;
 mod driver;
 mod enquiry;
+mod exposition;
 mod frame;
 mod group;
 mod handle;
@@ -42,8 +45,10 @@ mod reads;
 mod registry;
 mod replica;
 mod replicated;
+mod report;
 mod request;
 mod shared;
+mod syncs;
 mod title;
 mod transport;
 
@@ -58,6 +63,7 @@ pub use metrics::{HostReading, MetricsReading};
 pub use registry::RecoveredGroup;
 pub use replica::Replica;
 pub use replicated::{Applied, Replicated, RequestError};
+pub use report::{LinkReport, PeerReport, Report};
 pub use shared::{StopReason, View};
 
 use consensus_core::ConsensusAlgorithm;

@@ -163,6 +163,12 @@ impl Link {
         self.is_up.load(Ordering::Acquire)
     }
 
+    /// How much waits to be sent.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        let state = self.lock();
+        state.burst.len() + (state.current.len() - state.sent) + state.waiting.bytes()
+    }
+
     /// Encodes a frame, to leave at the end of the round. False if it was dropped: it will certainly not arrive.
     pub(crate) fn post<T: Serialize>(&self, kind: Kind, group: GroupId, body: &T) -> bool {
         if !self.is_up() {

@@ -12,7 +12,7 @@ use crate::link::Link;
 use crate::metrics::add;
 use bytes::BytesMut;
 use consensus_core::{GroupId, NodeId};
-use std::collections::BTreeMap;
+use rustc_hash::FxHashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -107,7 +107,7 @@ impl Reception {
     async fn read_from(&self, link: &Arc<Link>, visit: u64, stream: &mut TcpStream) -> Result<(), Broken> {
         let host = &self.0;
         let credit = Credit::new(host.config.limits.incoming_bytes);
-        let mut lines = Lines { link: Arc::clone(link), visit, credit, lines: BTreeMap::new() };
+        let mut lines = Lines { link: Arc::clone(link), visit, credit, lines: FxHashMap::default() };
         let mut buffer = BytesMut::with_capacity(READ_BYTES);
         loop {
             if buffer.capacity() - buffer.len() < READ_BYTES / 4 {
@@ -149,7 +149,8 @@ struct Lines {
     link: Arc<Link>,
     visit: u64,
     credit: Arc<Credit>,
-    lines: BTreeMap<GroupId, Line>,
+    /// Peers name groups, but only those that are here are kept: nobody chooses what collides.
+    lines: FxHashMap<GroupId, Line>,
 }
 
 #[derive(Default)]

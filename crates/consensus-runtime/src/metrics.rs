@@ -7,7 +7,7 @@ macro_rules! counters {
     (
         $(#[$live_doc:meta])* live $live:ident;
         $(#[$reading_doc:meta])* reading $reading:ident;
-        $($(#[$doc:meta])* $name:ident,)*
+        $($(#[doc = $doc:literal])+ $name:ident,)*
     ) => {
         $(#[$live_doc])*
         #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ macro_rules! counters {
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct $reading {
-            $($(#[$doc])* pub $name: u64,)*
+            $($(#[doc = $doc])+ pub $name: u64,)*
         }
 
         impl $live {
@@ -32,7 +32,17 @@ macro_rules! counters {
         impl $reading {
             /// Every counter by name, for an exporter.
             pub fn rows(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$((stringify!($name), self.$name),)*].into_iter()
+                self.described().map(|(name, _, value)| (name, value))
+            }
+
+            /// Adds what another one has done, for a sum over several.
+            pub const fn absorb(&mut self, other: &Self) {
+                $(self.$name = self.$name.saturating_add(other.$name);)*
+            }
+
+            /// Every counter by name, with what it counts.
+            pub(crate) fn described(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+                [$((stringify!($name), concat!($($doc),+), self.$name),)*].into_iter()
             }
         }
     };
@@ -72,6 +82,20 @@ counters! {
     requests_failed,
     /// Changes of leader that were noticed.
     leader_changes,
+    /// Elections that this node has begun.
+    elections_started,
+    /// Elections that this node has won.
+    elections_won,
+    /// Times that this node has ceased to lead.
+    step_downs,
+    /// Changes of members that this node has completed as the leader.
+    changes_done,
+    /// Snapshots that were taken of the state machine.
+    snapshots_taken,
+    /// Snapshots that this node has begun to send to a peer.
+    snapshots_sent,
+    /// Snapshots of a peer that have replaced the state here.
+    snapshots_installed,
     /// Accusations against peers.
     accusations,
 }

@@ -3,6 +3,7 @@
 use crate::credit::Held;
 use crate::frame::{Forward, ForwardReply};
 use crate::replicated::{Applied, RequestError};
+use crate::report::Statement;
 use bytes::Bytes;
 use consensus_core::{Change, NodeId, Slot};
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,8 @@ pub(crate) enum Inbound<M> {
     Read(Read),
     /// One of our own clients asks for what the state machine says now.
     Query { request: Bytes, answer: Answer<Bytes> },
+    /// Somebody looks for the cause of something.
+    Inspect { answer: Answer<Statement> },
     /// Somebody, perhaps a peer's client, asks for leadership to be handed over.
     Transfer { to: Option<NodeId> },
 }
@@ -30,7 +33,11 @@ impl<M> Inbound<M> {
     pub(crate) const fn size(&self) -> usize {
         match self {
             Self::Peer { frames, .. } => frames.len(),
-            Self::Propose { .. } | Self::Read(_) | Self::Query { .. } | Self::Transfer { .. } => 1,
+            Self::Propose { .. }
+            | Self::Read(_)
+            | Self::Query { .. }
+            | Self::Inspect { .. }
+            | Self::Transfer { .. } => 1,
         }
     }
 }
@@ -119,6 +126,11 @@ impl Gauge {
     pub(crate) fn new(most_requests: usize, most_bytes: usize) -> Arc<Self> {
         let (requests, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
         Arc::new(Self { requests, bytes, most_requests, most_bytes })
+    }
+
+    /// How many requests, and how many bytes of them, are under way.
+    pub(crate) fn under_way(&self) -> (usize, usize) {
+        (self.requests.load(Relaxed), self.bytes.load(Relaxed))
     }
 
     /// Counts one more request; `None` if that is more than the bound. A single request always fits the bound on bytes.

@@ -50,8 +50,8 @@ pub enum StopReason {
 #[derive(Debug, Default)]
 pub(crate) struct End {
     asked: OnceLock<StopReason>,
-    wish: Notify,
-    complete: watch::Sender<Option<StopReason>>,
+    complete: OnceLock<StopReason>,
+    news: Notify,
 }
 
 impl End {
@@ -59,7 +59,7 @@ impl End {
     pub(crate) fn ask(&self, reason: StopReason) -> bool {
         let is_first = self.asked.set(reason).is_ok();
         if is_first {
-            self.wish.notify_one();
+            self.news.notify_waiters();
         }
         is_first
     }
@@ -69,35 +69,37 @@ impl End {
         self.asked.get().cloned()
     }
 
-    /// Waits for the wish; one may wait.
-    pub(crate) async fn wish(&self) -> StopReason {
-        loop {
-            if let Some(reason) = self.asked() {
-                return reason;
-            }
-            self.wish.notified().await;
-        }
-    }
-
     /// Everything is gone: tells all who wait for it.
     pub(crate) fn complete(&self, reason: StopReason) {
         self.ask(reason.clone());
-        self.complete.send_replace(Some(reason));
+        // It happens once.
+        drop(self.complete.set(reason));
+        self.news.notify_waiters();
     }
 
     /// The reason, also while it is still on its way down.
     pub(crate) fn reason_so_far(&self) -> StopReason {
-        let complete = self.complete.borrow().clone();
-        complete.or_else(|| self.asked()).unwrap_or(StopReason::Shutdown)
+        self.complete.get().or(self.asked.get()).cloned().unwrap_or(StopReason::Shutdown)
+    }
+
+    /// Waits for the wish.
+    pub(crate) async fn wish(&self) -> StopReason {
+        self.when(&self.asked).await
     }
 
     /// Waits until everything is gone.
     pub(crate) async fn completed(&self) -> StopReason {
-        let mut receiver = self.complete.subscribe();
-        match receiver.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().unwrap_or(StopReason::Shutdown),
-            // `self` holds the sender, so the channel is open for as long as anybody asks.
-            Err(_) => StopReason::Shutdown,
+        self.when(&self.complete).await
+    }
+
+    async fn when(&self, reason: &OnceLock<StopReason>) -> StopReason {
+        loop {
+            // Whatever happens from here on is noticed.
+            let news = self.news.notified();
+            if let Some(reason) = reason.get() {
+                return reason.clone();
+            }
+            news.await;
         }
     }
 }

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 /// A group of its own: others may have had our ports before.
 fn quick(size: usize) -> (Cluster<Raft>, ClusterId) {
-    let config = Config { election_timeout_ms: 300, heartbeat_interval_ms: 40, ..Config::default() };
+    let config = Config { election_timeout_ms: 300, heartbeat_interval_ms: Some(40), ..Config::default() };
     let cluster = Cluster::new(size, config);
     let number = u64::from(cluster.members[&NodeId(1)].port());
     (cluster, ClusterId(number << 20 | u64::from(std::process::id() % 1000)))

@@ -195,7 +195,7 @@ async fn who_is_no_member_is_not_let_in_and_is_told_why() {
     ctl.run(&["put", "k", "v"]);
     listed(&cluster, 0, "3, started, n3").await;
 
-    let not_added = stranger(&cluster, 1).args(&cluster.own_flags()).stderr(Stdio::piped()).spawn().unwrap();
+    let not_added = stranger(&cluster, 1).args(cluster.own_flags()).stderr(Stdio::piped()).spawn().unwrap();
 
     // A learner serves what needs no vote, and says what it is.
     let learner = cluster.add(0, &["--learner"]).unwrap();

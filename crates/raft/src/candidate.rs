@@ -11,7 +11,7 @@ use crate::state::{Core, Raft, Role};
 use crate::step::{Out, Timer};
 use crate::votes;
 use consensus_core::quorum::Tally;
-use consensus_core::{NodeId, Slot, Time};
+use consensus_core::{NodeId, Note, Slot, Time};
 
 /// Somebody who seeks election.
 #[derive(Clone, Debug, Default)]
@@ -64,6 +64,7 @@ impl Raft {
     }
 
     fn become_pre_candidate(&mut self, now: Time, out: &mut Out) {
+        self.note_election(false, out);
         let (term, vote) = (self.core.term, self.core.vote);
         // Gives up what a follower had promised to answer.
         self.become_follower(now, term, vote, None, out);
@@ -82,6 +83,7 @@ impl Raft {
     }
 
     fn become_candidate(&mut self, now: Time, is_called: bool, out: &mut Out) {
+        self.note_election(is_called, out);
         let (term, own) = (self.core.term.next(), self.core.id);
         self.become_follower(now, term, Some(own), None, out); // [R1]
         self.role = Role::Candidate(Candidate { is_called, ..Candidate::default() });
@@ -92,8 +94,21 @@ impl Raft {
 
     fn become_leader(&mut self, now: Time, out: &mut Out) {
         self.role = Role::Leader(Leader::new(&self.core));
+        out.note(Note::ElectionWon { epoch: self.core.term });
         out.set_timer(Timer::Election, now + self.core.config.election_timeout());
         out.set_timer(Timer::Heartbeat, now + self.core.config.heartbeat_interval());
+    }
+
+    /// Tells that a follower seeks election; not each time that it tries again.
+    fn note_election(&self, is_called: bool, out: &mut Out) {
+        if matches!(self.role, Role::Follower(_)) {
+            let why = match self.core.heard {
+                _ if is_called => "the leader has handed over",
+                Some(_) => "the leader was not heard for an election timeout",
+                None => "no leader is known to be alive",
+            };
+            out.note(Note::ElectionStarted { epoch: self.core.term, why });
+        }
     }
 
     /// Asks those who have not answered yet; repeated with every heartbeat interval.

@@ -47,7 +47,7 @@ fn replicate(peer: &mut Progress, core: &Core, burst: Burst, out: &mut Out) {
     }
     while peer.next <= last && peer.window.has_room(&core.config) {
         let Some((prev, entries)) = next_entries(peer, core) else {
-            return peer.turn_to_snapshot(core);
+            return peer.turn_to_snapshot(core, out);
         };
         let end = Slot(prev.slot.0 + entries.len() as u64);
         peer.window.sent(end, entries.size());
@@ -59,7 +59,7 @@ fn replicate(peer: &mut Progress, core: &Core, burst: Burst, out: &mut Out) {
 /// One append on trial: it is not counted on, and the answer tells where to go on.
 fn try_place(peer: &mut Progress, core: &Core, burst: Burst, out: &mut Out) {
     let Some((prev, entries)) = next_entries(peer, core) else {
-        return peer.turn_to_snapshot(core);
+        return peer.turn_to_snapshot(core, out);
     };
     peer.mode = Mode::Probe { is_waiting: true };
     if entries.is_empty() {
@@ -108,10 +108,10 @@ fn tell_idle(peer: &mut Progress, core: &Core, burst: Burst, out: &mut Out) {
 /// [R16] A heartbeat is an append behind everything that was sent: a follower that lacks some of it says so.
 pub(crate) fn send_heartbeat(peer: &mut Progress, core: &Core, burst: Burst, out: &mut Out) {
     if matches!(peer.mode, Mode::Snapshot(_)) {
-        peer.review_snapshot(burst.now, core);
+        peer.review_snapshot(burst.now, core, out);
     } else if core.log.position(Slot(peer.next.0 - 1)).is_none() {
         // What is in flight may be lost, and cannot be sent again.
-        peer.turn_to_snapshot(core);
+        peer.turn_to_snapshot(core, out);
     }
     send_append(peer, core, place_behind(peer, core), burst, Entries::default(), out);
 }

@@ -9,7 +9,7 @@ use crate::heartbeat::Pace;
 use crate::lease::Lease;
 use crate::message::{AppendReply, Outcome};
 use crate::mutant::Mutant;
-use crate::progress::{self, Progress};
+use crate::progress::{Mode, Progress};
 use crate::quiescence::Rest;
 use crate::read::ReadQueue;
 use crate::state::{Core, Raft, Role};
@@ -17,35 +17,7 @@ use crate::step::{Out, Timer};
 use crate::transfer::HandOver;
 use crate::votes;
 use alloc::vec::Vec;
-use consensus_core::{Bytes, NodeId, Offence, ProposalId, Refusal, Slot, Time};
-
-/// How a leader feeds a follower, for inspection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// It looks for the place where the logs agree.
-    Probe,
-    /// It pipelines appends.
-    Replicate,
-    /// It sends a snapshot.
-    Snapshot,
-}
-
-/// What a leader knows of a follower, for inspection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// The follower.
-    pub id: NodeId,
-    /// Its log equals the leader's up to here, durably.
-    pub matched: Slot,
-    /// The next slot to send.
-    pub next: Slot,
-    /// How it is fed.
-    pub mode: Mode,
-    /// Appends in flight, or pieces of a snapshot.
-    pub in_flight: usize,
-    /// Bytes of entries in flight, or of a snapshot.
-    pub in_flight_bytes: usize,
-}
+use consensus_core::{Bytes, NodeId, Note, Offence, ProposalId, Refusal, Slot, Time};
 
 /// Somebody who leads a term.
 #[derive(Clone, Debug)]
@@ -105,6 +77,10 @@ impl Leader {
         self.pending_size += entry.size();
         self.uncommitted_size += entry.size();
         self.pending.push(entry);
+    }
+
+    pub(crate) const fn uncommitted_size(&self) -> usize {
+        self.uncommitted_size
     }
 
     pub(crate) fn peer(&mut self, id: NodeId) -> Option<&mut Progress> {
@@ -250,23 +226,6 @@ impl Leader {
 }
 
 impl Raft {
-    /// What a leader knows of its followers; nothing at others.
-    pub fn peers(&self) -> impl Iterator<Item = Peer> {
-        let peers = if let Role::Leader(leader) = &self.role { leader.peers.as_slice() } else { &[] };
-        peers.iter().map(|peer| Peer {
-            id: peer.id,
-            matched: peer.matched,
-            next: peer.next,
-            mode: match peer.mode {
-                progress::Mode::Probe { .. } => Mode::Probe,
-                progress::Mode::Replicate => Mode::Replicate,
-                progress::Mode::Snapshot(_) => Mode::Snapshot,
-            },
-            in_flight: peer.in_flight().0,
-            in_flight_bytes: peer.in_flight().1,
-        })
-    }
-
     /// [R18] Only a leader takes proposals, and only as many as its bounds allow.
     pub(crate) fn on_propose(&mut self, id: ProposalId, payload: Bytes, out: &mut Out) {
         let hint = self.leader();
@@ -336,7 +295,11 @@ impl Raft {
                 if core.config.plants(Mutant::MatchRegresses) {
                     peer.matched = matched;
                 }
+                let is_catching_up = matches!(peer.mode, Mode::Snapshot(_));
                 peer.on_accepted(matched, base);
+                if is_catching_up && matches!(peer.mode, Mode::Replicate) {
+                    out.note(Note::SnapshotSent { to: from });
+                }
             }
             Outcome::Rejected { hint, .. } if core.config.plants(Mutant::RefusalCountsAsMatch) => {
                 leader.has_progress = true;
@@ -378,6 +341,7 @@ impl Raft {
             return out.set_timer(Timer::Election, now + core.config.election_timeout());
         }
         let (term, vote) = (core.term, core.vote);
+        out.note(Note::SteppedDown { epoch: term, why: "no quorum has answered for an election timeout" });
         self.become_follower(now, term, vote, None, out);
     }
 }

@@ -19,6 +19,7 @@ mod feed;
 mod follower;
 mod heartbeat;
 mod incoming;
+mod inspect;
 mod leader;
 mod lease;
 mod log;
@@ -42,7 +43,6 @@ mod witness;
 pub use config::{Config, MAX_BATCH_ENTRIES};
 pub use digest::Digest;
 pub use entry::{Content, Entries, Entry, Named, Position};
-pub use leader::{Mode, Peer};
 pub use message::{
     Append, AppendReply, Arrival, Ballot, BallotReply, Chunk, ChunkReply, Message, Outcome, ReadAnswer,
     ReadToken,
@@ -52,3 +52,6 @@ pub use mutant::Mutant;
 pub use record::Record;
 pub use state::Raft;
 pub use step::Timer;
+
+/// What a leader knows of a follower, and how it feeds it.
+pub use consensus_core::{Feeding as Mode, PeerProgress as Peer};

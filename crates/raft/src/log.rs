@@ -111,6 +111,11 @@ impl Log {
         self.unwritten.push_back((seq, self.last.slot));
     }
 
+    /// How many batches are on their way to the disk.
+    pub(crate) fn unwritten(&self) -> usize {
+        self.unwritten.len()
+    }
+
     /// Everything up to write `seq` is on disk.
     pub(crate) fn on_durable(&mut self, seq: WriteSeq) {
         while let Some((_, slot)) = self.unwritten.pop_front_if(|(written, _)| *written <= seq) {

@@ -18,7 +18,9 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use consensus_core::{BadChange, Change, MAX_MEMBERS, Members, NodeId, ProposalId, Refusal, Slot, Time};
+use consensus_core::{
+    BadChange, Change, MAX_MEMBERS, Members, NodeId, Note, ProposalId, Refusal, Slot, Time,
+};
 
 impl Raft {
     /// [R35] An operator asks for other members.
@@ -48,6 +50,7 @@ impl Raft {
             out.send_early(heir.id, Message::TimeoutNow { term: core.term });
         }
         let (term, vote) = (core.term, core.vote);
+        out.note(Note::SteppedDown { epoch: term, why: "it has no vote any more" });
         self.become_follower(now, term, vote, None, out);
     }
 }
@@ -122,6 +125,7 @@ impl Leader {
         });
         self.close_batch(core, out);
         self.change = Self::open_change(core);
+        out.note(Note::ChangeBegun { slot: core.configurations.newest().slot });
     }
 
     /// The configuration that is to be committed before the next may begin, if any. [R35]
@@ -137,6 +141,7 @@ impl Leader {
         if members.outgoing().is_empty() {
             self.is_dismissed = !members.is_voter(core.id);
             self.change = None;
+            out.note(Note::ChangeDone { slot: *slot });
             return;
         }
         let next = Members::of(members.voters().iter().copied())

@@ -67,6 +67,11 @@ impl ReadQueue {
         Self { probe: 1, awaited: 0, fresh: Vec::new(), rounds: VecDeque::new(), waiting: 0, has_echo: false }
     }
 
+    /// How many wait.
+    pub(crate) const fn len(&self) -> usize {
+        self.waiting + self.fresh.len()
+    }
+
     /// The newest probe.
     pub(crate) const fn probe(&self) -> u64 {
         self.probe
@@ -178,6 +183,11 @@ pub(crate) struct Forwarded {
 }
 
 impl Forwarded {
+    /// How many wait.
+    pub(crate) const fn len(&self) -> usize {
+        self.waiting + self.fresh.len()
+    }
+
     fn push(&mut self, core: &Core, id: ReadId, out: &mut Out) {
         if self.waiting + self.fresh.len() >= core.config.max_pending_reads {
             return out.refuse_read(id, Refusal::Busy);

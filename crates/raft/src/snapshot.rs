@@ -15,7 +15,7 @@ use crate::progress::{Mode, Progress};
 use crate::state::{Core, Raft, Role};
 use crate::step::Out;
 use alloc::boxed::Box;
-use consensus_core::{Bytes, Members, NodeId, Offence, Slot, Time};
+use consensus_core::{Bytes, Members, NodeId, Note, Offence, Slot, Time};
 
 /// What the state machine held at some place in the log.
 #[derive(Clone, Debug)]
@@ -63,6 +63,7 @@ impl Raft {
         core.snapshot = Some(Snapshot::of(place, members, snapshot.clone()));
         let tail = core.records();
         out.checkpoint(through, snapshot, tail);
+        out.note(Note::SnapshotTaken { through });
     }
 
     /// Where the oldest snapshot ends that is being sent, if any is.
@@ -163,7 +164,7 @@ impl Progress {
     }
 
     /// Our log has forgotten what the follower lacks. A log that forgot something has a snapshot of it.
-    pub(crate) fn turn_to_snapshot(&mut self, core: &Core) {
+    pub(crate) fn turn_to_snapshot(&mut self, core: &Core, out: &mut Out) {
         let Some(snapshot) = &core.snapshot else { return };
         let snapshot = if self.bound.is_some() {
             // [R42] A witness needs to know where it ends, and no state.
@@ -171,15 +172,16 @@ impl Progress {
         } else {
             snapshot.clone()
         };
+        out.note(Note::SnapshotSending { to: self.id, through: snapshot.through.slot });
         self.become_snapshot(Outgoing::new(snapshot, &core.config));
     }
 
     /// With each heartbeat: what was lost is sent again, and what was spoilt begins anew, with the newest there is.
-    pub(crate) fn review_snapshot(&mut self, now: Time, core: &Core) {
+    pub(crate) fn review_snapshot(&mut self, now: Time, core: &Core, out: &mut Out) {
         if let Mode::Snapshot(outgoing) = &mut self.mode
             && outgoing.review(now, &core.config)
         {
-            self.turn_to_snapshot(core);
+            self.turn_to_snapshot(core, out);
         }
     }
 }
@@ -221,6 +223,7 @@ impl Core {
         let tail = self.records();
         out.checkpoint(through.slot, bytes.clone(), tail);
         out.install(through.slot, bytes);
+        out.note(Note::SnapshotInstalled { through: through.slot });
         self.configurations = Configurations::new(through.slot, members);
         self.adopt_members(out);
     }

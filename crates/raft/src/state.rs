@@ -20,8 +20,8 @@ use crate::step::{FAR_TERM, Out, Timer};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use consensus_core::{
-    Boot, Decision, Epoch, Members, NodeId, Priority, Refusal, RestoreError, Role as Part, Slot, Status,
-    Time, WriteSeq,
+    Boot, Decision, Epoch, Members, NodeId, Note, Priority, Refusal, RestoreError, Role as Part, Slot,
+    Status, Time, WriteSeq,
 };
 use core::time::Duration;
 use rand::rngs::ChaCha8Rng;
@@ -155,6 +155,7 @@ impl Raft {
         leader: Option<NodeId>,
         out: &mut Out,
     ) {
+        let (own, is_later) = (self.core.id, term > self.core.term);
         self.core.set_vote(term, vote, out);
         let follower = Follower::new(leader, self.core.commit);
         let led = match core::mem::replace(&mut self.role, Role::Follower(follower)) {
@@ -162,9 +163,19 @@ impl Raft {
                 old.refuse_reads(&Refusal::NotLeader { hint: leader }, out);
                 false
             }
-            Role::PreCandidate(_) | Role::Candidate(_) => false,
+            Role::PreCandidate(_) | Role::Candidate(_) => {
+                if leader.is_some() {
+                    out.note(Note::ElectionLost { epoch: term, why: "another node leads" });
+                } else if is_later && vote != Some(own) {
+                    out.note(Note::ElectionLost { epoch: term, why: "a later term has begun" });
+                }
+                false
+            }
             Role::Leader(old) => {
                 old.abdicate(&self.core, leader, out);
+                if is_later {
+                    out.note(Note::SteppedDown { epoch: term, why: "a later term has begun" });
+                }
                 true
             }
         };

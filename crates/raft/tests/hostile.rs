@@ -218,7 +218,12 @@ impl<D: FnMut(usize) -> usize> Liar<D> {
             10 => Message::TimeoutNow { term },
             11 => Message::TransferDeclined { term },
             12 => Message::CalledVote(ballot),
-            _ => Message::Rest(self.append(term, truth)),
+            _ => {
+                let offer = self.append(term, truth);
+                // One that brings work is refused at the door.
+                let entries = if (self.draw)(8) == 0 { offer.entries } else { Entries::default() };
+                Message::Rest(Append { entries, ..offer })
+            }
         }
     }
 }
@@ -232,8 +237,8 @@ fn rounds(usual: u64) -> u64 {
 const KINDS: usize = 14;
 
 /// A group at work, with a witness or without, that cuts its log now and then.
-fn at_work(round: u64) -> Cluster {
-    let config = Config { retained_entries: 2, snapshot_chunk_bytes: 64, ..Config::default() };
+fn at_work(round: u64, config: Config) -> Cluster {
+    let config = Config { retained_entries: 2, snapshot_chunk_bytes: 64, ..config };
     let witnesses = round.is_multiple_of(3).then_some(n(3));
     let mut cluster =
         Cluster::of(Members::of((1..=3).map(n)).with_witnesses(witnesses), config, false, round);
@@ -268,7 +273,9 @@ fn work_on(cluster: &mut Cluster, draw: &mut impl FnMut(usize) -> usize, number:
 fn lies_of_every_kind_harm_no_node() {
     let mut told = [0; KINDS];
     for round in 0..rounds(150) {
-        let (mut cluster, mut liar) = (at_work(round), Liar { draw: draws(round) });
+        let quiesce_after_ms = round.is_multiple_of(2).then_some(50);
+        let config = Config { quiesce_after_ms, lease_drift_ppm: Some(1_000), ..Config::default() };
+        let (mut cluster, mut liar) = (at_work(round, config), Liar { draw: draws(round) });
         for number in 0..250 {
             let (from, to) = (n((liar.draw)(6) as u64), n(1 + (liar.draw)(3) as u64));
             let (kind, truth) = ((liar.draw)(KINDS), Truth::of(&cluster, to));
@@ -308,7 +315,7 @@ fn is_harmless(message: &Message) -> bool {
 #[test]
 fn after_lies_that_are_no_treason_the_group_serves_with_everything_it_had() {
     for round in 0..rounds(100) {
-        let (mut cluster, mut liar) = (at_work(round), Liar { draw: draws(round) });
+        let (mut cluster, mut liar) = (at_work(round, Config::default()), Liar { draw: draws(round) });
         let mut decided = Vec::new();
         for number in 2..200 {
             // One member lies, or somebody whom nobody knows.
@@ -316,7 +323,10 @@ fn after_lies_that_are_no_treason_the_group_serves_with_everything_it_had() {
             let (kind, truth) = ((liar.draw)(KINDS), Truth::of(&cluster, to));
             let message = liar.message(kind, &truth);
             let is_from_stranger = from == n(9) && message.check().is_ok();
-            let is_command = matches!(message, Message::Append(_) | Message::Snapshot(_) | Message::Vote(_));
+            let is_command = matches!(
+                message,
+                Message::Append(_) | Message::Rest(_) | Message::Snapshot(_) | Message::Vote(_)
+            );
             if is_harmless(&message) || (is_from_stranger && !is_command) {
                 cluster.deliver(Envelope { from, to, message });
             }

@@ -93,40 +93,6 @@ fn an_earlier_stay_that_counts_is_found() {
     assert!(believes_an_earlier_stay(Some(Mutant::EarlierStayCounted)));
 }
 
-/// Whether somebody who joined, compacted its log on the way and leads now can bring up a member that was away since the birth.
-fn feeds_who_was_away(mutant: Option<Mutant>) -> bool {
-    let config = Config { mutant, max_append_entries: 1, retained_entries: 0, ..Config::default() };
-    let mut cluster = Cluster::with(3, config, false, 1);
-    let leader = cluster.elect();
-    let away = cluster.others(leader)[0];
-    cluster.crash(away);
-    for number in 1..=30 {
-        cluster.propose(leader, number, b"a payload of some length");
-    }
-    cluster.settle();
-    // Only the newcomer takes snapshots so soon.
-    cluster.compact_after_bytes = 100;
-    cluster.join(n(4));
-    cluster.reconfigure(leader, 31, Change::AddLearner(n(4)));
-    cluster.run_for_ms(300);
-    cluster.reconfigure(leader, 32, Change::AddVoter(n(4)));
-    cluster.run_for_ms(300);
-    cluster.handle(leader, Event::Transfer { to: Some(n(4)) });
-    cluster.run_for_ms(300);
-    assert_eq!(cluster.leaders(), [n(4)]);
-    cluster.compact_after_bytes = 64 << 20;
-    cluster.start(away);
-    cluster.run_for_ms(2_000);
-    cluster.diary(away).len() == 30
-}
-
-/// A snapshot that names no members brings nobody up.
-#[test]
-fn a_snapshot_without_members_is_found() {
-    assert!(feeds_who_was_away(None));
-    assert!(!feeds_who_was_away(Some(Mutant::SnapshotWithoutMembers)));
-}
-
 /// Whether a leader answers a read at once although another was elected, by the vote of a node that learnt of the later term
 /// after it had heard the leader again.
 fn answers_beside_a_successor(mutant: Option<Mutant>) -> bool {
@@ -347,4 +313,38 @@ fn serves_after_a_log_was_cut(mutant: Option<Mutant>) -> bool {
 fn a_leader_that_cuts_logs_before_its_disk_has_its_no_op_is_found() {
     assert!(serves_after_a_log_was_cut(None));
     assert!(!serves_after_a_log_was_cut(Some(Mutant::WitnessGroupFedEarly)));
+}
+
+/// Whether somebody who joined, compacted its log on the way and leads now can bring up a member that was away since the birth.
+fn feeds_who_was_away(mutant: Option<Mutant>) -> bool {
+    let config = Config { mutant, max_append_entries: 1, retained_entries: 0, ..Config::default() };
+    let mut cluster = Cluster::with(3, config, false, 1);
+    let leader = cluster.elect();
+    let away = cluster.others(leader)[0];
+    cluster.crash(away);
+    for number in 1..=30 {
+        cluster.propose(leader, number, b"a payload of some length");
+    }
+    cluster.settle();
+    // Only the newcomer takes snapshots so soon.
+    cluster.compact_after_bytes = 100;
+    cluster.join(n(4));
+    cluster.reconfigure(leader, 31, Change::AddLearner(n(4)));
+    cluster.run_for_ms(300);
+    cluster.reconfigure(leader, 32, Change::AddVoter(n(4)));
+    cluster.run_for_ms(300);
+    cluster.handle(leader, Event::Transfer { to: Some(n(4)) });
+    cluster.run_for_ms(300);
+    assert_eq!(cluster.leaders(), [n(4)]);
+    cluster.compact_after_bytes = 64 << 20;
+    cluster.start(away);
+    cluster.run_for_ms(2_000);
+    cluster.diary(away).len() == 30
+}
+
+/// A snapshot that names no members brings nobody up.
+#[test]
+fn a_snapshot_without_members_is_found() {
+    assert!(feeds_who_was_away(None));
+    assert!(!feeds_who_was_away(Some(Mutant::SnapshotWithoutMembers)));
 }

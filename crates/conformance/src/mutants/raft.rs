@@ -136,8 +136,8 @@ pub const RAFT: &[Hunt] = &[
     hunt(Mutant::WitnessReads, &[Linearizable], 4, Departures, 600),
 ];
 
-/// Bugs that random delays hide, that need a disk to be lost, or that the next client would repair. Each has a schedule of its own
-/// in `crates/raft/tests/mutants.rs`.
+/// Bugs that random delays hide, that need a disk to be lost or nodes that are configured differently, or that the next client would
+/// repair. Each has a schedule of its own in `crates/raft/tests/mutants.rs`.
 pub const RAFT_BY_SCHEDULE: &[Mutant] = &[
     Mutant::FixedTimeouts,
     Mutant::EarlierStayCounted,

@@ -17,6 +17,7 @@ use crate::effects::Effect;
 use crate::guarantees::Membership;
 use crate::hand_off::{Network, Storage, StorageError};
 use crate::id::{NodeId, Slot, WriteSeq};
+use crate::inspect::Note;
 use crate::machine::{InstallError, StateMachine};
 use crate::members::Members;
 use crate::time::Time;
@@ -114,6 +115,7 @@ pub struct Node<A: ConsensusAlgorithm, N, S, M> {
     timers: Timers<A::Timer>,
     members: Option<Members>,
     accusations: Vec<(NodeId, Offence)>,
+    notes: Vec<Note>,
     /// Every decision up to here was handed over, or waits in the gate.
     decided: Slot,
     /// Something was handed to the storage since its last flush.
@@ -196,6 +198,7 @@ where
             timers: Timers::new(),
             members: None,
             accusations: Vec::new(),
+            notes: Vec::new(),
             wrote: false,
             stepped: true,
             asks: false,
@@ -282,6 +285,11 @@ where
     /// Who broke the protocol, and how.
     pub fn accusations(&mut self) -> Drain<'_, (NodeId, Offence)> {
         self.accusations.drain(..)
+    }
+
+    /// What has happened since this was last asked; only the first few of it, if that was long ago.
+    pub fn notes(&mut self) -> Drain<'_, Note> {
+        self.notes.drain(..)
     }
 
     /// The members, if they were announced anew since this was last asked ([`crate::Effect::Members`]).

@@ -365,6 +365,9 @@ impl<A: ConsensusAlgorithm> World<A> {
             self.tape.note(self.now, || Happened::role(id, &status));
         }
         self.oracle.on_status(self.now, id, &status);
+        for note in node.notes() {
+            self.trace.say(self.now, || format!("{id} notes {note:?}"));
+        }
         let accusations: Vec<_> = node.accusations().collect();
         for (peer, offence) in accusations {
             if !self.may_accuse(index, peer) {

@@ -13,7 +13,7 @@ use consensus_core::{NodeId, Role};
 use tonic::{Request, Response, Status};
 
 /// The version of the protocol that clients may count on. They parse it; it is not this program's version.
-const PROTOCOL_VERSION: &str = "3.4.0";
+pub(super) const PROTOCOL_VERSION: &str = "3.4.0";
 
 #[tonic::async_trait]
 impl Maintenance for Api {

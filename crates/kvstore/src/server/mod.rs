@@ -8,6 +8,7 @@
 
 mod absent;
 mod cluster;
+mod http;
 mod kv;
 mod maintenance;
 
@@ -27,6 +28,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
@@ -86,15 +88,19 @@ impl Api {
     ) -> Result<(), tonic::transport::Error> {
         let limit = MAX_REQUEST_BYTES + REQUEST_OVERHEAD_BYTES;
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let server = Server::builder()
+        let grpc = Routes::new(KvServer::new(self.clone()).max_decoding_message_size(limit))
+            .add_service(MaintenanceServer::new(self.clone()).max_decoding_message_size(limit))
+            .add_service(ClusterServer::new(self.clone()).max_decoding_message_size(limit));
+        let routes = http::add_to(absent::add_to(grpc), self);
+        Server::builder()
+            .accept_http1(true)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_concurrent_streams(MAX_STREAMS)
             .http2_keepalive_interval(Some(KEEPALIVE))
-            .add_service(KvServer::new(self.clone()).max_decoding_message_size(limit))
-            .add_service(MaintenanceServer::new(self.clone()).max_decoding_message_size(limit))
-            .add_service(ClusterServer::new(self).max_decoding_message_size(limit));
-        absent::add_to(server).serve_with_incoming_shutdown(incoming, shutdown).await
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(incoming, shutdown)
+            .await
     }
 
     /// The whole header of a reply, given the part that the store knows.
