@@ -134,10 +134,7 @@ impl Contacts {
         // The groups are asked only where nobody else tells, and with nothing locked.
         let standing = if self.lock().is_told_of(from) { Standing::Member } else { standing() };
         let mut state = self.lock();
-        match state.judge(self.me, from, standing) {
-            Verdict::Welcome => {}
-            verdict => return Err(verdict),
-        }
+        state.check(self.me, from, standing)?;
         *state.present.entry(from).or_default() += 1;
         self.relink(&state);
         // Whoever is present has one.
@@ -215,18 +212,19 @@ impl State {
         self.told.addresses.contains_key(&node) || self.configured.contains_key(&node)
     }
 
-    fn judge(&self, me: NodeId, from: NodeId, standing: Standing) -> Verdict {
+    /// Whether it may come in; otherwise what it is told.
+    fn check(&self, me: NodeId, from: NodeId, standing: Standing) -> Result<(), Verdict> {
         let guests =
             || self.present.keys().filter(|&&other| other != from && !self.is_told_of(other)).count();
         if from == me || from == NodeId::ZERO {
-            Verdict::Stranger
+            Err(Verdict::Stranger)
         } else if self.told.has_removed(from) {
-            Verdict::Removed
+            Err(Verdict::Removed)
         } else {
             match standing {
-                Standing::Member => Verdict::Welcome,
-                Standing::Guest if guests() < MAX_GUESTS => Verdict::Welcome,
-                Standing::Guest | Standing::Stranger => Verdict::Stranger,
+                Standing::Member => Ok(()),
+                Standing::Guest if guests() < MAX_GUESTS => Ok(()),
+                Standing::Guest | Standing::Stranger => Err(Verdict::Stranger),
             }
         }
     }

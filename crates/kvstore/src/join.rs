@@ -22,7 +22,7 @@ use tokio::time::Instant;
 /// The longest question or answer, in bytes.
 const MAX_BYTES: usize = 128 << 10;
 /// For how long a newcomer asks until somebody knows of it: who added it may have been told before all others were.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(8);
 const RETRY: Duration = Duration::from_millis(200);
 /// For how long a founder waits for others to tell it that it has been there before. At the birth of a cluster they are not
 /// there yet.

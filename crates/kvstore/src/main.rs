@@ -5,6 +5,7 @@ mod cli;
 
 use clap::Parser;
 use consensus_runtime::StartError;
+use kvstore::join::JoinError;
 use kvstore::member::{Ended, MemberError};
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -47,7 +48,10 @@ fn complain(text: &str) {
 /// Whoever starts members again when they end must be able to tell that this one is not to come back.
 fn exit_code(error: &anyhow::Error) -> ExitCode {
     let has_ended = error.downcast_ref::<Ended>().is_some_and(|ended| *ended == Ended::Removed);
-    let must_not_start =
-        matches!(error.downcast_ref::<MemberError>(), Some(MemberError::Replica(StartError::Removed { .. })));
-    if has_ended || must_not_start { ExitCode::from(REMOVED) } else { ExitCode::FAILURE }
+    let must_not_join = matches!(error.downcast_ref::<JoinError>(), Some(JoinError::Removed { .. }));
+    let must_not_start = matches!(
+        error.downcast_ref::<MemberError>(),
+        Some(MemberError::Replica(StartError::Removed { .. }) | MemberError::Join(JoinError::Removed { .. }))
+    );
+    if has_ended || must_not_join || must_not_start { ExitCode::from(REMOVED) } else { ExitCode::FAILURE }
 }

@@ -168,6 +168,13 @@ impl Serve {
             anyhow::bail!("--id {} is not among --peers: add {}=HOST:PORT to it", id.0, id.0);
         }
         if let Some(known) = remembered(&self.data).await? {
+            if known.peers.revision == 0 && peers.is_empty() && self.asked().is_empty() {
+                anyhow::bail!(
+                    "{} was left before this member knew its cluster, so say once more how it comes to it: with the same flags as \
+                     the first time",
+                    self.data.display()
+                );
+            }
             return Ok(self.again(known, id, peers));
         }
         match (id, self.asked()) {

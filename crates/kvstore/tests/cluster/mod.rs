@@ -104,6 +104,11 @@ impl Cluster {
         cluster
     }
 
+    /// What every member is started with.
+    pub(crate) fn own_flags(&self) -> Vec<String> {
+        self.flags.clone()
+    }
+
     pub(crate) fn ctl(&self, index: usize) -> Etcdctl {
         Etcdctl { endpoint: self.endpoint(index) }
     }
