@@ -43,8 +43,12 @@ pub fn cut_off_in_time(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Confi
 /// As before, and much comes late.
 pub fn late_echoes(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
     let tuning = cut_off_in_time(draw, plan);
-    plan.network.spike_ppm = MILLION / 4;
-    plan.network.spike = Duration::from_millis(2 * tuning.config.election_timeout_ms);
+    // Many an echo, but few of the messages that an election takes.
+    let timeout = Duration::from_millis(tuning.config.election_timeout_ms);
+    plan.network.spike_ppm = MILLION / 10;
+    plan.network.spike = timeout * 3;
+    plan.partitions = Some(Rhythm { every: timeout * 5, lasts: timeout * 4 });
+    plan.faults_for = timeout * 100;
     tuning
 }
 
