@@ -83,6 +83,11 @@ impl Leader {
         self.uncommitted_size
     }
 
+    /// Whether something is not in the log yet.
+    pub(crate) const fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     pub(crate) fn peer(&mut self, id: NodeId) -> Option<&mut Progress> {
         self.peers.iter_mut().find(|peer| peer.id == id)
     }

@@ -135,6 +135,8 @@ mutants! {
     SnapshotUnchecked,
     /// All of a snapshot is sent at once.
     SnapshotInOneBurst,
+    /// A successor is called while what was proposed just before is not in the log yet.
+    CalledBeforeThePending,
     /// A hand-over of leadership to a node that is gone never ends.
     TransferNeverGivenUp,
     /// A vote goes to whoever the leader called, whatever its log.

@@ -183,6 +183,23 @@ fn a_suspicion_slept_through_is_found() {
     assert!(!replaces_a_leader_that_died_at_rest(Some(Mutant::SuspicionSleptThrough)));
 }
 
+/// Whether leadership moves at once though something was proposed in the same burst.
+fn moves_behind_a_proposal(mutant: Option<Mutant>) -> bool {
+    let mut cluster = cluster(3, mutant);
+    let leader = cluster.elect();
+    let to = cluster.others(leader)[0];
+    cluster.propose_and_transfer(leader, 1, b"x", to);
+    cluster.settle();
+    cluster.leaders() == [to]
+}
+
+/// In the end another election mends it, and somebody else may win that: only the operator is told nothing.
+#[test]
+fn a_call_before_what_is_pending_is_found() {
+    assert!(moves_behind_a_proposal(None));
+    assert!(!moves_behind_a_proposal(Some(Mutant::CalledBeforeThePending)));
+}
+
 /// Whether a follower installs a snapshot that is not what its digest says.
 fn installs_what_rotted(mutant: Option<Mutant>) -> bool {
     let mut cluster = cluster(3, mutant);

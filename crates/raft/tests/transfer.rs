@@ -48,6 +48,20 @@ fn the_successor_leads_at_once_and_with_the_whole_log() {
 
 // tests [R32]
 #[test]
+fn a_successor_gets_what_was_proposed_in_the_same_burst_before_it_is_called() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.elect();
+    let to = cluster.others(leader)[0];
+    let before = cluster.now;
+    cluster.propose_and_transfer(leader, 1, b"x", to);
+    cluster.settle();
+    assert_eq!((cluster.leaders(), cluster.now), (vec![to], before), "no timeout was waited for");
+    cluster.run_for_ms(100);
+    assert_eq!(cluster.diary(to).len(), 1);
+}
+
+// tests [R32]
+#[test]
 fn a_successor_that_lags_is_brought_up_to_date_first() {
     let mut cluster = Cluster::new(3);
     let leader = cluster.elect();

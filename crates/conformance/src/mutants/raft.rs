@@ -149,6 +149,7 @@ pub const RAFT_BY_SCHEDULE: &[Mutant] = &[
     Mutant::WitnessGroupFedEarly,
     Mutant::SnapshotUnchecked,
     Mutant::SnapshotInOneBurst,
+    Mutant::CalledBeforeThePending,
 ];
 
 impl Hunt {

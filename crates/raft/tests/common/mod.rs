@@ -166,6 +166,17 @@ impl Cluster {
         self.handle(id, Event::Propose { id: proposal(number), payload });
     }
 
+    /// Both in one burst.
+    pub fn propose_and_transfer(&mut self, id: NodeId, number: u64, payload: &'static [u8], to: NodeId) {
+        let (now, id_of_it) = (self.now, proposal(number));
+        let node = self.nodes.get_mut(&id).expect("it is up");
+        node.push(now, Event::Propose { id: id_of_it, payload: Bytes::from_static(payload) })
+            .expect("it runs");
+        node.push(now, Event::Transfer { to: Some(to) }).expect("it runs");
+        node.flush(now).expect("it runs");
+        self.collect(id);
+    }
+
     pub fn read(&mut self, id: NodeId, number: u64) {
         self.handle(id, Event::Read(ReadId(number)));
     }
