@@ -285,10 +285,11 @@ impl Raft {
             peer.vouched = late.or(leader.lease.departure_of(reply.probe)).max(peer.vouched); // [R43]
             leader.reads.on_echo();
         }
-        if let Outcome::Rejected { hint, .. } = reply.outcome
-            && peer.is_denial(hint.slot, reply.probe, || leader.reads.begin_probe())
-        {
-            out.accuse(from, Offence::Impossible("it denies what it acknowledged")); // [R55]
+        if let Outcome::Rejected { hint, .. } = reply.outcome {
+            let at_once = core.config.plants(Mutant::DenialProvenAtOnce) && hint.slot < peer.matched;
+            if peer.is_denial(hint.slot, reply.probe, || leader.reads.begin_probe()) || at_once {
+                out.accuse(from, Offence::Impossible("it denies what it acknowledged")); // [R55]
+            }
         }
         match reply.outcome {
             Outcome::Accepted { matched } if matched > last => {

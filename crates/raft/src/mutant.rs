@@ -135,6 +135,10 @@ mutants! {
     SnapshotUnchecked,
     /// All of a snapshot is sent at once.
     SnapshotInOneBurst,
+    /// A refusal that was under way when its sender acknowledged more counts as a denial.
+    DenialProvenAtOnce,
+    /// Any term is believed, however far in the future.
+    FarTermBelieved,
     /// A successor is called while what was proposed just before is not in the log yet.
     CalledBeforeThePending,
     /// A hand-over of leadership to a node that is gone never ends.

@@ -5,7 +5,7 @@ use crate::common::slow::bring_up;
 use crate::common::steps::{End, Work, lose};
 use crate::common::{Cluster, Disk, Envelope, n};
 use consensus_core::{Bytes, Change, Epoch, Event, Members, NodeId, Slot};
-use raft::{AppendReply, Chunk, Config, Digest, Message, Mutant, Outcome, Position};
+use raft::{AppendReply, Ballot, Chunk, Config, Digest, Message, Mutant, Outcome, Position};
 use std::time::Duration;
 
 fn cluster(size: u64, mutant: Option<Mutant>) -> Cluster {
@@ -198,6 +198,23 @@ fn moves_behind_a_proposal(mutant: Option<Mutant>) -> bool {
 fn a_call_before_what_is_pending_is_found() {
     assert!(moves_behind_a_proposal(None));
     assert!(!moves_behind_a_proposal(Some(Mutant::CalledBeforeThePending)));
+}
+
+/// Whether a member keeps its term when somebody speaks of one that leaves the group hardly any.
+fn doubts_a_far_term(mutant: Option<Mutant>) -> bool {
+    let mut cluster = cluster(3, mutant);
+    let leader = cluster.elect();
+    let others = cluster.others(leader);
+    let ballot = Ballot { term: Epoch((1 << 62) - 1), last: Position { term: Epoch(1), slot: Slot(1) } };
+    cluster.deliver(Envelope { from: others[0], to: others[1], message: Message::CalledVote(ballot) });
+    cluster.nodes[&others[1]].status().epoch < Epoch(1 << 32)
+}
+
+/// No bit flips so in a simulated run.
+#[test]
+fn a_term_of_the_far_future_that_is_believed_is_found() {
+    assert!(doubts_a_far_term(None));
+    assert!(!doubts_a_far_term(Some(Mutant::FarTermBelieved)));
 }
 
 /// Whether a follower installs a snapshot that is not what its digest says.

@@ -98,6 +98,7 @@ pub const RAFT: &[Hunt] = &[
     hunt(Mutant::NextNotAboveMatch, &[Invariant], 3, Swarm, 300),
     hunt(Mutant::AckBeforeDurable, UNSAFE, 3, Swarm, 300),
     hunt(Mutant::LeaderCountsUnwritten, UNSAFE, 3, SlowDisks, 600),
+    hunt(Mutant::DenialProvenAtOnce, &[NoFalseAccusation], 3, Swarm, 300),
     hunt(Mutant::AckWholeLog, &[Invariant, NoFalseAccusation], 3, Swarm, 300),
     hunt(Mutant::TruncateWithoutConflict, UNSAFE, 3, Echoes, 300),
     hunt(Mutant::ConflictKept, UNSAFE, 3, Elections, 300),
@@ -150,6 +151,7 @@ pub const RAFT_BY_SCHEDULE: &[Mutant] = &[
     Mutant::SnapshotUnchecked,
     Mutant::SnapshotInOneBurst,
     Mutant::CalledBeforeThePending,
+    Mutant::FarTermBelieved,
 ];
 
 impl Hunt {
