@@ -17,8 +17,6 @@ mod mutants;
 mod one_shot;
 mod partial;
 mod plans;
-#[cfg(feature = "mutants")]
-mod planted;
 mod program;
 mod raft;
 mod recorded;

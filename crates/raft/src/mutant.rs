@@ -135,6 +135,8 @@ mutants! {
     SnapshotUnchecked,
     /// All of a snapshot is sent at once.
     SnapshotInOneBurst,
+    /// A node that is no member, as far as it knows, takes snapshots of its own.
+    StrangersCompact,
     /// A refusal that was under way when its sender acknowledged more counts as a denial.
     DenialProvenAtOnce,
     /// Any term is believed, however far in the future.

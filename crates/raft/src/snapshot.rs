@@ -56,6 +56,11 @@ impl Raft {
         if !knows_members && !core.config.plants(Mutant::SnapshotWithoutMembers) {
             return;
         }
+        // [R42] Who is no member may be a witness by what it is fed next. Its state would keep it from being one.
+        let is_stranger = knows_members && !core.members.contains(core.id);
+        if is_stranger && !core.config.plants(Mutant::StrangersCompact) {
+            return;
+        }
         core.log.forget_through(core.retained_from(through, sending));
         // [R34] Those at its end, not those that hold now.
         let members = core.members_at(through).clone();

@@ -217,6 +217,39 @@ fn a_term_of_the_far_future_that_is_believed_is_found() {
     assert!(!doubts_a_far_term(Some(Mutant::FarTermBelieved)));
 }
 
+/// Whether a witness that was away while it was removed and came back catches up.
+fn a_witness_comes_back(mutant: Option<Mutant>) -> bool {
+    let config = Config { mutant, max_append_entries: 1, ..Config::default() };
+    let members = Members::of((1..=4).map(n)).with_witnesses([n(4)]);
+    let mut cluster = Cluster::of(members, config, false, 1);
+    let leader = cluster.elect();
+    cluster.run_for_ms(300);
+    cluster.crash(n(4));
+    cluster.reconfigure(leader, 1, Change::Remove(n(4)));
+    cluster.run_for_ms(300);
+    for number in 2..=9 {
+        cluster.propose(leader, number, b"x");
+        cluster.reconfigure(leader, 10 * number, Change::AddLearner(n(5)));
+        cluster.run_for_ms(50);
+        cluster.reconfigure(leader, 10 * number + 1, Change::Remove(n(5)));
+        cluster.run_for_ms(50);
+    }
+    cluster.reconfigure(leader, 100, Change::AddWitness(n(4)));
+    // Only the witness would take snapshots so soon.
+    cluster.compact_after_bytes = 1;
+    cluster.start(n(4));
+    cluster.run_for_ms(3_000);
+    let last = cluster.nodes[&leader].algorithm().last();
+    cluster.nodes[&n(4)].algorithm().last() == last
+}
+
+/// It goes through a time in which it was no member.
+#[test]
+fn a_snapshot_of_who_is_no_member_is_found() {
+    assert!(a_witness_comes_back(None));
+    assert!(!a_witness_comes_back(Some(Mutant::StrangersCompact)));
+}
+
 /// Whether a follower installs a snapshot that is not what its digest says.
 fn installs_what_rotted(mutant: Option<Mutant>) -> bool {
     let mut cluster = cluster(3, mutant);

@@ -152,6 +152,7 @@ pub const RAFT_BY_SCHEDULE: &[Mutant] = &[
     Mutant::SnapshotInOneBurst,
     Mutant::CalledBeforeThePending,
     Mutant::FarTermBelieved,
+    Mutant::StrangersCompact,
 ];
 
 impl Hunt {

@@ -197,10 +197,10 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.tape.note(self.now, || Happened::SlowDisk { node: record::node(index), times, until });
     }
 
-    /// How long a sync takes that would take `span`.
+    /// How long a sync takes that would take `span`. When the disk is well again it takes no longer than on any other.
     pub(super) fn slowed(&self, index: usize, span: Duration) -> Duration {
         let slow = self.hosts.get(index).filter(|host| self.is_unruly() && self.now < host.slow_until);
-        slow.map_or(span, |host| span * host.slower)
+        slow.map_or(span, |host| (span * host.slower).min(host.slow_until.since(self.now) + span))
     }
 
     /// A bit flips on the disk of a node that is down, unless too many nodes are lost already.
