@@ -217,6 +217,29 @@ fn a_term_of_the_far_future_that_is_believed_is_found() {
     assert!(!doubts_a_far_term(Some(Mutant::FarTermBelieved)));
 }
 
+/// Whether a leader that is being removed tells witnesses what nobody who stays has.
+fn tells_witnesses_what_leaves_with_it(mutant: Option<Mutant>) -> bool {
+    let config = Config { mutant, ..Config::default() };
+    let members = Members::of((1..=4).map(n)).with_witnesses([n(3), n(4)]);
+    let mut cluster = Cluster::of(members, config, false, 1);
+    let leader = cluster.elect();
+    cluster.run_for_ms(300);
+    cluster.reconfigure(leader, 1, Change::Remove(leader));
+    cluster.wire.clear();
+    cluster.isolate(n(3 - leader.0));
+    let before = cluster.nodes[&n(3)].algorithm().last();
+    cluster.propose(leader, 2, b"x");
+    cluster.run_for_ms(6_000);
+    cluster.nodes[&n(3)].algorithm().last() > before
+}
+
+/// Two witnesses of three voters would be enough to commit it.
+#[test]
+fn trust_in_who_is_removed_is_found() {
+    assert!(!tells_witnesses_what_leaves_with_it(None));
+    assert!(tells_witnesses_what_leaves_with_it(Some(Mutant::WitnessTrustsRemoved)));
+}
+
 /// Whether a witness that was away while it was removed and came back catches up.
 fn a_witness_comes_back(mutant: Option<Mutant>) -> bool {
     let config = Config { mutant, max_append_entries: 1, ..Config::default() };

@@ -132,7 +132,6 @@ pub const RAFT: &[Hunt] = &[
     hunt(Mutant::LearnerCounts, UNSAFE, 3, Operators, 2_000),
     hunt(Mutant::SnapshotKeepsOldMembers, UNSAFE, 3, Operators, 2_000),
     hunt(Mutant::WitnessLeads, UNSAFE, 3, Witnesses, 600),
-    hunt(Mutant::WitnessTrustsRemoved, STUCK, 4, Departures, 2_000),
     hunt(Mutant::JointForgetsWitnesses, STUCK, 4, Departures, 600),
     hunt(Mutant::WitnessReads, &[Linearizable], 4, Departures, 600),
 ];
@@ -153,6 +152,7 @@ pub const RAFT_BY_SCHEDULE: &[Mutant] = &[
     Mutant::CalledBeforeThePending,
     Mutant::FarTermBelieved,
     Mutant::StrangersCompact,
+    Mutant::WitnessTrustsRemoved,
 ];
 
 impl Hunt {
