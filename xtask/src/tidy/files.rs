@@ -85,11 +85,17 @@ fn check_readmes(sources: &[Source], broken: &mut Vec<String>) {
     }
 }
 
-/// Where the tests of a crate are one program, a file that it does not name would be compiled by nobody.
+/// Where the tests of a crate are one program, a file that neither it nor the manifest names would be compiled by nobody.
 fn check_suites(sources: &[Source], broken: &mut Vec<String>) {
     let is_suite = |source: &&Source| source.within("crates") && source.path.ends_with("tests/suite.rs");
     for suite in sources.iter().filter(is_suite) {
-        let names = |name: &str| suite.text.lines().any(|line| line == format!("mod {name};"));
+        let manifest = suite.path.ancestors().nth(2).map(|folder| folder.join("Cargo.toml"));
+        let manifest = sources.iter().find(|source| Some(&source.path) == manifest.as_ref());
+        let has = |file: &Source, wanted: String| file.text.lines().any(|line| line == wanted);
+        let names = |name: &str| {
+            has(suite, format!("mod {name};"))
+                || manifest.is_some_and(|manifest| has(manifest, format!("name = \"{name}\"")))
+        };
         let beside = sources.iter().filter(|source| {
             source.is("rs") && source.path.parent() == suite.path.parent() && source.path != suite.path
         });
