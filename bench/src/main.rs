@@ -1,7 +1,7 @@
 //! Honest tables: the workspace beside its peers, measured in the same run, as ratios.
 //!
-//! `bench core` compares the protocol cores in memory, `bench runtime` whole replicas in one process, `bench kv`
-//! whole servers with fsync on one disk, and `bench sim` measures the simulator. See the README for what is measured and how to read it.
+//! `bench core` compares the protocol cores in memory, `bench runtime` whole replicas in one process, `bench groups` many groups
+//! beside one, `bench kv` whole servers with fsync on one disk, and `bench sim` measures the simulator. See the README for what is measured and how to read it.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -10,6 +10,7 @@
 
 mod alloc;
 mod core;
+mod groups;
 mod kv;
 mod process;
 mod programs;
@@ -38,6 +39,8 @@ struct Cli {
     #[command(flatten)]
     kv: kv::Options,
     #[command(flatten)]
+    groups: groups::Options,
+    #[command(flatten)]
     runtime: runtime::Options,
     #[command(flatten)]
     sim: sim::Options,
@@ -52,6 +55,8 @@ enum What {
     Core,
     /// Three replicas in one process, in memory: consensus-runtime and openraft.
     Runtime,
+    /// A thousand groups on three hosts: idle, and busy beside one.
+    Groups,
     /// Three server processes with fsync: kvstore and etcd.
     Kv,
     /// The simulator: a bare heap of events, the default swarm, an idle and a busy cluster, worker processes.
@@ -92,6 +97,9 @@ fn main() -> Result<()> {
     }
     if matches!(what, What::Runtime | What::All) {
         measured.insert("runtime".into(), runtime::run(&cli.rounds.or_quick(0.3), &cli.runtime)?);
+    }
+    if matches!(what, What::Groups | What::All) {
+        measured.insert("groups".into(), groups::run(&cli.rounds.or_quick(1.0), &cli.groups)?);
     }
     if matches!(what, What::Kv | What::All) {
         measured.insert("kv".into(), kv::run(&cli.rounds.or_quick(1.0), &cli.kv)?);

@@ -52,12 +52,31 @@ pub(crate) fn own_cpu_seconds() -> Result<f64> {
 pub(crate) fn peak_memory(pid: u32) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))
         .with_context(|| format!("process {pid} is gone"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib: u64 = line
-        .and_then(|line| line.trim().strip_suffix("kB"))
-        .and_then(|number| number.trim().parse().ok())
-        .context("the kernel does not report VmHWM")?;
+    let kib = field_of(&status, "VmHWM:").context("the kernel does not report VmHWM")?;
     Ok(kib << 10)
+}
+
+/// The resident set of this process, in bytes.
+pub(crate) fn resident_memory() -> Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    field_of(&status, "VmRSS:").map(|kib| kib << 10).context("the kernel does not report VmRSS")
+}
+
+/// How often threads of this process have gone to sleep so far: each wake-up follows one of these.
+pub(crate) fn context_switches() -> Result<u64> {
+    let mut switches = 0;
+    for thread in std::fs::read_dir("/proc/self/task")? {
+        // A thread may end meanwhile.
+        let Ok(status) = std::fs::read_to_string(thread?.path().join("status")) else { continue };
+        switches += field_of(&status, "voluntary_ctxt_switches:").unwrap_or(0);
+    }
+    Ok(switches)
+}
+
+/// A number of a status file of the kernel.
+fn field_of(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 fn ticks_per_second() -> f64 {
@@ -72,7 +91,9 @@ fn ticks_per_second() -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{children_cpu_seconds, cpu_seconds, own_cpu_seconds, peak_memory};
+    use super::{
+        children_cpu_seconds, context_switches, cpu_seconds, own_cpu_seconds, peak_memory, resident_memory,
+    };
 
     #[test]
     fn this_process_burns_time_and_holds_memory() {
@@ -82,6 +103,10 @@ mod tests {
             sum = std::hint::black_box(sum.wrapping_add(1));
         }
         assert!(peak_memory(std::process::id()).unwrap() > 100_000);
+        assert!(resident_memory().unwrap() > 100_000);
+        let switches = context_switches().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        assert!(context_switches().unwrap() > switches);
         assert!(cpu_seconds(u32::MAX).is_err());
     }
 

@@ -1,14 +1,15 @@
 //! What continuous integration runs beside the tests.
 
 use crate::run::{cargo, output, succeed};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use std::process::Command;
 
 /// Seeds of the simulator that every change must pass.
 pub const CONFORMANCE_SEEDS: &str = "2000";
 /// Seeds whose fingerprints must not depend on the build.
 const HASHED_SEEDS: &str = "60";
 
-/// Formatting, lints, documentation, the bench, the planted bugs, a fixed budget of simulated runs, and the controls.
+/// Formatting, lints, documentation, the bench, a build without `std`, the planted bugs, a fixed budget of simulated runs, and the controls.
 ///
 /// # Errors
 /// The first check that fails.
@@ -21,12 +22,33 @@ pub fn run() -> Result<()> {
     // The measurements live in a workspace of their own: a change here must not leave them behind.
     let bench = ["check", "--quiet", "--manifest-path", "bench/Cargo.toml", "--all-targets", "--locked"];
     succeed(cargo()?.args(bench))?;
+    without_std()?;
     mutants(&[])?;
-    let planted =
-        ["test", "--quiet", "--package", "conformance", "--features", "mutants", "--test", "planted"];
-    succeed(cargo()?.args(planted))?;
+    let planted = ["test", "--quiet", "--package", "conformance", "--features", "mutants"];
+    succeed(cargo()?.args(planted).args(["--test", "planted"]))?;
     same_in_release()?;
     conformance(&["run", "--algorithm", "raft", "--seeds", CONFORMANCE_SEEDS, "--controls"])
+}
+
+/// Raft and all below it link without `std`, as far as the host can show: a program has but one panic handler, and `std` brings
+/// one. The check proves itself on a tree in which one library asks for `std`.
+///
+/// # Errors
+/// If something brings `std`, or if that would not be noticed.
+fn without_std() -> Result<()> {
+    let build = |features: &str| -> Result<Command> {
+        let mut command = cargo()?;
+        command.args(["build", "--quiet", "--locked", "--package", "without-std", "--features", features]);
+        command.env("CARGO_PROFILE_DEV_PANIC", "abort");
+        Ok(command)
+    };
+    succeed(&mut build("bare")?)?;
+    let spoilt = build("bare,spoilt")?.output().context("cannot start cargo")?;
+    let says_why = String::from_utf8_lossy(&spoilt.stderr).contains("`panic_impl`");
+    if spoilt.status.success() || !says_why {
+        bail!("a library that brings `std` was not noticed: the check without `std` shows nothing");
+    }
+    Ok(())
 }
 
 /// The same seeds give the same runs, byte for byte, with the optimisations of a release and without, and when run again.
@@ -77,14 +99,6 @@ pub fn sim(words: &[&str]) -> Result<()> {
 pub fn mutants(words: &[&str]) -> Result<()> {
     let build = ["run", "--quiet", "--package", "conformance", "--features", "mutants", "--", "mutants"];
     succeed(cargo()?.args(build).args(words))?;
-    succeed(cargo()?.args([
-        "test",
-        "--quiet",
-        "--package",
-        "raft",
-        "--features",
-        "mutants",
-        "--test",
-        "mutants",
-    ]))
+    let by_schedule = ["test", "--quiet", "--package", "raft", "--features", "mutants", "--test", "suite"];
+    succeed(cargo()?.args(by_schedule).args(["--", "mutants::"]))
 }

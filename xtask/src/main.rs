@@ -27,6 +27,9 @@ enum Task {
     /// Plant known bugs one by one and require that the suite finds each of them.
     #[command(disable_help_flag = true)]
     Mutants(Words),
+    /// Measure how long a group of Raft is without a leader when the leader ends, with up to 30 % of the messages lost.
+    #[command(disable_help_flag = true)]
+    Elections(Words),
     /// Measure ours and the peers in the same run (release build, minutes).
     ///
     /// Try: cargo xtask bench core --quick
@@ -56,6 +59,7 @@ fn main() -> Result<()> {
         Task::Conformance(words) => ci::conformance(&words.after(Some("run"))),
         Task::Sim(words) => ci::sim(&words.after(Some("sim"))),
         Task::Mutants(words) => ci::mutants(&words.after(None)),
+        Task::Elections(words) => ci::conformance(&words.after(Some("elections"))),
         Task::Bench(words) => bench(&words.after(None)),
         Task::Tidy => tidy::run(),
         Task::Ci => ci::run(),

@@ -200,7 +200,8 @@ impl ConsensusAlgorithm for Gated {
 
     fn decided(&self, from: Slot, through: Slot) -> impl Iterator<Item = Decision<'_>> {
         let entries = self.log.iter().flat_map(|batch| (batch.first.0..).map(Slot).zip(batch.entries.iter()));
-        let wanted = entries.skip_while(move |(slot, _)| *slot < from).take_while(move |(slot, _)| *slot <= through);
+        let wanted =
+            entries.skip_while(move |(slot, _)| *slot < from).take_while(move |(slot, _)| *slot <= through);
         wanted.map(|(slot, entry)| Decision {
             slot,
             id: Some(entry.id),

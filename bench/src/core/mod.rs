@@ -26,12 +26,19 @@ const KEEP_ENTRIES: usize = 16_384;
 /// How often messages may be delivered without any node applying anything before a burst counts as stuck.
 const PATIENCE: usize = 10_000;
 const CONTESTANTS: &[Named] = &[
-    Named { name: OURS, build: |shape| Ok(Box::new(ours::Ours::<raft::Raft>::build(shape)?)) },
+    Named {
+        name: OURS,
+        build: |shape| {
+            // The peers cut their whole log, too.
+            let config = raft::Config { retained_entries: 0, ..raft::Config::default() };
+            Ok(Box::new(ours::Ours::<raft::Raft>::build(shape, &config)?))
+        },
+    },
     Named { name: "raft-rs 0.7", build: |_| Ok(Box::new(raft_rs::RaftRs::build()?)) },
     Named { name: "omnipaxos 0.2", build: |_| Ok(Box::new(omni::Omni::build()?)) },
     Named {
         name: "append behind the gate",
-        build: |shape| Ok(Box::new(ours::Ours::<gated::Gated>::build(shape)?)),
+        build: |shape| Ok(Box::new(ours::Ours::<gated::Gated>::build(shape, &())?)),
     },
     Named { name: "bare append", build: |_| Ok(Box::new(bare::Bare::default())) },
     Named { name: "shared append", build: |_| Ok(Box::new(shared::Shared::default())) },

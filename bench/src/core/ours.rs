@@ -2,10 +2,10 @@
 
 use super::{Contestant, KEEP_ENTRIES, PATIENCE, Payloads, Shape, Tally};
 use anyhow::{Context, Result, bail};
-use consensus_core::memory::{MemoryStorage, Outbox};
+use consensus_core::memory::Outbox;
 use consensus_core::{
     Bytes, ClientId, ConsensusAlgorithm, Decision, Event, InstallError, Members, Node, NodeConfig, NodeId,
-    ProposalId, Role, Slot, StateMachine, Time, wire,
+    ProposalId, Recovered, Role, Slot, StateMachine, Storage, StorageError, Time, WriteSeq, wire,
 };
 use std::time::Duration;
 
@@ -14,12 +14,7 @@ const DECISION_BYTES: usize = 32;
 /// The step of simulated time when nothing else moves.
 const TICK: Duration = Duration::from_millis(10);
 
-type Member<A> = Node<
-    A,
-    Outbox<<A as ConsensusAlgorithm>::Message>,
-    MemoryStorage<<A as ConsensusAlgorithm>::Record>,
-    Machine,
->;
+type Member<A> = Node<A, Outbox<<A as ConsensusAlgorithm>::Message>, OneCopy, Machine>;
 
 /// Three nodes of the protocol `A`.
 pub(super) struct Ours<A: ConsensusAlgorithm> {
@@ -31,6 +26,29 @@ pub(super) struct Ours<A: ConsensusAlgorithm> {
     inboxes: Vec<Vec<(NodeId, A::Message)>>,
     /// Where the bytes of all delivered messages are summed up, while somebody asks for it.
     wire: Option<usize>,
+}
+
+/// A disk that is done at once and keeps nothing: what the process knows is gone with it anyway. The log is in memory once, as
+/// with the peers, whose storage in memory is their log.
+#[derive(Default)]
+struct OneCopy(WriteSeq);
+
+impl<R> Storage<R> for OneCopy {
+    fn recover(&mut self) -> Result<Recovered<R>, StorageError> {
+        Ok(Recovered::default())
+    }
+
+    fn append(&mut self, seq: WriteSeq, _record: R) {
+        self.0 = seq;
+    }
+
+    fn checkpoint(&mut self, seq: WriteSeq, _through: Slot, _snapshot: Bytes, _tail: Vec<R>) {
+        self.0 = seq;
+    }
+
+    fn durable(&mut self) -> Result<WriteSeq, StorageError> {
+        Ok(self.0)
+    }
 }
 
 #[derive(Default)]
@@ -63,16 +81,17 @@ impl StateMachine for Machine {
 }
 
 impl<A: ConsensusAlgorithm> Ours<A> {
-    pub(super) fn build(shape: Shape) -> Result<Self> {
+    pub(super) fn build(shape: Shape, algorithm: &A::Config) -> Result<Self> {
         let members = Members::of((1..=3).map(NodeId));
         let mut nodes = Vec::new();
         for id in 1..=3 {
             let config = NodeConfig {
                 compact_after_bytes: (KEEP_ENTRIES * (shape.payload + DECISION_BYTES)) as u64,
+                algorithm: algorithm.clone(),
                 check_invariants: false,
                 ..NodeConfig::new(NodeId(id), members.clone(), id)
             };
-            let (network, storage) = (Outbox::default(), MemoryStorage::default());
+            let (network, storage) = (Outbox::default(), OneCopy::default());
             nodes.push(Member::<A>::open(config, Time::ZERO, network, storage, Machine::default())?);
         }
         let inboxes = (0..3).map(|_| Vec::new()).collect();

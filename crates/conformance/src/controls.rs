@@ -5,6 +5,7 @@
 //! much), or the group must stand still, agree all the same, and live again (more than f nodes down).
 
 use crate::claims::Unsupported;
+use crate::leases;
 use crate::liar::{ByzantineProof, Liar, Lie, ReadsAtOnce, TooResilient};
 use crate::panics::guarded;
 use crate::subjects;
@@ -166,6 +167,14 @@ pub fn raft(jobs: usize, mut tell: impl FnMut(&Control)) -> Result<Vec<Control>,
     add(find::<Raft>("raft: one Byzantine node, forgets its disk", SAFETY, 200, jobs, &amnesia)?);
     add(find::<Raft>("raft: one Byzantine node, forges senders", SAFETY, 200, jobs, &forgery)?);
     add(find::<Raft>("raft: syncs that lie", LYING_DISK, 50, jobs, &lying_syncs)?);
+    add(find::<Raft>("raft: leases, and clocks beyond the declared bound", STALE, 50, jobs, &wild_clocks)?);
+    add(find::<Raft>(
+        "raft: leases, and clocks that stop with their machine",
+        STALE,
+        100,
+        jobs,
+        &stopped_clocks,
+    )?);
     add(halt::<Raft>("raft: f + 1 nodes down", 10, subjects::raft));
     add(liar::<Raft, TooResilient>(LIVENESS, 50, jobs, &subjects::raft)?);
     add(liar::<Raft, ByzantineProof>(SAFETY, 100, jobs, &subjects::raft)?);
@@ -181,6 +190,7 @@ const LYING_DISK: &[Property] = &[
     Property::Recovery,
     Property::OneLeader,
 ];
+const STALE: &[Property] = &[Property::Linearizable];
 const LIVENESS: &[Property] = &[Property::Progress, Property::Durability];
 
 /// Runs an algorithm that claims too much.
@@ -242,6 +252,20 @@ fn lying_syncs(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
     // What is lost must be lost by the lie alone.
     plan.hardships.rot = None;
     subjects::raft(draw, plan)
+}
+
+/// Clocks drift, and next to nothing was declared.
+fn wild_clocks(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
+    plan.nodes = 3;
+    leases::cut_off_leaders(draw, plan, 1_000)
+}
+
+/// Clocks keep pace, but a leader that stands still does so with its clock. Whoever is elected meanwhile must not reach it.
+fn stopped_clocks(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
+    plan.nodes = 3;
+    let tuning = leases::cut_off_in_time(draw, plan);
+    (plan.hardships.pauses, plan.clocks_stop_ppm) = (plan.partitions, MILLION);
+    tuning
 }
 
 fn barrier_reads(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {

@@ -2,8 +2,8 @@
 //! nothing.
 
 use consensus_core::{
-    Boot, ConfigError, ConsensusAlgorithm, Decision, Faults, Guarantees, In, Input, Members, NodeId, Offence,
-    Out, Resilience, RestoreError, Slot, Status, Time,
+    Boot, ConfigError, ConsensusAlgorithm, Decision, Faults, Guarantees, In, Input, Inspection, Members,
+    NodeId, Offence, Out, Resilience, RestoreError, Slot, Status, Time,
 };
 use core::marker::PhantomData;
 
@@ -86,6 +86,10 @@ impl<A: ConsensusAlgorithm, L: Lie<A>> ConsensusAlgorithm for Liar<A, L> {
 
     fn status(&self) -> Status {
         self.inner.status()
+    }
+
+    fn inspect(&self) -> Inspection {
+        self.inner.inspect()
     }
 
     fn decided(&self, from: Slot, through: Slot) -> impl Iterator<Item = Decision<'_>> {

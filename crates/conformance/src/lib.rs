@@ -25,6 +25,8 @@
 
 mod claims;
 pub mod controls;
+pub mod elections;
+pub mod leases;
 pub mod liar;
 #[cfg(feature = "mutants")]
 pub mod mutants;

@@ -12,6 +12,7 @@ use cli::hash::Hash;
 use cli::sim::Sim;
 use conformance::Summary;
 use conformance::controls::{self, Control};
+use conformance::elections::Table;
 use conformance::subjects::{self, Subject};
 use output::{print, with_progress};
 use std::io::{self, ErrorKind};
@@ -42,6 +43,8 @@ enum Command {
     Hash(Hash),
     /// Plant known bugs one by one, and require that each is found.
     Mutants(Mutants),
+    /// Measure how long a group of Raft is without a leader, with messages lost.
+    Elections(Elections),
 }
 
 #[derive(Args)]
@@ -67,6 +70,13 @@ struct Run {
     /// Print the report as one JSON document.
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Args)]
+struct Elections {
+    /// How many runs for each row of the table.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    seeds: u64,
 }
 
 #[derive(Args)]
@@ -103,6 +113,10 @@ fn carry_out(command: &Command) -> Result<bool> {
         Command::Sim(sim) => cli::sim::replay(sim),
         Command::Hash(hash) => cli::hash::hashes(hash).map(|()| true),
         Command::Mutants(mutants) => hunt(mutants),
+        Command::Elections(Elections { seeds }) => {
+            print(&Table::measure(*seeds).to_string())?;
+            Ok(true)
+        }
     }
 }
 

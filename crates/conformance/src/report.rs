@@ -132,7 +132,7 @@ impl SuiteReport {
 
 /// The counts by name, in the order of reports. Each must be met in a run of many seeds: a fault that never came proves nothing.
 #[must_use]
-pub const fn marks(counts: &Counts) -> [(&'static str, u64); 39] {
+pub const fn marks(counts: &Counts) -> [(&'static str, u64); 41] {
     [
         ("messages delivered", counts.delivered),
         ("messages lost", counts.lost),
@@ -146,6 +146,8 @@ pub const fn marks(counts: &Counts) -> [(&'static str, u64); 39] {
         ("changes of members decided", counts.changed),
         ("wishes to lead", counts.wishes),
         ("suspicions", counts.suspicions),
+        ("notices of failure detectors", counts.detections),
+        ("nodes that came to rest", counts.rests),
         ("stops for a failed sync", counts.failed_syncs),
         ("stops for a full disk", counts.full_disks),
         ("slow disks", counts.slow_disks),

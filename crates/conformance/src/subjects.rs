@@ -8,7 +8,7 @@ use crate::report::SuiteReport;
 use crate::shrink::Shrunk;
 use crate::suite::{Options, Tune, Tuning, Watch, check_watched, run_recipe, shrink_run};
 use consensus_core::ConsensusAlgorithm;
-use consensus_sim::{Plan, Report, Stream};
+use consensus_sim::{Detectors, Plan, Report, Stream};
 use core::marker::PhantomData;
 use core::ops::Range;
 use core::time::Duration;
@@ -139,9 +139,9 @@ pub fn raft(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
     let round_ms = u64::try_from(round.as_millis()).unwrap_or(u64::MAX);
     let heartbeat_interval_ms = draw.between(5, 40).max(round_ms);
     let election_timeout_ms = heartbeat_interval_ms * draw.between(3, 8);
-    let config = raft::Config {
+    let mut config = raft::Config {
         election_timeout_ms,
-        heartbeat_interval_ms,
+        heartbeat_interval_ms: Some(heartbeat_interval_ms),
         stable_leadership: true,
         eager_commit: draw.below(2) == 0,
         max_append_bytes: pick(draw, &[64, 1_000, 64_000]),
@@ -158,10 +158,35 @@ pub fn raft(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
     };
     // Several elections in a row may be split, each of up to one and a half timeouts.
     let patience = Duration::from_millis(3_000 + 20 * election_timeout_ms);
-    if plan.nodes >= 3 && plan.changes.is_none() && draw.below(8) == 0 {
+    if plan.nodes >= 3 && draw.below(8) == 0 {
         plan.witnesses = 1 + draw.index(plan.nodes / 2);
     }
+    if draw.below(2) == 0 {
+        config.lease_drift_ppm = Some(declared_drift(plan));
+        // No bound covers a clock that stands still.
+        plan.clocks_stop_ppm = 0;
+    }
+    if draw.below(3) == 0 {
+        let_rest(draw, plan, &mut config);
+    }
     Tuning { config, patience }
+}
+
+/// A group that rests when it has nothing to do, with the detectors that this takes; and in some runs less to do.
+fn let_rest(draw: &mut Stream, plan: &mut Plan, config: &mut raft::Config) {
+    let timeout = Duration::from_millis(config.election_timeout_ms);
+    config.quiesce_after_ms = Some(draw.between(1, 2 * config.election_timeout_ms));
+    plan.detectors = Some(Detectors { within: draw.span(timeout / 4, timeout * 2) });
+    if draw.below(2) == 0 {
+        plan.workload.clients = plan.workload.clients.min(2);
+        plan.workload.think = timeout * 4;
+    }
+}
+
+/// A bound on clocks that the plan keeps.
+fn declared_drift(plan: &Plan) -> u32 {
+    let drift = plan.clocks.map_or(0, |clocks| clocks.drift_ppm);
+    u32::try_from(drift).unwrap_or(u32::MAX).max(1)
 }
 
 /// Single-decree Paxos, with quorums that need not be majorities in a share of the runs.

@@ -1,19 +1,16 @@
 //! The suite on atomic commitment: two-phase commit passes, blocks where it may and says so, and each mistake that is planted in
 //! it is found by the right property.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 #[path = "../../consensus-core/tests/skeletons/two_phase.rs"]
 mod two_phase;
 
-mod hunt;
-
+use crate::hunt::{caught, passed_in_a_storm};
 use conformance::{Options, Tuning, check};
 use consensus_sim::Property::{
     self, Agreement, Atomicity, CommitValidity, HonestBlocking, Integrity, Irrevocable, Isolation,
     NonTriviality, Termination,
 };
 use consensus_sim::{Measures, Plan, Stream};
-use hunt::{caught, passed_in_a_storm};
 use std::time::Duration;
 use two_phase::{Config, Flaw, TwoPhase};
 

@@ -1,16 +1,13 @@
 //! The doors for Byzantine nodes, proven on a small algorithm of their own (`toy_byzantine/mod.rs`): it keeps its claims at n > 3f
 //! through everything that the swarm does to it, and each step outside of them is found.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod toy_byzantine;
-
+use crate::toy_byzantine::{Blocking, Config, EchoMutation, Flaw, Living, SENDER};
 use conformance::{Options, Tuning, check, check_until_failure, controls, run_seed};
 use consensus_core::{ConsensusAlgorithm, NodeId};
 use consensus_sim::{
     Act, ByzantinePlan, FrameAttacks, MILLION, Mutator, Plan, Property, Scenario, Severs, Stream, Traitor,
 };
 use std::time::Duration;
-use toy_byzantine::{Blocking, Config, EchoMutation, Flaw, Living, SENDER};
 
 /// Byzantine nodes know the fields of the messages.
 fn informed(plan: &mut Plan, flaw: Flaw) -> Tuning<Config> {

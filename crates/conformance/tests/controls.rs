@@ -1,5 +1,4 @@
 //! Just outside of what Raft claims, the suite must find a violation, or the group must stand still and agree.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use conformance::controls::{Expectation, head, raft};
 

@@ -1,12 +1,10 @@
 //! The suite on convergence: causal broadcast passes, and each mistake that is planted in it, in its clients or in its state
 //! machine is found by the right property.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 #[path = "toys/causal.rs"]
 mod causal;
 
-mod hunt;
-
+use crate::hunt::{caught, passed_in_a_storm};
 use causal::{Causal, Config, Flaw};
 use conformance::{Options, Tuning, check};
 use consensus_sim::Property::{
@@ -14,7 +12,6 @@ use consensus_sim::Property::{
     MonotonicWrites, ReadYourWrites, WritesFollowReads,
 };
 use consensus_sim::{MILLION, Measures, Plan, Roaming, Stream};
-use hunt::{caught, passed_in_a_storm};
 use std::time::Duration;
 
 fn tuned(flaw: Flaw) -> Tuning<Config> {

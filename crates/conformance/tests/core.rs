@@ -1,5 +1,4 @@
 //! Progress with a core: as many nodes as suffice are mended after the storm, and the others never are.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use conformance::plans::with_plan;
 use conformance::{Tuning, run_seed, subjects};

@@ -1,5 +1,4 @@
 //! With local reads a log is sequentially consistent, and no more, as long as clients mind what they have seen.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 #[path = "toys/local_reads.rs"]
 mod toy;

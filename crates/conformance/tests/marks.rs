@@ -1,5 +1,4 @@
 //! Every class of faults must happen, and every moment worth meeting: what never comes proves nothing.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use conformance::{Options, check, marks, subjects};
 use consensus_sim::Mark;

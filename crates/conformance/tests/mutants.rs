@@ -1,5 +1,4 @@
 //! Testing the tester: `cargo test -p conformance --features mutants`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use conformance::mutants::{HuntReport, hunts};
 

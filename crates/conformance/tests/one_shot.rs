@@ -1,15 +1,12 @@
 //! The suite on one-shot agreement: Ben-Or passes, and each mistake that is planted in it is found by the right property.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 #[path = "../../consensus-core/tests/skeletons/ben_or.rs"]
 mod ben_or;
 
-mod hunt;
-
+use crate::hunt::{caught, passed_in_a_storm};
 use ben_or::{BenOr, Config, Flaw};
 use conformance::{Options, Tuning, check};
 use consensus_sim::{Inputs, Measures, Plan, Property, Rhythm, Stream};
-use hunt::{caught, passed_in_a_storm};
 use std::time::Duration;
 
 fn tuned(flaw: Flaw, plan: &mut Plan) -> Tuning<Config> {

@@ -1,5 +1,4 @@
 //! Partial connectivity: safety in every case; of progress, what was seen.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use consensus_sim::{Mask, Observation, PartialCase, Plan, Setup, observe};
 use std::time::Duration;
@@ -8,7 +7,7 @@ fn play(case: PartialCase, seed: u64) -> Observation {
     let mut plan = Plan::calm(case.nodes());
     plan.workload.timeout = Duration::from_millis(50);
     let config =
-        raft::Config { heartbeat_interval_ms: 10, election_timeout_ms: 50, ..raft::Config::default() };
+        raft::Config { heartbeat_interval_ms: Some(10), election_timeout_ms: 50, ..raft::Config::default() };
     let (mask, patience) = (Mask::all(), Duration::from_secs(1));
     observe::<raft::Raft>(Setup { seed, plan, mask, config, patience, trace: false }, case)
 }

@@ -1,5 +1,4 @@
 //! The plans that come with the suite, each of them run; and what a person who writes one gets wrong.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use conformance::plans::{beyond_claims, load, plan_of, with_plan};
 use conformance::{Options, SuiteReport, check, subjects};

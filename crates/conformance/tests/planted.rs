@@ -50,7 +50,7 @@ fn first_failure(mutant: &str, property: &str) -> (String, Said) {
             let said = conformance(&["sim", "--mutant", mutant, "--seed", &seed]);
             (seed, said)
         })
-        .find(|(_, said)| !said.passed && said.property() == property && said.faults() >= 8)
+        .find(|(_, said)| !said.passed && said.property() == property && said.faults() >= 30)
         .unwrap_or_else(|| panic!("{mutant} never fails with {property}"))
 }
 

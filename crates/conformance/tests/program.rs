@@ -1,5 +1,4 @@
 //! The program: its flags, its fingerprints, and a reader that goes away.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use conformance::{Recorded, run_seed, subjects};
 use std::io::Read;

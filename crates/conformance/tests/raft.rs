@@ -1,5 +1,4 @@
 //! A bounded run of the suite on Raft, for every `cargo test`; `cargo xtask conformance` runs thousands.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use conformance::{Options, check, check_until_failure, run_seed, subjects};
 use consensus_sim::{Plan, Stream};

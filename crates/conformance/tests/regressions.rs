@@ -1,5 +1,4 @@
 //! Seeds that once found a defect, each with its incident. They run in every `cargo test`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use conformance::{run_seed, subjects};
 
@@ -27,6 +26,16 @@ const RAFT: &[(u64, &str)] = &[
         6,
         "Reads waited for a quorum of two when one of them was removed. The other was a quorum alone then, and nobody \
          looked: with a queue full of reads none was taken any more.",
+    ),
+    (
+        292,
+        "The voters were replaced beside a witness that was to leave. The joint configuration did not say that it is a \
+         witness: it was sent payloads, could not take them as the replica that it seemed to be, and nothing was committed.",
+    ),
+    (
+        1478,
+        "A newcomer was made a witness and was asked for a read before it knew. The leader told it which slot to wait for; it \
+         took the entries up to there without their payloads, and answered from an empty state.",
     ),
 ];
 

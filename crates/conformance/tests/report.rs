@@ -1,5 +1,4 @@
 //! The verdict: as tables, as JSON, and to a reader who goes away.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use conformance::controls::{Control, Expectation};
 use conformance::{Options, SuiteReport, Summary, Tuning, check};

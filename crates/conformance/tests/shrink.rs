@@ -1,5 +1,4 @@
 //! Taking runs apart: masks and settings, and the shrinking of runs that fail.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use conformance::{
     MAX_RUNS, Options, Recipe, Tuning, check, record_recipe, run_recipe, run_seed, shrink_run, subjects,

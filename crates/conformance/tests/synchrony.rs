@@ -1,13 +1,10 @@
 //! Timing as the suite understands it: an algorithm that needs a bound gets one and is told it, and one that needs a bound and
 //! does not say so is found out.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod lockstep;
-
+use crate::lockstep::{BEAT, Config, Lockstep};
 use conformance::plans::{plan_of, with_plan};
 use conformance::{Options, Tuning, check, check_until_failure, run_seed, subjects};
 use consensus_sim::{Plan, Property, Stream, TimingPlan};
-use lockstep::{BEAT, Config, Lockstep};
 use std::sync::Mutex;
 use std::time::Duration;
 

@@ -3,8 +3,9 @@
 use crate::effects::Effects;
 use crate::guarantees::Guarantees;
 use crate::id::{Epoch, NodeId, ProposalId, ReadId, Slot, WriteSeq};
+use crate::inspect::Inspection;
 use crate::machine::{Decision, Verdict};
-use crate::members::{Change, Members, Priority};
+use crate::members::{BadChange, Change, Members, Priority};
 use crate::time::Time;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -31,7 +32,8 @@ pub trait ConsensusAlgorithm: Sized {
     /// A closed set of reasons to wake up.
     type Timer: Copy + Ord + Debug;
 
-    /// Whether this configuration can work for these members: bounds, quorum intersection, n against f.
+    /// Whether this configuration can work for these members: bounds, quorum intersection, n against f. Where members may
+    /// join, there are none at all at a node that does ([`Boot::members`]).
     ///
     /// # Errors
     /// Names the offending field and what to do.
@@ -43,7 +45,8 @@ pub trait ConsensusAlgorithm: Sized {
     /// The records do not fit together: part of what this node promised is lost, and it must not start.
     fn restore(boot: Boot<Self>, out: &mut Out<Self>) -> Result<Self, RestoreError>;
 
-    /// Takes one input. Infallible, non-blocking, deterministic: equal boots and inputs give equal effects.
+    /// Takes one input. Infallible, non-blocking, deterministic: equal boots and inputs give equal effects. `now` was read off
+    /// the clock after the input arrived; so was that of [`ConsensusAlgorithm::flush`] after every input of its burst.
     fn step(&mut self, now: Time, input: In<Self>, out: &mut Out<Self>);
 
     /// Called after a burst of inputs: the moment to emit what was held back to be batched (appends, acknowledgements, read
@@ -61,6 +64,11 @@ pub trait ConsensusAlgorithm: Sized {
 
     /// What an observer may know.
     fn status(&self) -> Status;
+
+    /// What a person who looks for the cause of something may know beyond that. It may take its time.
+    fn inspect(&self) -> Inspection {
+        Inspection::default()
+    }
 
     /// Stateless checks (signatures, shape) that `step` may rely on. The node runs them on each [`crate::Event::Message`]; a
     /// driver may run them on another core and hand the message in as [`crate::Event::Screened`].
@@ -89,7 +97,8 @@ pub type Out<A> = Effects<
 pub struct Boot<A: ConsensusAlgorithm> {
     /// Who we are.
     pub id: NodeId,
-    /// The members at the group's birth; a later change is in the records.
+    /// The members at the group's birth; a later change is in the records. None at all for a node that joins a group which
+    /// exists: it is told who they are by the others, and must not guess.
     pub members: Members,
     /// The configuration, validated.
     pub config: A::Config,
@@ -225,7 +234,7 @@ pub enum Refusal {
     Interrupted,
     /// A change of members is already under way, or this one makes no sense; nothing was done.
     #[error("the change of members was refused: {0}")]
-    BadChange(String),
+    BadChange(BadChange),
     /// A retry of a proposal that was settled long ago, by a protocol that decides each proposal once and keeps no reply
     /// (atomic commitment). This attempt did nothing; what the first one came to is told here.
     #[error("the proposal was settled before: {verdict:?}")]

@@ -5,6 +5,7 @@
 
 use crate::algorithm::{Offence, Refusal};
 use crate::id::{NodeId, ProposalId, ReadId, Slot, WriteSeq};
+use crate::inspect::Note;
 use crate::machine::Verdict;
 use crate::members::Members;
 use crate::time::Time;
@@ -127,6 +128,8 @@ pub enum Effect<T> {
         /// What it did.
         offence: Offence,
     },
+    /// Something has happened that a person may want to know.
+    Note(Note),
 }
 
 /// The buffer that a protocol writes its effects into. It numbers the writes.
@@ -281,6 +284,11 @@ impl<M, R, T> Effects<M, R, T> {
     /// Accuses a peer.
     pub fn accuse(&mut self, peer: NodeId, offence: Offence) {
         self.others.push(Effect::Accuse { peer, offence });
+    }
+
+    /// Tells of something that a person may want to know.
+    pub fn note(&mut self, note: Note) {
+        self.others.push(Effect::Note(note));
     }
 
     /// The effects beside writes and messages, oldest first.

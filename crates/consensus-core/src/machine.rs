@@ -1,6 +1,7 @@
 //! The replicated state machine.
 
 use crate::id::{ProposalId, Slot};
+use crate::members::Members;
 use alloc::string::String;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,8 @@ pub enum Verdict {
     Commit,
     /// Do not; give back what was reserved for it.
     Abort,
-    /// The slot carries nothing for the state machine (a leader's no-op, a change of members).
+    /// The slot carries nothing to be carried out: a leader's no-op; or, with a payload, the members from here on, encoded
+    /// ([`crate::wire`]), which [`StateMachine::follow_members`] is told.
     Noop,
 }
 
@@ -40,6 +42,10 @@ pub trait StateMachine {
 
     /// Carries a decision out and returns the reply to whoever proposed it.
     fn apply(&mut self, decision: Decision<'_>) -> Bytes;
+
+    /// The members from `slot` on are decided. All machines of a group are told alike, between the same decisions, so what is
+    /// made of it may be part of the state.
+    fn follow_members(&mut self, _slot: Slot, _members: &Members) {}
 
     /// Answers a question without changing anything.
     fn query(&self, request: &Bytes) -> Bytes;

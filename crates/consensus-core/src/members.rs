@@ -1,6 +1,7 @@
 //! Who takes part in a group, and the changes to it.
 
 use crate::id::NodeId;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -29,6 +30,12 @@ struct Lists {
     witnesses: Vec<NodeId>,
 }
 
+impl Lists {
+    const fn places(&self) -> usize {
+        self.voters.len() + self.outgoing.len() + self.learners.len() + self.witnesses.len()
+    }
+}
+
 impl Serialize for Members {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.serialize(serializer)
@@ -53,7 +60,7 @@ impl TryFrom<Lists> for Members {
 
     fn try_from(lists: Lists) -> Result<Self, MembersError> {
         let all = [&lists.voters, &lists.outgoing, &lists.learners, &lists.witnesses];
-        if all.iter().map(|list| list.len()).sum::<usize>() > MAX_MEMBERS {
+        if lists.places() > MAX_MEMBERS {
             return Err(MembersError::TooMany);
         }
         if !all.iter().all(|list| list.is_sorted_by(|a, b| a < b)) {
@@ -184,6 +191,12 @@ impl Members {
         self.iter().filter(move |&member| member != node)
     }
 
+    /// Whether they are too many to be told to anybody: all lists together may have [`MAX_MEMBERS`] places.
+    #[must_use]
+    pub fn are_too_many(&self) -> bool {
+        self.0.places() > MAX_MEMBERS
+    }
+
     /// How many have a vote in the current configuration.
     #[must_use]
     pub fn voter_count(&self) -> usize {
@@ -211,6 +224,44 @@ pub enum Change {
     Remove(NodeId),
     /// Replace the voters at once, through a joint configuration.
     Replace(Vec<NodeId>),
+}
+
+/// Why a change of members was refused; nothing was done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[non_exhaustive]
+pub enum BadChange {
+    /// The one before is not done yet.
+    #[error("another change is under way; try again when it is done")]
+    UnderWay,
+    /// It is not certain yet that no other leader's change can still be decided.
+    #[error("this leader has not committed an entry of its own term yet; try again soon")]
+    TooSoon,
+    /// A vote of this node would hold the group up.
+    #[error("{0} lacks too much of the log, or does not answer; try again when it has caught up")]
+    LagsBehind(NodeId),
+    /// The group would stand still.
+    #[error("too few of the voters that would remain answer; bring them back first")]
+    NoQuorum,
+    /// The group would end.
+    #[error("nobody would be left who can lead; name at least one voter")]
+    NobodyLeft,
+    /// It makes no sense for these members, or never does.
+    #[error("{0}")]
+    Senseless(String),
+}
+
+impl BadChange {
+    /// Whether the very same change may be possible a moment later, without anybody doing anything.
+    #[must_use]
+    pub const fn is_passing(&self) -> bool {
+        matches!(self, Self::UnderWay | Self::TooSoon)
+    }
+}
+
+impl From<String> for BadChange {
+    fn from(reason: String) -> Self {
+        Self::Senseless(reason)
+    }
 }
 
 /// How much a node wishes to lead. It is advice: it may move timeouts and pick transfer targets, never a vote.

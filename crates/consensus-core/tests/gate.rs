@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::puppet::{FIRST, Line, Order, Stage, envelope, open, open_with, order};
+use common::puppet::{FIRST, Line, Order, PuppetNode, Stage, envelope, open, open_bounded, open_with, order};
 use consensus_core::{
     Bytes, ClientId, Event, Members, NodeConfig, NodeError, NodeId, Offence, Outcome, ProposalId, ReadId,
     Refusal, Reply, Slot, StorageError, Time, Verdict, WriteSeq, wire,
@@ -354,6 +354,21 @@ fn a_large_snapshot_is_not_made_again_for_a_small_log() {
     assert_eq!(node.algorithm().compacted, []);
     node.handle(Time::ZERO, decide(9, 5_000)).unwrap();
     assert_eq!(node.algorithm().compacted.len(), 1);
+}
+
+#[test]
+fn a_snapshot_is_offered_after_so_many_slots_however_small() {
+    let stage = Stage::default();
+    *stage.recovered.borrow_mut() = Some((Slot(7), envelope(&[0; 10_000]).into()));
+    let mut node = open_bounded(&stage, u64::MAX, 3).unwrap();
+    let taken = |slots: std::ops::RangeInclusive<u64>, node: &mut PuppetNode| {
+        slots.for_each(|slot| node.handle(Time::ZERO, decide(slot, 0)).unwrap());
+        node.algorithm().compacted.iter().map(|(through, _)| through.0).collect::<Vec<_>>()
+    };
+    assert_eq!(taken(8..=10, &mut node), [], "exactly so many since the last are not more");
+    assert_eq!(taken(11..=11, &mut node), [11]);
+    assert_eq!(taken(12..=14, &mut node), [11], "the count starts anew");
+    assert_eq!(taken(15..=19, &mut node), [11, 15, 19]);
 }
 
 #[test]

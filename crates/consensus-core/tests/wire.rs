@@ -7,8 +7,8 @@ mod common;
 use common::heap::{Counted, allocations};
 use consensus_core::wire::{self, WireError};
 use consensus_core::{
-    Bytes, Change, ClientId, Epoch, MAX_MEMBERS, Members, NodeId, ProposalId, Refusal, Sessions, Slot,
-    Verdict,
+    BadChange, Bytes, Change, ClientId, Epoch, MAX_MEMBERS, Members, NodeId, ProposalId, Refusal, Sessions,
+    Slot, Verdict,
 };
 use quickcheck::{Arbitrary, Gen, QuickCheck, quickcheck};
 use serde::de::DeserializeOwned;
@@ -47,7 +47,7 @@ impl Arbitrary for Sample {
             4 => Self::Map(Vec::<u64>::arbitrary(g).into_iter().map(|key| (key, bytes(g))).collect()),
             5 => Self::Members(members(g)),
             6 => Self::Change(Change::Replace(Vec::<u64>::arbitrary(g).into_iter().map(NodeId).collect())),
-            7 => Self::Refusal(Refusal::BadChange(String::arbitrary(g))),
+            7 => Self::Refusal(Refusal::BadChange(BadChange::Senseless(String::arbitrary(g)))),
             8 => Self::Entry {
                 slot: Slot(u64::arbitrary(g)),
                 epoch: Epoch(u64::arbitrary(g)),
@@ -223,9 +223,11 @@ fn counters_never_wrap() {
 
 #[test]
 fn hot_types_stay_small() {
-    use consensus_core::{Event, Offence, Reply};
+    use consensus_core::{Effect, Event, Note, Offence, Reply};
     assert!(size_of::<Refusal>() <= 24);
     assert!(size_of::<Offence>() <= 24);
     assert!(size_of::<Reply>() <= 72);
     assert!(size_of::<Event<Bytes>>() <= 56);
+    // As large as a decision: what is seldom written down must not make it larger.
+    assert!(size_of::<Effect<u8>>() <= 80 && size_of::<Note>() <= 32);
 }

@@ -14,10 +14,10 @@
 
 use bytes::Bytes;
 use consensus_core::{Decision, InstallError, NodeId, Slot, StateMachine};
-use consensus_runtime::{Handle, Replica, ReplicaConfig, Replicated};
+use consensus_runtime::{Handle, PeerAddress, Replica, ReplicaConfig, Replicated};
 use raft::Raft;
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
@@ -75,7 +75,8 @@ fn main() {
 fn start(directory: &tempfile::TempDir, threads: usize) -> Vec<Member> {
     let listeners: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     let addresses = listeners.iter().map(|listener| listener.local_addr().unwrap());
-    let members: BTreeMap<NodeId, SocketAddr> = (1..).map(NodeId).zip(addresses).collect();
+    let members: BTreeMap<NodeId, PeerAddress> =
+        (1..).map(NodeId).zip(addresses.map(PeerAddress::from)).collect();
     drop(listeners);
     let begin = |&node: &NodeId| {
         let runtime = Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap();

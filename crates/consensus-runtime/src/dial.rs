@@ -1,16 +1,18 @@
-//! One task per peer: dials, greets, hands the connection to the [`Link`], drains its queue, and dials again.
+//! One task per peer: dials its addresses in turn, greets, hands the connection to the [`Link`], drains its queue, and dials
+//! again.
 
-use crate::handshake::{self, HandshakeError, Hello};
+use crate::address::PeerAddress;
+use crate::handshake::{self, HandshakeError, Hello, Verdict};
+use crate::host::Inner;
+use crate::link::Link;
 use crate::metrics::add;
-use crate::peers::Link;
-use crate::request::Inbound;
-use crate::shared::Shared;
+use crate::shared::StopReason;
 use rand::TryRng;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
@@ -22,46 +24,50 @@ const HELD: Duration = Duration::from_secs(1);
 const UNACKNOWLEDGED_MS: u32 = 2_000;
 
 /// Everything that the task needs.
-pub(crate) struct Dialler<M> {
+pub(crate) struct Dialler {
     pub(crate) link: Arc<Link>,
-    pub(crate) hello: Hello,
-    pub(crate) inbox: mpsc::Sender<Inbound<M>>,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) host: Arc<Inner>,
 }
 
-impl<M> Dialler<M> {
-    /// Runs until it is aborted, or nobody listens any more.
+impl Dialler {
+    /// Runs until it is aborted.
     pub(crate) async fn run(self) {
-        let Self { link, hello, inbox, shared } = self;
+        let Self { link, host } = self;
+        let hello = Hello { cluster: host.config.cluster, from: host.config.node, to: link.peer };
         let mut pause = SHORTEST_PAUSE;
         let mut complained = String::new();
+        let mut known = link.addresses.subscribe();
         loop {
-            match connect(&link, hello).await {
-                Ok(stream) => {
+            let addresses = known.borrow_and_update().clone();
+            let connected = tokio::select! {
+                connected = connect(&addresses, hello) => connected,
+                // We hold the sender, so the channel is open.
+                _ = known.changed() => continue,
+            };
+            match connected {
+                Ok((stream, address)) => {
                     let began = Instant::now();
-                    add(&shared.metrics.connections_made, 1);
-                    tracing::info!(peer = %link.peer, address = %link.address, "connected to a peer");
-                    link.connect(Arc::clone(&stream));
-                    if inbox.send(Inbound::LinkUp(link.peer)).await.is_err() {
-                        return;
-                    }
-                    let cause = carry(&link, &stream, &shared).await;
-                    link.disconnect();
-                    add(&shared.metrics.connections_lost, 1);
+                    add(&host.metrics.connections_made, 1);
+                    tracing::info!(peer = %link.peer, %address, "connected to a peer");
+                    host.on_connected(&link, Arc::clone(&stream));
+                    let cause = carry(&link, &stream, address, &mut known).await;
+                    host.on_disconnected(&link);
+                    add(&host.metrics.connections_lost, 1);
                     tracing::warn!(peer = %link.peer, %cause, "lost the connection to a peer; dialling again");
-                    if inbox.send(Inbound::LinkLost(link.peer)).await.is_err() {
-                        return;
-                    }
                     complained.clear();
                     if began.elapsed() >= HELD {
                         pause = SHORTEST_PAUSE;
                     }
                 }
-                Err(error) => {
+                Err((HandshakeError::TurnedDown(Verdict::Removed), address)) => {
+                    tracing::error!(peer = %link.peer, %address, "a peer says that this node was removed");
+                    host.end.ask(StopReason::Removed);
+                }
+                Err((error, address)) => {
                     // Once per cause: a peer that is down for a day is one line.
                     let text = error.to_string();
                     if text != complained {
-                        tracing::warn!(peer = %link.peer, address = %link.address, error = %text, "cannot connect to a peer; trying again");
+                        tracing::warn!(peer = %link.peer, %address, error = %text, "cannot connect to a peer; trying again");
                         complained = text;
                     }
                 }
@@ -69,17 +75,43 @@ impl<M> Dialler<M> {
             tokio::select! {
                 () = tokio::time::sleep(jittered(pause)) => pause = (pause * 2).min(LONGEST_PAUSE),
                 () = link.seen.notified() => {}
+                // We hold the sender, so the channel is open.
+                _ = known.changed() => pause = SHORTEST_PAUSE,
             }
         }
     }
 }
 
-async fn connect(link: &Link, hello: Hello) -> Result<Arc<TcpStream>, HandshakeError> {
-    let dialled = tokio::time::timeout(handshake::PATIENCE, TcpStream::connect(link.address)).await;
+/// The first of the addresses at which the peer answers; otherwise why the last one, or one that tells more, did not.
+async fn connect(
+    addresses: &[PeerAddress],
+    hello: Hello,
+) -> Result<(Arc<TcpStream>, &PeerAddress), (HandshakeError, &PeerAddress)> {
+    let mut failure = None;
+    for address in addresses {
+        let error = match open(address, hello).await {
+            Ok(stream) => return Ok((Arc::new(stream), address)),
+            Err(error) => error,
+        };
+        if matches!(error, HandshakeError::TurnedDown(Verdict::Removed)) {
+            return Err((error, address));
+        }
+        failure = Some((error, address));
+    }
+    match failure {
+        Some(failure) => Err(failure),
+        // It has not told yet where it listens.
+        None => std::future::pending().await,
+    }
+}
+
+/// Dials and greets.
+pub(crate) async fn open(address: &PeerAddress, hello: Hello) -> Result<TcpStream, HandshakeError> {
+    let dialled = tokio::time::timeout(handshake::PATIENCE, TcpStream::connect(address.as_str())).await;
     let mut stream = dialled.map_err(|_| HandshakeError::Silence)??;
     prepare(&stream)?;
     handshake::greet(&mut stream, hello).await?;
-    Ok(Arc::new(stream))
+    Ok(stream)
 }
 
 /// The socket options that every connection between peers has.
@@ -91,12 +123,21 @@ pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Serves one connection until it breaks; returns why.
-async fn carry(link: &Link, stream: &TcpStream, shared: &Shared) -> io::Error {
+/// Serves one connection until it breaks, or the peer listens elsewhere; returns why.
+async fn carry(
+    link: &Link,
+    stream: &TcpStream,
+    address: &PeerAddress,
+    known: &mut watch::Receiver<Vec<PeerAddress>>,
+) -> io::Error {
     loop {
         tokio::select! {
+            // We hold the sender, so the channel is open.
+            _ = known.changed() => if !known.borrow_and_update().contains(address) {
+                return io::Error::new(io::ErrorKind::AddrNotAvailable, "the peer listens elsewhere now");
+            },
             () = link.backlog.notified() => loop {
-                match link.drain(shared) {
+                match link.drain() {
                     Ok(true) => break,
                     Ok(false) => {
                         if let Err(error) = stream.writable().await {

@@ -1,42 +1,46 @@
-//! The core loop: one task that owns the node, takes what has arrived in one burst, lets the node carry it out, and routes
-//! what comes of it.
+//! One group: takes what has arrived in one burst, lets the node carry it out, and routes what comes of it.
 //!
 //! Invariants:
-//! - The node is touched by this task alone, between two awaits: no cancelled future can leave it half-stepped.
+//! - The node is touched by its lane alone, and nothing here awaits: no cancelled future can leave it half-stepped.
 //! - A request is handed on again only if nobody has it for certain (a definite refusal, or a frame that never left).
 //! - Every request is answered by its deadline, or with the end of the replica.
 
 use crate::clock::Clock;
 use crate::frame::{Forward, ForwardReply, Settled};
+use crate::lane::{BURST, Resident, Turn};
+use crate::mailbox::{Mail, Mailbox, News};
 use crate::metrics::add;
-use crate::peers::Outgoing;
+use crate::network::Outgoing;
 use crate::proposals::{Adopted, Proposals, Stage};
 use crate::reads::Reads;
 use crate::replicated::RequestError;
+use crate::report::Statement;
 use crate::request::{Ask, FromPeer, Inbound, Read};
 use crate::shared::{Shared, StopReason, View};
-use crate::{ReplicaConfig, Runnable};
+use crate::{GroupConfig, Runnable, chronicle};
 use consensus_core::{
     ClientId, Event, Node, NodeError, NodeId, ProposalId, Refusal, Reply, Slot, StateMachine, Storage, Time,
 };
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Release;
 use std::time::Duration;
-use tokio::sync::mpsc;
 
-/// The most events that are taken at once.
-const BURST: usize = 4096;
+/// In quiet times room for more mail than this is given back.
+const KEPT_MAIL: usize = 64;
 /// How often what was put aside is tried again.
 const RETRY: Duration = Duration::from_millis(25);
 /// How often deadlines of requests are looked at.
 const SWEEP: Duration = Duration::from_millis(100);
 
-/// The state of the core loop.
+/// The state of one group.
 pub(crate) struct Driver<A: Runnable, N, S, M> {
     node: Node<A, N, S, M>,
     me: NodeId,
     clock: Clock,
+    mailbox: Arc<Mailbox<A::Message>>,
     shared: Arc<Shared>,
+    /// What was taken out of the mailbox and is not yet handled.
+    mail: Mail<A::Message>,
     proposals: Proposals,
     adopted: Adopted,
     reads: Reads,
@@ -57,22 +61,26 @@ where
     M: StateMachine,
 {
     pub(crate) fn new(
-        config: &ReplicaConfig<A>,
-        node: Node<A, N, S, M>,
+        config: &GroupConfig<A>,
+        mut node: Node<A, N, S, M>,
         client: ClientId,
         clock: Clock,
-        shared: Arc<Shared>,
+        mailbox: Arc<Mailbox<A::Message>>,
     ) -> Self {
+        let shared = Arc::clone(&mailbox.shared);
         let (status, applied) = (node.status(), node.applied());
         let leader = status.leader;
+        node.network().follow(&status.members);
         shared.applied.store(applied.0, Release);
         shared.view.send_replace(View { status, applied });
         Self {
-            me: config.node,
+            me: shared.node,
             leader,
             node,
             clock,
+            mailbox,
             shared,
+            mail: Mail::default(),
             proposals: Proposals::new(client),
             adopted: Adopted::new(config.limits.forwarded),
             reads: Reads::new(config.read_retry()),
@@ -80,50 +88,6 @@ where
             sweep_at: None,
             dirty: true,
             replies: Vec::new(),
-        }
-    }
-
-    /// Runs until it is asked to stop or cannot go on; returns why.
-    pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<Inbound<A::Message>>) -> StopReason {
-        let mut wishes = self.shared.stop_wishes();
-        let mut burst = Vec::with_capacity(BURST);
-        let mut alarm_at = self.clock.now();
-        let alarm = tokio::time::sleep_until(self.clock.instant(alarm_at));
-        tokio::pin!(alarm);
-        loop {
-            // Most deadlines move on before they are reached: an alarm that rings too early costs less than one that is set
-            // anew with every heartbeat.
-            let wanted = self.next_wake().unwrap_or(Time::MAX);
-            if wanted < alarm_at || alarm.is_elapsed() {
-                alarm_at = wanted;
-                alarm.as_mut().reset(self.clock.instant(alarm_at));
-            }
-            tokio::select! {
-                biased;
-                wish = wishes.wait_for(Option::is_some) => {
-                    let reason = wish.ok().and_then(|wish| wish.clone());
-                    return reason.unwrap_or(StopReason::Shutdown);
-                }
-                count = inbox.recv_many(&mut burst, BURST) => if count == 0 {
-                    return StopReason::Shutdown;
-                },
-                () = &mut alarm => {}
-            }
-            if self.is_busy() {
-                // Clients and readers that are ready now get a say first: larger bursts, fewer syncs and system calls.
-                tokio::task::yield_now().await;
-                while burst.len() < BURST
-                    && let Ok(inbound) = inbox.try_recv()
-                {
-                    burst.push(inbound);
-                }
-            }
-            if let Err(error) = self.turn(&mut burst) {
-                let reason = StopReason::Failed(error.to_string());
-                tracing::error!(node = %self.me, %error, "the replica stops: it cannot go on safely");
-                self.shared.ask_to_stop(reason.clone());
-                return reason;
-            }
         }
     }
 
@@ -135,14 +99,32 @@ where
         [self.node.deadline(), self.sweep_at].into_iter().flatten().min()
     }
 
-    /// One burst, from events to replies.
-    fn turn(&mut self, burst: &mut Vec<Inbound<A::Message>>) -> Result<(), NodeError> {
+    /// One burst, from events to replies; how many events it had.
+    fn burst(&mut self, takes_mail: bool) -> Result<usize, NodeError> {
+        if takes_mail && self.mail.inbound.is_empty() {
+            // Whoever rang has put something in, or the storage has news: the node asks it at the end of every burst.
+            self.dirty |= self.mailbox.take(&mut self.mail);
+        }
+        // Read after everything that is handled had arrived, never before: an algorithm may answer a read because it leads at this
+        // moment, which must not lie before the read's arrival (Raft's leases).
         let now = self.clock.now();
-        add(&self.shared.metrics.bursts, 1);
-        add(&self.shared.metrics.events, burst.len());
-        for inbound in burst.drain(..) {
+        let mut events = 0;
+        for (peer, news) in std::mem::take(&mut self.mail.news) {
+            self.on_news(now, peer, news)?;
+            events += 1;
+        }
+        while takes_mail
+            && events < BURST
+            && let Some(inbound) = self.mail.inbound.pop_front()
+        {
+            events += inbound.size();
             self.on_inbound(now, inbound)?;
         }
+        if events < KEPT_MAIL && self.mail.inbound.capacity() > KEPT_MAIL {
+            self.mail.inbound.shrink_to(KEPT_MAIL);
+        }
+        add(&self.shared.metrics.bursts, 1);
+        add(&self.shared.metrics.events, events);
         if self.node.deadline().is_some_and(|deadline| deadline <= now) {
             self.push(now, Event::Tick)?;
         }
@@ -158,11 +140,15 @@ where
             self.node.flush(now)?;
             self.route_replies(now);
             self.publish(now)?;
+            if let Some(members) = self.node.take_members() {
+                tracing::info!(node = %self.me, group = %self.shared.group, ?members, "other members");
+                self.node.network().follow(&members);
+            }
         }
         self.proposals.finish_settled(self.node.applied());
         self.node.network().transmit();
         self.plan_sweep(now);
-        Ok(())
+        Ok(events)
     }
 
     fn push(&mut self, now: Time, event: Event<A::Message>) -> Result<(), NodeError> {
@@ -172,24 +158,12 @@ where
 
     fn on_inbound(&mut self, now: Time, inbound: Inbound<A::Message>) -> Result<(), NodeError> {
         match inbound {
-            Inbound::Peer { from, frames, permit } => {
+            Inbound::Peer { from, frames, held } => {
                 for frame in frames {
                     self.on_frame(now, from, frame)?;
                 }
-                drop(permit);
+                drop(held);
             }
-            Inbound::LinkUp(peer) => {
-                if self.leader == Some(peer) {
-                    self.try_again(now)?;
-                }
-            }
-            Inbound::LinkLost(peer) => {
-                self.on_link_lost(peer);
-                // Whoever closes its socket has most likely ended; only the algorithm knows what that is worth.
-                self.push(now, Event::Suspect { peer, suspected: true })?;
-            }
-            // The storage is asked at the end of every burst.
-            Inbound::Written => self.dirty = true,
             Inbound::Propose { ask, answer } => {
                 add(&self.shared.metrics.proposals, 1);
                 let number = self.proposals.add(ask, answer, now + self.request_timeout);
@@ -201,7 +175,27 @@ where
                 self.dirty = true;
             }
             Inbound::Query { request, answer } => answer.give(Ok(self.node.machine().query(&request))),
+            Inbound::Inspect { answer } => answer.give(Ok(self.statement())),
             Inbound::Transfer { to } => self.on_transfer(now, to)?,
+        }
+        Ok(())
+    }
+
+    fn statement(&self) -> Statement {
+        let (status, applied) = (self.node.status(), self.node.applied());
+        Statement { algorithm: A::NAME, status, applied, inspection: self.node.algorithm().inspect() }
+    }
+
+    fn on_news(&mut self, now: Time, peer: NodeId, news: News) -> Result<(), NodeError> {
+        if news.lost {
+            self.proposals.lose(|to| to == peer);
+            self.adopted.lose(peer);
+        }
+        if let Some(suspected) = news.suspected {
+            self.push(now, Event::Suspect { peer, suspected })?;
+        }
+        if news.up && self.leader == Some(peer) {
+            self.try_again(now)?;
         }
         Ok(())
     }
@@ -255,11 +249,6 @@ where
                 Ok(())
             }
         }
-    }
-
-    fn on_link_lost(&mut self, peer: NodeId) {
-        self.proposals.lose(|to| to == peer);
-        self.adopted.lose(peer);
     }
 
     fn on_transfer(&mut self, now: Time, to: Option<NodeId>) -> Result<(), NodeError> {
@@ -349,9 +338,12 @@ where
             }
         }
         self.replies = replies;
+        for note in self.node.notes() {
+            chronicle::record(&self.shared, note);
+        }
         for (peer, offence) in self.node.accusations() {
             add(&self.shared.metrics.accusations, 1);
-            tracing::warn!(%peer, ?offence, "a peer broke the protocol");
+            tracing::warn!(%peer, group = %self.shared.group, ?offence, "a peer broke the protocol");
         }
     }
 
@@ -389,7 +381,9 @@ where
         }
         let before = std::mem::replace(&mut self.leader, leader);
         add(&self.shared.metrics.leader_changes, 1);
-        tracing::info!(node = %self.me, ?before, ?leader, %epoch, "the leader changed");
+        // A field is left out if there is nobody.
+        let (old, new) = (before.map(tracing::field::display), leader.map(tracing::field::display));
+        tracing::info!(node = %self.me, group = %self.shared.group, before = old, leader = new, %epoch, "the leader changed");
         self.proposals.lose(|to| Some(to) != leader);
         if leader.is_some() { self.try_again(now) } else { Ok(()) }
     }
@@ -433,5 +427,41 @@ where
             let put_aside = self.proposals.has_parked() || self.reads.has_parked();
             self.sweep_at = Some(now + if put_aside { RETRY } else { SWEEP });
         }
+    }
+}
+
+impl<A, N, S, M> Resident for Driver<A, N, S, M>
+where
+    A: Runnable,
+    N: Outgoing<A::Message> + Send,
+    S: Storage<A::Record> + Send,
+    M: StateMachine + Send,
+{
+    fn turn(&mut self, takes_mail: bool) -> Turn {
+        if let Some(reason) = self.shared.end.asked() {
+            return Turn { over: Some(reason), ..Turn::default() };
+        }
+        match self.burst(takes_mail) {
+            Ok(events) => Turn {
+                alarm: self.next_wake(),
+                has_more: !self.mail.inbound.is_empty(),
+                is_busy: self.is_busy(),
+                events,
+                over: None,
+            },
+            Err(error) => {
+                let reason = StopReason::Failed(error.to_string());
+                tracing::error!(node = %self.me, group = %self.shared.group, %error, "the replica stops: it cannot go on safely");
+                self.shared.ask_to_stop(reason.clone());
+                Turn { over: Some(reason), ..Turn::default() }
+            }
+        }
+    }
+}
+
+/// Whoever waits for an answer is told that there will be none.
+impl<A: Runnable, N, S, M> Drop for Driver<A, N, S, M> {
+    fn drop(&mut self) {
+        self.mailbox.close();
     }
 }

@@ -4,8 +4,9 @@
 //! offset  0   length of everything behind this field, 4 bytes little-endian, at most MAX_FRAME_BYTES
 //! offset  4   CRC-32 of everything behind this field, 4 bytes little-endian
 //! offset  8   format version, 1 byte
-//! offset  9   kind, 1 byte: 1 protocol message, 2 forwarded request, 3 answer to a forwarded request
-//! offset 10   group, 8 bytes little-endian
+//! offset  9   kind, 1 byte: 1 protocol message, 2 forwarded request, 3 answer to a forwarded request, 4 notice,
+//!             5 question of an enquirer, 6 answer to it
+//! offset 10   group, 8 bytes little-endian; zero for what is not of groups: notices, questions and their answers
 //! offset 18   sender, 8 bytes little-endian
 //! offset 26   body (postcard)
 //! ```
@@ -32,6 +33,9 @@ pub(crate) enum Kind {
     Message = 1,
     Forward = 2,
     ForwardReply = 3,
+    Notice = 4,
+    Question = 5,
+    Answer = 6,
 }
 
 impl Kind {
@@ -40,6 +44,9 @@ impl Kind {
             1 => Some(Self::Message),
             2 => Some(Self::Forward),
             3 => Some(Self::ForwardReply),
+            4 => Some(Self::Notice),
+            5 => Some(Self::Question),
+            6 => Some(Self::Answer),
             _ => None,
         }
     }
@@ -108,6 +115,8 @@ pub(crate) enum FrameError {
     Sender { claimed: NodeId, owner: NodeId },
     #[error("a frame body that does not decode: {0}")]
     Body(#[from] WireError),
+    #[error("a notice that no correct peer sends: {0}")]
+    Notice(&'static str),
 }
 
 /// One frame in a buffer, checked up to its body.
@@ -181,6 +190,32 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>, FrameErro
     Ok(Some((Frame { kind, group: GroupId(number(10)), sender: NodeId(number(18)), body }, size)))
 }
 
+/// A frame that was written here or has been checked: where it ends, and whose it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Piece<'a> {
+    pub(crate) group: GroupId,
+    pub(crate) bytes: &'a [u8],
+}
+
+impl<'a> Piece<'a> {
+    /// What it carries; `None` for a kind that [`read`] does not let through.
+    pub(crate) fn content(&self) -> Option<(Kind, &'a [u8])> {
+        let (header, body) = self.bytes.split_first_chunk::<HEADER_BYTES>()?;
+        Some((Kind::from_byte(header[9])?, body))
+    }
+}
+
+/// Cuts whole frames apart that were written here or have been checked; ends where they do.
+pub(crate) fn split(mut bytes: &[u8]) -> impl Iterator<Item = Piece<'_>> {
+    std::iter::from_fn(move || {
+        let (length, _) = take_u32(bytes)?;
+        let (frame, rest) = bytes.split_at_checked(LENGTH_BYTES + length as usize)?;
+        bytes = rest;
+        let group = frame.get(10..18)?.first_chunk().map(|bytes| GroupId(u64::from_le_bytes(*bytes)))?;
+        Some(Piece { group, bytes: frame })
+    })
+}
+
 fn take_u32(bytes: &[u8]) -> Option<(u32, &[u8])> {
     let (field, rest) = bytes.split_first_chunk()?;
     Some((u32::from_le_bytes(*field), rest))
@@ -250,6 +285,19 @@ mod tests {
                 rest = &rest[size..];
             }
             prop_assert_eq!(read(rest), Ok(None));
+        }
+
+        #[test]
+        fn frames_are_cut_apart_where_they_end(payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..5)) {
+            let frames: Vec<_> = payloads.into_iter().map(frame_of).collect();
+            let mut bytes = frames.concat();
+            bytes.extend_from_slice(&[9, 0, 0, 0]); // the start of one more
+            let pieces: Vec<_> = split(&bytes).collect();
+            prop_assert!(pieces.iter().map(|piece| piece.bytes).eq(frames.iter().map(Vec::as_slice)));
+            for piece in pieces {
+                let (frame, _) = read(piece.bytes).unwrap().unwrap();
+                prop_assert_eq!((piece.group, piece.content()), (frame.group, Some((frame.kind, frame.body))));
+            }
         }
 
         #[test]

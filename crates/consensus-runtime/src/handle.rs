@@ -1,27 +1,38 @@
 //! The door through which an application uses its replica.
 
+use crate::census::Census;
+use crate::host::Host;
+use crate::mailbox::Mailbox;
 use crate::metrics::{MetricsReading, add};
 use crate::replicated::{Applied, Replicated, RequestError};
+use crate::report::{Report, Statement};
 use crate::request::{Answer, Ask, Charge, Gauge, Inbound, Read};
 use crate::shared::{Shared, View};
-use crate::{Runnable, StopReason};
+use crate::{Runnable, StopReason, exposition};
 use async_trait::async_trait;
 use bytes::Bytes;
 use consensus_core::{Change, NodeId, Refusal, Slot, Status};
+use prometheus_client::registry::Registry;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Acquire;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 /// The longest proposal that can be forwarded: a frame, less its head. Algorithms have lower bounds of their own.
 const MAX_REQUEST_BYTES: usize = consensus_core::wire::MAX_FRAME_BYTES - 1024;
 
+/// The most inspections at once.
+const MOST_INSPECTIONS: usize = 16;
+
 /// A running replica. Clones stand for the same replica; when the last one is dropped, the replica shuts down.
 pub struct Handle<A: Runnable> {
-    inbox: mpsc::Sender<Inbound<A::Message>>,
+    mailbox: Arc<Mailbox<A::Message>>,
     shared: Arc<Shared>,
     gauge: Arc<Gauge>,
+    /// Those who look for the cause of something: they need an answer just when nobody else gets one.
+    inspections: Arc<Gauge>,
     request_timeout: Duration,
+    host: Option<Host>,
     _lifeline: Arc<Lifeline>,
 }
 
@@ -37,10 +48,12 @@ impl Drop for Lifeline {
 impl<A: Runnable> Clone for Handle<A> {
     fn clone(&self) -> Self {
         Self {
-            inbox: self.inbox.clone(),
+            mailbox: Arc::clone(&self.mailbox),
             shared: Arc::clone(&self.shared),
             gauge: Arc::clone(&self.gauge),
+            inspections: Arc::clone(&self.inspections),
             request_timeout: self.request_timeout,
+            host: self.host.clone(),
             _lifeline: Arc::clone(&self._lifeline),
         }
     }
@@ -54,19 +67,27 @@ impl<A: Runnable> std::fmt::Debug for Handle<A> {
 
 impl<A: Runnable> Handle<A> {
     pub(crate) fn new(
-        inbox: mpsc::Sender<Inbound<A::Message>>,
-        shared: Arc<Shared>,
+        mailbox: Arc<Mailbox<A::Message>>,
         gauge: Arc<Gauge>,
         request_timeout: Duration,
+        host: Option<Host>,
     ) -> Self {
+        let shared = Arc::clone(&mailbox.shared);
         let _lifeline = Arc::new(Lifeline(Arc::clone(&shared)));
-        Self { inbox, shared, gauge, request_timeout, _lifeline }
+        let inspections = Gauge::new(MOST_INSPECTIONS, 0);
+        Self { mailbox, shared, gauge, inspections, request_timeout, host, _lifeline }
     }
 
     /// Who we are.
     #[must_use]
     pub fn node(&self) -> NodeId {
         self.shared.node
+    }
+
+    /// The host on which it runs; none in memory.
+    #[must_use]
+    pub const fn host(&self) -> Option<&Host> {
+        self.host.as_ref()
     }
 
     /// What the state machine says now, without asking anybody: it may lag behind the group.
@@ -90,8 +111,8 @@ impl<A: Runnable> Handle<A> {
         self.shared.metrics.read()
     }
 
-    /// Stops gracefully: requests under way are told, everything written is made durable, the threads and sockets are gone
-    /// when it returns. Returns the reason for which the replica really stopped.
+    /// Stops gracefully: requests under way are told, and everything written is durable when it returns; threads and sockets are
+    /// gone too if it was started as a [`crate::Replica`]. Returns the reason for which the replica really stopped.
     pub async fn shutdown(&self) -> StopReason {
         self.shared.ask_to_stop(StopReason::Shutdown);
         self.stopped().await
@@ -105,7 +126,7 @@ impl<A: Runnable> Handle<A> {
 
     /// Waits until the replica has stopped, and says why.
     pub async fn stopped(&self) -> StopReason {
-        self.shared.stopped().await
+        self.shared.end.completed().await
     }
 
     fn charge(&self, bytes: usize) -> Result<Charge, RequestError> {
@@ -120,7 +141,7 @@ impl<A: Runnable> Handle<A> {
         inbound: Inbound<A::Message>,
         reply: oneshot::Receiver<Result<T, RequestError>>,
     ) -> Result<T, RequestError> {
-        if self.inbox.send(inbound).await.is_err() {
+        if !self.mailbox.push(inbound) {
             return Err(self.why_stopped());
         }
         let result = reply.await.unwrap_or_else(|_| Err(self.why_stopped()));
@@ -131,7 +152,7 @@ impl<A: Runnable> Handle<A> {
     }
 
     fn why_stopped(&self) -> RequestError {
-        RequestError::Stopped(self.shared.reason_so_far().to_string())
+        RequestError::Stopped(self.shared.end.reason_so_far().to_string())
     }
 
     async fn decide(&self, ask: Ask) -> Result<Applied, RequestError> {
@@ -159,6 +180,37 @@ impl<A: Runnable> Replicated for Handle<A> {
         self.ask(Inbound::Read(Read::Query { request, answer }), reply).await
     }
 
+    async fn report(&self) -> Result<Report, RequestError> {
+        let charge = self.inspections.charge(0).ok_or(RequestError::Refused(Refusal::Busy))?;
+        let (answer, reply) = Answer::new(charge);
+        let statement = self.ask(Inbound::Inspect { answer }, reply).await?;
+        let (node, group) = (self.shared.node, self.shared.group);
+        let host = self.host.as_ref().map(|host| &*host.inner);
+        let peers = statement.peers(node, group, host);
+        let Statement { algorithm, status, applied, inspection } = statement;
+        let (requests, request_bytes) = self.gauge.under_way();
+        let metrics = self.metrics();
+        Ok(Report {
+            node,
+            group,
+            algorithm,
+            status,
+            applied,
+            inspection,
+            requests,
+            request_bytes,
+            peers,
+            metrics,
+        })
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        match &self.host {
+            Some(host) => host.register(registry),
+            None => exposition::register(registry, Arc::new(Census::of(&self.shared)), None),
+        }
+    }
+
     fn status(&self) -> Status {
         self.shared.view.borrow().status.clone()
     }
@@ -177,7 +229,7 @@ impl<A: Runnable> Replicated for Handle<A> {
         if to.is_some() && to == old {
             return Ok(());
         }
-        if self.inbox.send(Inbound::Transfer { to }).await.is_err() {
+        if !self.mailbox.push(Inbound::Transfer { to }) {
             return Err(self.why_stopped());
         }
         let arrived = view.wait_for(|view| match (view.status.leader, to) {

@@ -1,5 +1,6 @@
 //! The first bytes on a connection: who dials whom, and whether they belong together. Two layouts that no later version
-//! may change, so that an old and a new program can still tell each other why they part.
+//! may change, so that an old and a new program can still tell each other why they part. Who is no node yet dials as node zero,
+//! and whoever answers is the one that is meant (see [`crate::enquire`]).
 //!
 //! ```text
 //! hello     magic 8 · format version 1 · cluster 8 · dialler 8 · whom it means to reach 8 · CRC-32 of all this 4
@@ -45,10 +46,16 @@ pub(crate) enum Verdict {
     Cluster = 2,
     #[error("another node answers at this address: check the peer addresses")]
     NotMe = 3,
-    #[error("it does not know us as a member: check that all nodes list the same members")]
+    #[error(
+        "it does not know us as a member: add us first, and check that all nodes list the same members at the group's birth"
+    )]
     Stranger = 4,
     #[error("it could not make sense of our greeting")]
     Garbled = 5,
+    #[error("it knows that we were removed from the group: we must not come back under this id")]
+    Removed = 6,
+    #[error("it has no time for a question now")]
+    Busy = 7,
 }
 
 impl Verdict {
@@ -60,6 +67,8 @@ impl Verdict {
             3 => Some(Self::NotMe),
             4 => Some(Self::Stranger),
             5 => Some(Self::Garbled),
+            6 => Some(Self::Removed),
+            7 => Some(Self::Busy),
             _ => None,
         }
     }
@@ -81,6 +90,11 @@ pub(crate) enum HandshakeError {
 }
 
 impl Hello {
+    /// Of somebody who is no node, to whoever is there.
+    pub(crate) const fn of_enquirer(cluster: ClusterId) -> Self {
+        Self { cluster, from: NodeId::ZERO, to: NodeId::ZERO }
+    }
+
     fn encode(self) -> [u8; HELLO_BYTES] {
         let mut bytes = [0; HELLO_BYTES];
         bytes[..8].copy_from_slice(&MAGIC);
@@ -147,26 +161,23 @@ pub(crate) async fn greet(stream: &mut TcpStream, hello: Hello) -> Result<(), Ha
     }
 }
 
-/// The other side's part: reads the greeting, lets `judge` decide, and tells the dialler.
-pub(crate) async fn receive(
+/// The other side's part: reads the greeting, lets `admit` decide, and tells the dialler.
+pub(crate) async fn receive<T>(
     stream: &mut TcpStream,
-    judge: impl FnOnce(Hello) -> Verdict,
-) -> Result<NodeId, HandshakeError> {
+    admit: impl FnOnce(Hello) -> Result<T, Verdict>,
+) -> Result<T, HandshakeError> {
     let exchange = async {
         let mut bytes = [0; HELLO_BYTES];
         stream.read_exact(&mut bytes).await?;
-        let (verdict, from) = match Hello::decode(&bytes) {
-            Ok(hello) => (judge(hello), hello.from),
-            Err(verdict) => (verdict, NodeId::ZERO),
-        };
+        let admitted = Hello::decode(&bytes).and_then(admit);
+        let verdict = admitted.as_ref().err().copied().unwrap_or(Verdict::Welcome);
         stream.write_all(&encode_answer(verdict)).await?;
-        Ok::<_, io::Error>((verdict, from))
+        Ok::<_, io::Error>(admitted)
     };
     match tokio::time::timeout(GREETING_PATIENCE, exchange).await {
         Err(_) => Err(HandshakeError::Silence),
         Ok(Err(error)) => Err(error.into()),
-        Ok(Ok((Verdict::Welcome, from))) => Ok(from),
-        Ok(Ok((verdict, _))) => Err(HandshakeError::WeTurnDown(verdict)),
+        Ok(Ok(admitted)) => admitted.map_err(HandshakeError::WeTurnDown),
     }
 }
 
@@ -180,7 +191,7 @@ mod tests {
     #[test]
     fn a_greeting_survives_the_way() {
         assert_eq!(Hello::decode(&HELLO.encode()), Ok(HELLO));
-        for verdict in (0..6).filter_map(Verdict::from_byte) {
+        for verdict in (0..8).filter_map(Verdict::from_byte) {
             assert_eq!(decode_answer(&encode_answer(verdict)), Some(verdict));
         }
     }

@@ -10,31 +10,60 @@
     reason = "this crate is where time, threads and randomness enter; its maps are looked up, and no order of theirs decides anything"
 )]
 
+mod address;
+mod backlog;
+mod book;
+mod census;
+mod chronicle;
 mod clock;
 mod config;
+mod contacts;
+mod credit;
+mod detector;
 mod dial;
+mod door;
 mod driver;
+mod enquiry;
+mod exposition;
 mod frame;
+mod group;
 mod handle;
 mod handshake;
+mod host;
 mod journal;
+mod lane;
+mod link;
 mod listen;
 mod local;
+mod mailbox;
 mod metrics;
-mod peers;
+mod network;
+mod notice;
+mod presence;
 mod proposals;
 mod reads;
+mod registry;
 mod replica;
 mod replicated;
+mod report;
 mod request;
 mod shared;
+mod syncs;
+mod title;
+mod transport;
 
-pub use config::{Limits, ReplicaConfig, StartError};
+pub use address::{AddressError, PeerAddress};
+pub use book::{MAX_ADDRESSES, Peers, Remembered, remembered};
+pub use config::{GroupConfig, HostConfig, Limits, LinkLimits, ReplicaConfig, StartError};
+pub use enquiry::{Enquiry, EnquiryError, enquire};
 pub use handle::Handle;
+pub use host::Host;
 pub use local::LocalNetwork;
-pub use metrics::{Metrics, MetricsReading};
+pub use metrics::{HostReading, MetricsReading};
+pub use registry::RecoveredGroup;
 pub use replica::Replica;
 pub use replicated::{Applied, Replicated, RequestError};
+pub use report::{LinkReport, PeerReport, Report};
 pub use shared::{StopReason, View};
 
 use consensus_core::ConsensusAlgorithm;

@@ -6,6 +6,7 @@ use crate::request::{Answer, Ask};
 use bytes::Bytes;
 use consensus_core::{ClientId, NodeId, ProposalId, Slot, Time};
 use rustc_hash::FxHashMap;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 /// A proposal of our own client.
@@ -247,8 +248,12 @@ impl Adopted {
     }
 
     fn uncount(&mut self, peer: NodeId) {
-        if let Some(count) = self.per_peer.get_mut(&peer) {
-            *count = count.saturating_sub(1);
+        if let Entry::Occupied(mut count) = self.per_peer.entry(peer) {
+            *count.get_mut() -= 1;
+            // Peers come and go: those without any leave no trace.
+            if *count.get() == 0 {
+                count.remove();
+            }
         }
     }
 }

@@ -1,8 +1,10 @@
 //! What a person who uses a replicated group may ask of it, whatever the algorithm.
 
+use crate::report::Report;
 use async_trait::async_trait;
 use bytes::Bytes;
 use consensus_core::{Change, NodeId, Refusal, Slot, Status};
+use prometheus_client::registry::Registry;
 
 /// A proposal that was carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +60,14 @@ pub trait Replicated: Send + Sync {
 
     /// A linearizable read: a barrier, then the state machine's answer.
     async fn read(&self, request: Bytes) -> Result<Bytes, RequestError>;
+
+    /// Where this replica stands, for a person who looks for the cause of something: it asks the replica alone.
+    async fn report(&self) -> Result<Report, RequestError> {
+        Err(RequestError::Refused(Refusal::Unsupported))
+    }
+
+    /// Enters what this replica and its host count and measure into a registry, for Prometheus.
+    fn register(&self, _registry: &mut Registry) {}
 
     /// What this replica knows, without asking anybody.
     fn status(&self) -> Status;

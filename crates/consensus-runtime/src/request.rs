@@ -1,33 +1,45 @@
-//! What reaches the core loop, and how much of it may be under way.
+//! What reaches a group, and how much of it may be under way.
 
+use crate::credit::Held;
 use crate::frame::{Forward, ForwardReply};
 use crate::replicated::{Applied, RequestError};
+use crate::report::Statement;
 use bytes::Bytes;
 use consensus_core::{Change, NodeId, Slot};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
-/// One event for the core loop.
+/// What a group is to handle, in the order in which it came.
 #[derive(Debug)]
 pub(crate) enum Inbound<M> {
-    /// What one read from a peer's socket brought. The permit bounds what waits, and is given back when it was handled.
-    Peer { from: NodeId, frames: Vec<FromPeer<M>>, permit: Option<OwnedSemaphorePermit> },
-    /// Our connection to this peer is up.
-    LinkUp(NodeId),
-    /// A connection to or from this peer was lost: what was under way on it may never arrive.
-    LinkLost(NodeId),
-    /// The journal has news.
-    Written,
+    /// What one read from a peer's socket brought. `held` bounds what waits, and is given back when it was handled.
+    Peer { from: NodeId, frames: Vec<FromPeer<M>>, held: Held },
     /// One of our own clients asks for something to be decided.
     Propose { ask: Ask, answer: Answer<Applied> },
     /// One of our own clients asks for a linearizable read.
     Read(Read),
     /// One of our own clients asks for what the state machine says now.
     Query { request: Bytes, answer: Answer<Bytes> },
+    /// Somebody looks for the cause of something.
+    Inspect { answer: Answer<Statement> },
     /// Somebody, perhaps a peer's client, asks for leadership to be handed over.
     Transfer { to: Option<NodeId> },
+}
+
+impl<M> Inbound<M> {
+    /// How many events it brings.
+    pub(crate) const fn size(&self) -> usize {
+        match self {
+            Self::Peer { frames, .. } => frames.len(),
+            Self::Propose { .. }
+            | Self::Read(_)
+            | Self::Query { .. }
+            | Self::Inspect { .. }
+            | Self::Transfer { .. } => 1,
+        }
+    }
 }
 
 /// A frame of a peer, decoded.
@@ -114,6 +126,11 @@ impl Gauge {
     pub(crate) fn new(most_requests: usize, most_bytes: usize) -> Arc<Self> {
         let (requests, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
         Arc::new(Self { requests, bytes, most_requests, most_bytes })
+    }
+
+    /// How many requests, and how many bytes of them, are under way.
+    pub(crate) fn under_way(&self) -> (usize, usize) {
+        (self.requests.load(Relaxed), self.bytes.load(Relaxed))
     }
 
     /// Counts one more request; `None` if that is more than the bound. A single request always fits the bound on bytes.

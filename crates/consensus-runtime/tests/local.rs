@@ -4,14 +4,14 @@
 mod support;
 
 use bytes::Bytes;
-use consensus_core::NodeId;
+use consensus_core::{Change, NodeId};
 use consensus_runtime::{Handle, LocalNetwork, Replica, ReplicaConfig, Replicated, RequestError, StartError};
 use raft::{Config, Raft};
 use std::time::Duration;
 use support::{Notebook, number, soon};
 
 fn config(node: u64) -> ReplicaConfig<Raft> {
-    let algorithm = Config { election_timeout_ms: 200, heartbeat_interval_ms: 30, ..Config::default() };
+    let algorithm = Config { election_timeout_ms: 200, heartbeat_interval_ms: Some(30), ..Config::default() };
     ReplicaConfig { algorithm, ..ReplicaConfig::local(NodeId(node), (1..=3).map(NodeId)) }
 }
 
@@ -77,4 +77,28 @@ async fn without_a_majority_nothing_is_acknowledged() {
     let _second = start(&network, 2).await;
     insist(&alone, &payload).await;
     assert!(number(&soon(alone.read(payload)).await.unwrap()) >= 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_newcomer_joins_and_a_founder_leaves() {
+    let network = LocalNetwork::new();
+    let mut handles = Vec::new();
+    for node in 1..=3 {
+        handles.push(start(&network, node).await);
+    }
+    insist(&handles[0], &"first".into()).await;
+    let newcomer = ReplicaConfig { joins: true, ..config(4) };
+    handles.push(Replica::start_local(newcomer, &network, Notebook::default()).await.unwrap());
+    for change in [Change::AddLearner(NodeId(4)), Change::AddVoter(NodeId(4)), Change::Remove(NodeId(1))] {
+        soon(async {
+            while handles[1].reconfigure(change.clone()).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await;
+    }
+    insist(&handles[3], &"second".into()).await;
+    for handle in &handles[1..] {
+        assert_eq!(number(&soon(handle.read("second".into())).await.unwrap()), 1);
+    }
 }

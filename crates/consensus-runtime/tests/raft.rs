@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use support::{Cluster, Notebook, number, soon};
 
 fn quick() -> Cluster<Raft> {
-    Cluster::new(3, Config { election_timeout_ms: 200, heartbeat_interval_ms: 30, ..Config::default() })
+    Cluster::new(3, Config { election_timeout_ms: 200, heartbeat_interval_ms: Some(30), ..Config::default() })
 }
 
 /// The index of the leader that all of these agree on.

@@ -85,6 +85,11 @@ impl MemberHistory {
         }
     }
 
+    /// Whether the node is a member of any configuration that may hold in the end.
+    pub(crate) fn may_name(&self, node: NodeId) -> bool {
+        self.possible.iter().chain(&self.asked).any(|members| members.contains(node))
+    }
+
     /// Whether a quorum remains without the lost, whichever members hold in the end.
     pub(crate) fn survive(&self, is_lost: impl Fn(NodeId) -> bool) -> bool {
         self.possible.iter().chain(&self.asked).all(|members| survive(members, &is_lost))
@@ -145,6 +150,7 @@ mod tests {
         assert!(!lose(&history, &[2]) && lose(&history, &[3]));
         history.on_decided(Slot(5), &wire::encode(&next).into()).unwrap();
         assert_eq!((history.newest(), history.count()), (&next, 1));
+        assert!(history.may_name(NodeId(2)) && !history.may_name(NodeId(3)));
         let apart = wire::encode(&members(&[7, 8], &[])).into();
         assert!(history.on_decided(Slot(6), &apart).is_err());
     }

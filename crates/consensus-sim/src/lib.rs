@@ -59,7 +59,7 @@ pub use network::{Cut, Fate, Links, Loss, Outbox};
 pub use oracle::{AtomicMeasures, ConvergenceMeasures, Failure, Measures, OneShotMeasures, Oracle, Property};
 pub use overrides::{Overrides, OverridesError, Setting};
 pub use paths::{LinkModel, ways};
-pub use plan::{DiskPlan, Format, MAX_NODES, NetworkPlan, Plan, PlanError, Rhythm, Workload};
+pub use plan::{Detectors, DiskPlan, Format, MAX_NODES, NetworkPlan, Plan, PlanError, Rhythm, Workload};
 pub use random::{MILLION, Stream};
 pub use record::{Delivery, DiskTrouble, Event, Happened, MAX_EVENTS, Recording, Tape};
 pub use suit::{Inputs, Roaming, Transactions};
@@ -68,5 +68,6 @@ pub use topology::{Link, Route, Shape, Topology, routes};
 pub use trace::{Trace, hash_bytes, mix};
 pub use watch::{Decided, Tap, Watched, WatchedConfig};
 pub use world::{
-    Counts, Halt, Observation, PartialCase, Report, Setup, World, beyond, observe, run, run_taped,
+    Counts, Election, Halt, Idleness, Observation, PartialCase, Report, Setup, World, beyond, leave_alone,
+    observe, run, run_taped, time_election,
 };

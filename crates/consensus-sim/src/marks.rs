@@ -16,6 +16,8 @@ pub enum Mark {
     TwoLeaders,
     /// A leader loses power.
     LeaderCrash,
+    /// A leader loses power that has no timer, in a group at rest.
+    LeaderLostAtRest,
     /// A leader that runs gives way.
     LeaderDeposed,
     /// A leader that stood still goes on, and another leads by now.
@@ -60,10 +62,11 @@ pub enum Mark {
 
 impl Mark {
     /// All of them, in the order of reports.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::LeaderChangeDuringWrite,
         Self::TwoLeaders,
         Self::LeaderCrash,
+        Self::LeaderLostAtRest,
         Self::LeaderDeposed,
         Self::StaleLeaderResumed,
         Self::CandidateBeaten,
@@ -93,6 +96,7 @@ impl Mark {
             Self::LeaderChangeDuringWrite => "leader changes during a write",
             Self::TwoLeaders => "two leaders at once, in different epochs",
             Self::LeaderCrash => "leaders that crashed",
+            Self::LeaderLostAtRest => "leaders that crashed at rest",
             Self::LeaderDeposed => "leaders that gave way",
             Self::StaleLeaderResumed => "leaders that slept through their deposition",
             Self::CandidateBeaten => "candidates that gave way",
@@ -123,6 +127,7 @@ impl Mark {
             Self::LeaderChangeDuringWrite
             | Self::TwoLeaders
             | Self::LeaderCrash
+            | Self::LeaderLostAtRest
             | Self::LeaderDeposed
             | Self::StaleLeaderResumed
             | Self::CandidateBeaten

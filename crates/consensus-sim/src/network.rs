@@ -192,6 +192,16 @@ impl Links {
         self.cut.get(from * self.nodes + to).copied().unwrap_or(false)
     }
 
+    /// Whether what leaves now is not lost for sure.
+    #[must_use]
+    pub fn carries(&self, now: Time, from: usize, to: usize) -> bool {
+        let is_whole = self.calm || self.timing.is_settled(now);
+        let is_up = |line: &Line| is_whole || now >= line.down_until;
+        self.route(from, to).is_some()
+            && !self.is_cut(from, to)
+            && self.lines.get(from * self.nodes + to).is_some_and(is_up)
+    }
+
     /// No message takes longer once everything is calm, unless there is another bound.
     #[must_use]
     pub fn calm_bound(&self) -> Duration {

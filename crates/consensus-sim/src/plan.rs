@@ -24,6 +24,9 @@ use serde::{Deserialize, Serialize};
 /// What counts as starving if nothing else is said: about an election timeout.
 const FAIR_WITHIN: Duration = Duration::from_millis(100);
 
+/// As many slots as no run has.
+pub(crate) const MOST_SLOTS: u64 = 1 << 40;
+
 /// The whole of a run, but for the algorithm's own configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -63,11 +66,17 @@ pub struct Plan {
     /// Opinions of failure detectors, mostly wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suspicions: Option<Rhythm>,
+    /// Failure detectors that notice what is true, beside those opinions; `None`: there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detectors: Option<Detectors>,
     /// Faults of disks, machines and single links.
     pub hardships: Hardships,
     /// The nodes' clocks; `None`: all show the same time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clocks: Option<ClockPlan>,
+    /// How many of a million pauses stop the node's clock too, as suspending a machine may.
+    #[serde(rename = "clocks_stop", with = "text::rate")]
+    pub clocks_stop_ppm: u64,
     /// Nodes that die in the midst of the faults: they are among those that are lost for good.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deaths: Option<Rhythm>,
@@ -89,6 +98,8 @@ pub struct Plan {
     pub burst: Duration,
     /// The bytes of applied payload after which a node offers a snapshot.
     pub compact_after_bytes: u64,
+    /// The slots after which a node offers a snapshot, however small.
+    pub compact_after_slots: u64,
     /// The clients.
     pub workload: Workload,
     /// The Byzantine nodes; `None`: all nodes are correct.
@@ -106,6 +117,15 @@ pub struct Rhythm {
     /// The mean time that one lasts.
     #[serde(with = "text::span")]
     pub lasts: Duration,
+}
+
+/// Failure detectors that can be relied upon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Detectors {
+    /// How long it takes at most until a node is told that it cannot hear another, or can again.
+    #[serde(with = "text::span")]
+    pub within: Duration,
 }
 
 /// What the links do to messages.
@@ -246,8 +266,10 @@ impl Plan {
             changes: Changes::draw(&mut Stream::derive(seed, "changes")),
             // A stream of its own: what a seed meant before stays what it means.
             suspicions: rhythm(&mut Stream::derive(seed, "suspicions"), 300_000, (20, 1_000), (1, 1)),
+            detectors: None,
             hardships: Hardships::default(),
             clocks: None,
+            clocks_stop_ppm: MILLION / 2,
             deaths: None,
             lost_for_good: draw.index(nodes),
             left_out: Vec::new(),
@@ -256,6 +278,9 @@ impl Plan {
             disk: DiskPlan::draw(draw),
             burst: Duration::from_micros(if draw.chance(MILLION / 2) { draw.between(20, 2_000) } else { 0 }),
             compact_after_bytes: *draw.pick(&[256, 1 << 10, 4 << 10, 16 << 10, 1 << 20]).unwrap_or(&1024),
+            compact_after_slots: *Stream::derive(seed, "compact_after_slots")
+                .pick(&[5, 60, MOST_SLOTS, MOST_SLOTS, MOST_SLOTS])
+                .unwrap_or(&MOST_SLOTS),
             workload: Workload::draw(draw),
             byzantine: None,
         };
@@ -303,8 +328,10 @@ impl Default for Plan {
             wishes: None,
             changes: None,
             suspicions: None,
+            detectors: None,
             hardships: Hardships::default(),
             clocks: None,
+            clocks_stop_ppm: MILLION / 2,
             deaths: None,
             lost_for_good: 0,
             left_out: Vec::new(),
@@ -313,6 +340,7 @@ impl Default for Plan {
             disk: DiskPlan::default(),
             burst: Duration::ZERO,
             compact_after_bytes: 1 << 20,
+            compact_after_slots: MOST_SLOTS,
             workload: Workload::default(),
             byzantine: None,
         }

@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use consensus_core::{
-    Boot, ConfigError, ConsensusAlgorithm, Decision, Effect, Guarantees, In, Members, NodeId, Offence, Out,
-    ProposalId, RestoreError, Slot, Status, Time, Verdict,
+    Boot, ConfigError, ConsensusAlgorithm, Decision, Effect, Guarantees, In, Inspection, Members, NodeId,
+    Offence, Out, ProposalId, RestoreError, Slot, Status, Time, Verdict,
 };
 use core::fmt::Debug;
 use std::cell::RefCell;
@@ -119,6 +119,10 @@ impl<A: ConsensusAlgorithm> ConsensusAlgorithm for Watched<A> {
 
     fn status(&self) -> Status {
         self.inner.status()
+    }
+
+    fn inspect(&self) -> Inspection {
+        self.inner.inspect()
     }
 
     fn screen(config: &Self::Config, from: NodeId, message: &Self::Message) -> Result<(), Offence> {

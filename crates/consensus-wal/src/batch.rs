@@ -77,6 +77,11 @@ impl Batch {
         });
     }
 
+    /// Replaces everything that `group` wrote before by these records, without a snapshot.
+    pub fn replace_bytes(&mut self, group: GroupId, records: &[Bytes]) {
+        self.restate(group, Slot::ZERO, SnapshotRef::NONE, records);
+    }
+
     /// Restates a group whose snapshot stays in its file.
     pub(crate) fn restate(&mut self, group: GroupId, through: Slot, place: SnapshotRef, tail: &[Bytes]) {
         entry::push_checkpoint(&mut self.buffer, group, through, place, tail, |record, buffer| {

@@ -3,6 +3,7 @@
 use crate::FORMAT_VERSION;
 use crate::disk::{Disk, DiskFile};
 use crate::journal::{Identity, begin_segment};
+use crate::note;
 use crate::plate::{self, Kind, PLATE_BYTES, PlateError};
 use crate::segment::{self, Owner, SegmentPlate, Window};
 use crate::snapshot::{self, ADVICE};
@@ -13,12 +14,27 @@ const NAME: &str = "identity";
 /// The identity before it has its name.
 pub(crate) const DRAFT: &str = "identity.new";
 
-/// Reads whose directory this is; `None` if nobody's yet.
+/// Reads whose directory this is; `None` if nobody's yet. Anybody's but the expected one's is refused.
 pub(crate) fn read<D: Disk>(
     volume: &Volume<D>,
     names: &[String],
     expected: Identity,
 ) -> Result<Option<Owner>, StorageError> {
+    let Some(owner) = peek(volume, names)? else { return Ok(None) };
+    let found = owner.identity;
+    if found != expected {
+        let problem = format!(
+            "it belongs to node {} of cluster {}, not to node {} of cluster {}; start the node that it belongs to, or \
+             choose another directory",
+            found.node.0, found.cluster.0, expected.node.0, expected.cluster.0
+        );
+        return Err(StorageError::Foreign { place: volume.place(NAME), problem });
+    }
+    Ok(Some(owner))
+}
+
+/// Reads whose directory this is, whoever that may be; `None` if nobody's yet.
+pub(crate) fn peek<D: Disk>(volume: &Volume<D>, names: &[String]) -> Result<Option<Owner>, StorageError> {
     if !names.iter().any(|name| name == NAME) {
         return Ok(None);
     }
@@ -35,16 +51,8 @@ pub(crate) fn read<D: Disk>(
         let problem = format!("something follows the identity; {ADVICE}");
         return Err(volume.damage(NAME, PLATE_BYTES as u64, problem));
     }
-    let found = Identity { cluster: ClusterId(cluster), node: NodeId(node) };
-    if found != expected {
-        let problem = format!(
-            "it belongs to node {} of cluster {}, not to node {} of cluster {}; start the node that it belongs to, or \
-             choose another directory",
-            found.node.0, found.cluster.0, expected.node.0, expected.cluster.0
-        );
-        return Err(StorageError::Foreign { place: volume.place(NAME), problem });
-    }
-    Ok(Some(Owner { identity: found, salt }))
+    let identity = Identity { cluster: ClusterId(cluster), node: NodeId(node) };
+    Ok(Some(Owner { identity, salt }))
 }
 
 /// A file of a newer format.
@@ -64,7 +72,7 @@ pub(crate) fn create<D: Disk>(
     for name in names {
         let empty = match segment::parse_name(name) {
             Some(first) => first == 1 && is_unused(&volume.open(name)?)?,
-            None => snapshot::parse_name(name).is_none(),
+            None => snapshot::parse_name(name).is_none() && name != note::NAME,
         };
         if !empty {
             let problem = "the directory holds a journal, but no identity file says whose; restore the identity file, or \

@@ -8,7 +8,8 @@ use crate::recover::{self, RecoveredRaw};
 use crate::segment::{self, Owner, SegmentPlate};
 use crate::snapshot::{self, SnapshotPlate};
 use crate::volume::{Handle, Volume};
-use crate::{MAX_FRAME_BYTES, frame};
+use crate::{MAX_FRAME_BYTES, frame, note};
+use bytes::Bytes;
 use consensus_core::{ClusterId, GroupId, NodeId, Slot, StorageError};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -83,6 +84,7 @@ pub struct Journal<D: Disk> {
     pub(crate) volume: Volume<D>,
     pub(crate) config: JournalConfig,
     pub(crate) owner: Owner,
+    pub(crate) note: Option<Bytes>,
     pub(crate) active: Active<D::File>,
     /// The number of the next frame.
     pub(crate) next: u64,
@@ -107,6 +109,33 @@ impl<D: Disk> Journal<D> {
     ) -> Result<(Self, BTreeMap<GroupId, RecoveredRaw>), StorageError> {
         let config = JournalConfig { segment_bytes: config.segment_bytes.max(MIN_SEGMENT_BYTES), ..config };
         recover::open(Volume::new(disk), config, identity)
+    }
+
+    /// Whose directory this is, and its note, without opening the journal or changing anything; `None` if it is nobody's yet.
+    ///
+    /// # Errors
+    /// As [`Journal::open`], but only as far as the identity and the note tell.
+    pub fn peek(disk: D) -> Result<Option<(Identity, Option<Bytes>)>, StorageError> {
+        recover::peek(&Volume::new(disk))
+    }
+
+    /// The note that was kept last; `None` if none was ever kept.
+    #[must_use]
+    pub const fn note(&self) -> Option<&Bytes> {
+        self.note.as_ref()
+    }
+
+    /// Keeps a few bytes of the caller's own beside the journal, in place of those that were kept before. They are durable on
+    /// return; a crash before leaves the old ones or the new ones.
+    ///
+    /// # Errors
+    /// As [`Journal::write`].
+    pub fn keep(&mut self, note: Bytes) -> Result<(), StorageError> {
+        self.guarded(|journal| {
+            note::write(&journal.volume, &journal.owner, &note)?;
+            journal.note = Some(note);
+            Ok(())
+        })
     }
 
     /// Makes the batch durable, as one frame with one sync, and clears it. An empty batch costs nothing.

@@ -20,6 +20,7 @@ mod file_disk;
 mod frame;
 mod identity;
 mod journal;
+mod note;
 mod plate;
 mod recover;
 mod relocate;

@@ -27,6 +27,8 @@ pub(crate) enum Kind {
     Segment,
     /// A snapshot: group, through, length, checksum of the body, frame that refers to it (the ordinal is in the name).
     Snapshot,
+    /// A note of the caller's: cluster, node, length, checksum of the body.
+    Note,
 }
 
 impl Kind {
@@ -35,6 +37,7 @@ impl Kind {
             Self::Identity => *b"walident",
             Self::Segment => *b"walsegmt",
             Self::Snapshot => *b"walsnaps",
+            Self::Note => *b"walnotes",
         }
     }
 }

@@ -5,6 +5,7 @@
 use crate::disk::Disk;
 use crate::identity;
 use crate::journal::{Active, Identity, Journal, JournalConfig, SegmentInfo};
+use crate::note;
 use crate::replay::{self, End, Replay};
 use crate::segment::{self, Owner};
 use crate::snapshot::{self, SnapshotPlate};
@@ -74,10 +75,18 @@ pub(crate) fn open<D: Disk>(
         }
     };
     let replay = replay::run(&volume, &owner, &names)?;
+    let note = note::read(&volume, &names, &owner)?;
     let recovered = read_groups(&volume, &owner, &replay)?;
     tidy(&volume, &names, &replay)?;
-    let journal = assemble(volume, config, owner, replay)?;
+    let journal = assemble(volume, config, owner, note, replay)?;
     Ok((journal, recovered))
+}
+
+/// Whose directory it is, and its note; `None` if it is nobody's yet. Changes nothing.
+pub(crate) fn peek<D: Disk>(volume: &Volume<D>) -> Result<Option<(Identity, Option<Bytes>)>, StorageError> {
+    let names = volume.list()?;
+    let Some(owner) = identity::peek(volume, &names)? else { return Ok(None) };
+    Ok(Some((owner.identity, note::read(volume, &names, &owner)?)))
 }
 
 /// Reads the snapshots that are still referred to.
@@ -117,7 +126,7 @@ fn tidy<D: Disk>(volume: &Volume<D>, names: &[String], replay: &Replay) -> Resul
     let superfluous = |name: &str| {
         segment::parse_name(name).is_some_and(|first| !replay.is_retained(first))
             || snapshot::parse_name(name).is_some_and(|place| !referred.contains(&place))
-            || name == identity::DRAFT
+            || [identity::DRAFT, note::DRAFT].contains(&name)
     };
     // The names that make others superfluous must be durable before those are removed.
     volume.sync()?;
@@ -133,6 +142,7 @@ fn assemble<D: Disk>(
     volume: Volume<D>,
     config: JournalConfig,
     owner: Owner,
+    note: Option<Bytes>,
     replay: Replay,
 ) -> Result<Journal<D>, StorageError> {
     let end = replay.active;
@@ -145,6 +155,7 @@ fn assemble<D: Disk>(
         volume,
         config,
         owner,
+        note,
         active,
         next: replay.next,
         segments,

@@ -130,6 +130,49 @@ fn a_slow_group_does_not_keep_segments_for_ever() {
 }
 
 #[test]
+fn a_group_is_read_back_as_it_was_recovered_whatever_the_others_write() {
+    let disk = FaultyDisk::default();
+    let config = JournalConfig { retained_bytes: 20_000, ..config() };
+    let (mut journal, _) = Journal::open(disk.clone(), config.clone(), US).unwrap();
+    let (mut batch, mut dice) = (Batch::new(), Dice::new(6));
+    batch.append_bytes(GroupId(1), b"the slow one");
+    for round in 0..200_u64 {
+        let group = GroupId(2 + dice.below(3));
+        match dice.below(8) {
+            0 => batch.checkpoint_bytes(group, Slot(round), &dice.bytes(90).into(), &["tail".into()]),
+            1 => batch.replace_bytes(group, &["instead of all that".into()]),
+            _ => batch.append_bytes(group, &dice.bytes(300)),
+        }
+        journal.write(&mut batch).unwrap();
+        if round % 10 == 9 {
+            let (_, recovered) =
+                Journal::open(FaultyDisk::of_image(&disk.image()), config.clone(), US).unwrap();
+            for (group, raw) in recovered {
+                assert_eq!(journal.read_group(group).unwrap(), raw, "{group} in round {round}");
+            }
+        }
+    }
+    assert_eq!(journal.read_group(GroupId(1)).unwrap().records[0].bytes, "the slow one");
+    assert_eq!(journal.read_group(GroupId(9)).unwrap(), RecoveredRaw::default());
+}
+
+#[test]
+fn a_group_that_is_replaced_keeps_nothing_of_what_it_had() {
+    let disk = FaultyDisk::default();
+    let (mut journal, _) = open(&disk);
+    let mut batch = Batch::new();
+    batch.checkpoint_bytes(GroupId(1), Slot(9), &"state".into(), &["tail".into()]);
+    journal.write(&mut batch).unwrap();
+    batch.replace_bytes(GroupId(1), &["what is left".into()]);
+    journal.write(&mut batch).unwrap();
+    let (_, groups) = open(&disk);
+    assert_eq!(groups[&GroupId(1)].snapshot, None);
+    let records: Vec<_> = groups[&GroupId(1)].records.iter().map(|record| record.bytes.clone()).collect();
+    assert_eq!(records, ["what is left"]);
+    assert!(!disk.names().iter().any(|name| name.ends_with(".snap")), "{:?}", disk.names());
+}
+
+#[test]
 fn a_record_larger_than_a_segment_works() {
     let disk = FaultyDisk::default();
     let (mut journal, _) = open(&disk);
@@ -201,4 +244,26 @@ fn batches_and_journals_can_change_threads() {
     send::<Batch>();
     send::<Journal<FileDisk>>();
     send::<SoloStorage<FileDisk, std::rc::Rc<u8>>>();
+}
+
+#[test]
+fn a_note_is_kept_beside_the_journal_and_read_without_opening_it() {
+    let disk = FaultyDisk::default();
+    assert_eq!(Journal::peek(disk.clone()).unwrap(), None, "nobody's yet");
+    let (mut journal, _) = open(&disk);
+    assert_eq!(journal.note(), None);
+    assert_eq!(Journal::peek(disk.clone()).unwrap(), Some((US, None)));
+    for note in ["first", "", "third, in place of the others"] {
+        journal.keep(note.into()).unwrap();
+        assert_eq!(journal.note().unwrap(), note);
+        let (again, _) = open(&disk);
+        assert_eq!(again.note().unwrap(), note);
+        assert_eq!(Journal::peek(disk.clone()).unwrap(), Some((US, Some(note.into()))));
+    }
+    assert!(!disk.names().contains(&"note.new".to_owned()), "{:?}", disk.names());
+    disk.set_room(Some(1));
+    assert!(journal.keep("no room".into()).is_err());
+    assert!(journal.failure().is_some(), "an error is for ever");
+    disk.set_room(None);
+    assert_eq!(open(&disk).0.note().unwrap(), "third, in place of the others");
 }

@@ -17,18 +17,19 @@ struct Group {
     records: Vec<Bytes>,
 }
 
-type Model = BTreeMap<GroupId, Group>;
+/// Every group, and the note.
+type Model = (BTreeMap<GroupId, Group>, Option<Bytes>);
 
-fn model_of(recovered: BTreeMap<GroupId, RecoveredRaw>) -> Model {
+fn model_of(recovered: BTreeMap<GroupId, RecoveredRaw>, note: Option<&Bytes>) -> Model {
     let plain = |raw: RecoveredRaw| Group {
         snapshot: raw.snapshot,
         records: raw.records.into_iter().map(|record| record.bytes).collect(),
     };
-    recovered.into_iter().map(|(group, raw)| (group, plain(raw))).collect()
+    (recovered.into_iter().map(|(group, raw)| (group, plain(raw))).collect(), note.cloned())
 }
 
 /// Draws some writes, does them to the batch and to the model.
-fn draw(batch: &mut Batch, model: &mut Model, dice: &mut Dice) {
+fn draw(batch: &mut Batch, (model, _): &mut Model, dice: &mut Dice) {
     for _ in 0..=dice.below(4) {
         // The last group is slow: it seldom writes and never makes a checkpoint.
         let group = GroupId(if dice.below(40) == 0 { 9 } else { dice.below(3) });
@@ -60,7 +61,7 @@ fn run(seed: u64, boots: u64) -> u64 {
         retained_bytes: 40_000,
         salt: seed,
     };
-    let (mut acknowledged, mut in_flight) = (Model::new(), Model::new());
+    let (mut acknowledged, mut in_flight) = (Model::default(), Model::default());
     let mut frames = 0;
     for boot in 0..boots {
         disk.forget_failed_syncs(false);
@@ -74,7 +75,7 @@ fn run(seed: u64, boots: u64) -> u64 {
         let Some((mut journal, recovered)) = survive(Journal::open(disk.clone(), config.clone(), US)) else {
             continue;
         };
-        let found = model_of(recovered);
+        let found = model_of(recovered, journal.note());
         assert!(
             found == acknowledged || found == in_flight,
             "seed {seed}, boot {boot}: recovered\n{found:?}\ninstead of\n{acknowledged:?}\nor\n{in_flight:?}"
@@ -84,6 +85,16 @@ fn run(seed: u64, boots: u64) -> u64 {
         let mut batch = Batch::new();
         loop {
             in_flight = acknowledged.clone();
+            if dice.below(12) == 0 {
+                let length = dice.below(1500);
+                let note = Bytes::from(dice.bytes(length));
+                in_flight.1 = Some(note.clone());
+                if survive(journal.keep(note)).is_none() {
+                    assert!(journal.write(&mut batch).is_err() || batch.is_empty(), "an error is for ever");
+                    break;
+                }
+                acknowledged = in_flight.clone();
+            }
             draw(&mut batch, &mut in_flight, dice);
             if dice.below(8) == 0 && survive(journal.prepare()).is_none() {
                 break;

@@ -2,8 +2,9 @@
 //! the gRPC codes are those of the public protocol.
 
 use crate::command::Reason;
+use crate::members::MemberRefusal;
 use crate::store::StoreError;
-use consensus_core::Refusal;
+use consensus_core::{BadChange, Refusal};
 use consensus_runtime::RequestError;
 use tonic::{Code, Status};
 
@@ -65,9 +66,45 @@ pub enum ApiError {
     /// There is no such member.
     #[error("etcdserver: member not found")]
     MemberNotFound,
+    /// Another member has one of the addresses.
+    #[error("etcdserver: Peer URLs already exists")]
+    PeerUrlExists,
+    /// Addresses that are none.
+    #[error("etcdserver: given member URLs are invalid")]
+    BadMemberUrls,
+    /// Peers are not reached with encryption.
+    #[error("kvstore: peers are reached in the clear: give http://HOST:PORT")]
+    EncryptedPeerUrl,
+    /// It has a vote already.
+    #[error("etcdserver: can only promote a learner member")]
+    MemberNotLearner,
+    /// It lacks too much, or does not answer.
+    #[error("etcdserver: can only promote a learner member which is in sync with leader")]
+    LearnerNotReady,
+    /// One at a time.
+    #[error("etcdserver: too many learner members in cluster")]
+    TooManyLearners,
+    /// The group would stand still, or has not settled yet.
+    #[error("etcdserver: unhealthy cluster")]
+    Unhealthy,
+    /// Nobody would be left.
+    #[error("etcdserver: re-configuration failed due to not enough started members")]
+    NotEnoughStarted,
+    /// Another data directory has the member's id.
+    #[error("kvstore: the member has been started before, with another data directory")]
+    MemberClaimed,
+    /// A bound is reached.
+    #[error("kvstore: there are too many members")]
+    TooManyMembers,
     /// Only the leader can do this.
     #[error("etcdserver: not leader")]
     NotLeader,
+    /// It cannot lead.
+    #[error("etcdserver: bad leader transferee")]
+    BadTransferee,
+    /// Leadership did not move in time.
+    #[error("etcdserver: request timed out, leader transfer took too long")]
+    TransferTimeout,
     /// The replicas' programs disagree about the log's format.
     #[error("kvstore: this member's program cannot read the log: run the same version on all members")]
     Incompatible,
@@ -91,12 +128,26 @@ impl ApiError {
             | Self::TooManyOps
             | Self::DuplicateKey
             | Self::InvalidSortOption
-            | Self::RequestTooLarge => Code::InvalidArgument,
+            | Self::RequestTooLarge
+            | Self::BadMemberUrls
+            | Self::EncryptedPeerUrl => Code::InvalidArgument,
             Self::Compacted | Self::FutureRevision => Code::OutOfRange,
-            Self::NoSpace | Self::TooManyRequests => Code::ResourceExhausted,
-            Self::NoLeader | Self::LeaderChanged | Self::Timeout | Self::Stopped => Code::Unavailable,
+            Self::NoSpace | Self::TooManyRequests | Self::TooManyMembers => Code::ResourceExhausted,
+            Self::NoLeader
+            | Self::LeaderChanged
+            | Self::Timeout
+            | Self::Stopped
+            | Self::Unhealthy
+            | Self::TransferTimeout => Code::Unavailable,
             Self::LeaseNotFound | Self::MemberNotFound => Code::NotFound,
-            Self::NotLeader => Code::FailedPrecondition,
+            Self::NotLeader
+            | Self::BadTransferee
+            | Self::PeerUrlExists
+            | Self::MemberClaimed
+            | Self::MemberNotLearner
+            | Self::LearnerNotReady
+            | Self::TooManyLearners
+            | Self::NotEnoughStarted => Code::FailedPrecondition,
             Self::Incompatible => Code::DataLoss,
             Self::Aborted => Code::Aborted,
             Self::Unsupported => Code::Unimplemented,
@@ -125,7 +176,22 @@ impl From<Reason> for ApiError {
     fn from(reason: Reason) -> Self {
         match reason {
             Reason::Store(error) => error.into(),
+            Reason::Members(refusal) => refusal.into(),
             Reason::Malformed => Self::Incompatible,
+        }
+    }
+}
+
+impl From<MemberRefusal> for ApiError {
+    fn from(refusal: MemberRefusal) -> Self {
+        match refusal {
+            MemberRefusal::NotFound | MemberRefusal::Removed => Self::MemberNotFound,
+            MemberRefusal::AddressTaken => Self::PeerUrlExists,
+            MemberRefusal::TooManyLearners => Self::TooManyLearners,
+            // Whoever began the cluster, or was added last, is not ready yet.
+            MemberRefusal::NotFounded | MemberRefusal::Unsettled => Self::Unhealthy,
+            MemberRefusal::TooMuch => Self::TooManyMembers,
+            MemberRefusal::Claimed => Self::MemberClaimed,
         }
     }
 }
@@ -155,8 +221,21 @@ impl From<Refusal> for ApiError {
             Refusal::Busy => Self::TooManyRequests,
             Refusal::TooLarge => Self::RequestTooLarge,
             Refusal::NotMember => Self::Stopped,
-            Refusal::Unsupported | Refusal::BadChange(_) => Self::Unsupported,
+            Refusal::BadChange(reason) => reason.into(),
+            Refusal::Unsupported => Self::Unsupported,
             _ => Self::Timeout,
+        }
+    }
+}
+
+impl From<BadChange> for ApiError {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum that may grow")]
+    fn from(reason: BadChange) -> Self {
+        match reason {
+            BadChange::UnderWay | BadChange::TooSoon | BadChange::NoQuorum => Self::Unhealthy,
+            BadChange::LagsBehind(_) => Self::LearnerNotReady,
+            BadChange::NobodyLeft => Self::NotEnoughStarted,
+            _ => Self::Unsupported,
         }
     }
 }

@@ -2,10 +2,11 @@
 //! without going through that thread.
 
 use crate::command::{Command, Reason, Reply};
+use crate::members::{MemberTable, SharedMembers};
 use crate::proto::etcdserverpb::{RangeRequest, RangeResponse};
 use crate::store::{Store, StoreError};
-use bytes::Bytes;
-use consensus_core::{Decision, InstallError, Slot, StateMachine, Verdict};
+use bytes::{Buf, BufMut, Bytes};
+use consensus_core::{Decision, InstallError, Members, Slot, StateMachine, Verdict};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// A store that is written by one and read by many.
@@ -38,29 +39,65 @@ impl SharedStore {
     }
 }
 
-/// Applies the log to a [`SharedStore`].
+/// Applies the log to a [`SharedStore`] and to the members.
+///
+/// Its snapshot:
+/// ```text
+/// 1 byte    format version
+/// 4 bytes   length of the table of members, little-endian
+///           the table of members (postcard)
+///           the store's own snapshot, up to the end
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct KvMachine {
     store: SharedStore,
+    members: SharedMembers,
 }
 
+const FORMAT_VERSION: u8 = 1;
+
 impl KvMachine {
-    /// A machine that writes to `store`.
+    /// A machine that writes to `store` and `members`.
     #[must_use]
-    pub const fn new(store: SharedStore) -> Self {
-        Self { store }
+    pub const fn new(store: SharedStore, members: SharedMembers) -> Self {
+        Self { store, members }
     }
+}
+
+/// The two parts of a snapshot.
+fn open(mut snapshot: Bytes) -> Result<(MemberTable, Bytes), String> {
+    match snapshot.try_get_u8() {
+        Ok(FORMAT_VERSION) => {}
+        Ok(other) => {
+            return Err(format!("it has format version {other}, and this program knows {FORMAT_VERSION}"));
+        }
+        Err(_) => return Err("it is empty".into()),
+    }
+    let length = snapshot.try_get_u32_le().ok().and_then(|length| usize::try_from(length).ok());
+    let length = length.filter(|&length| length <= snapshot.len()).ok_or("it ends too early")?;
+    let table = snapshot.split_to(length);
+    Ok((MemberTable::decode(&table).map_err(|error| error.to_string())?, snapshot))
 }
 
 impl StateMachine for KvMachine {
     fn apply(&mut self, decision: Decision<'_>) -> Bytes {
         let reply = match (decision.verdict, Command::decode(decision.payload)) {
-            (Verdict::Commit, Ok(command)) => command.apply(&mut self.store.write()),
+            (Verdict::Commit, Ok(command @ Command::Members(_))) => {
+                self.members.change(|members| command.apply(&mut self.store.write(), members))
+            }
+            // Nothing of the members is touched by it.
+            (Verdict::Commit, Ok(command)) => {
+                command.apply(&mut self.store.write(), &mut MemberTable::default())
+            }
             (Verdict::Commit, Err(_)) => Reply::Refused(Reason::Malformed),
             // Nothing is reserved before a verdict, so there is nothing to give back.
             (Verdict::Abort | Verdict::Noop, _) => return Bytes::new(),
         };
         reply.encode()
+    }
+
+    fn follow_members(&mut self, _slot: Slot, members: &Members) {
+        self.members.change(|table| table.follow(members));
     }
 
     fn query(&self, request: &Bytes) -> Bytes {
@@ -73,7 +110,7 @@ impl StateMachine for KvMachine {
                 Ok(response) => Reply::Txn(response),
                 Err(error) => Reply::Refused(error.into()),
             },
-            Ok(Command::Put(_) | Command::DeleteRange(_) | Command::Compact(_)) => {
+            Ok(Command::Put(_) | Command::DeleteRange(_) | Command::Compact(_) | Command::Members(_)) => {
                 Reply::Refused(StoreError::ReadOnly.into())
             }
             Err(_) => Reply::Refused(Reason::Malformed),
@@ -82,12 +119,20 @@ impl StateMachine for KvMachine {
     }
 
     fn snapshot(&self) -> Bytes {
-        self.store.read().snapshot()
+        let table = self.members.table().encode();
+        let mut head = Vec::with_capacity(table.len() + 8);
+        head.put_u8(FORMAT_VERSION);
+        // A table has at most a thousand rows of a few kilobytes.
+        head.put_u32_le(u32::try_from(table.len()).unwrap_or(u32::MAX));
+        head.put_slice(&table);
+        self.store.read().snapshot_behind(head)
     }
 
     fn install(&mut self, _through: Slot, snapshot: Bytes) -> Result<(), InstallError> {
-        let store = Store::from_snapshot(&snapshot).map_err(|error| InstallError(error.to_string()))?;
+        let (members, store) = open(snapshot).map_err(InstallError)?;
+        let store = Store::from_snapshot(&store).map_err(|error| InstallError(error.to_string()))?;
         *self.store.write() = store;
+        self.members.change(|known| *known = members);
         Ok(())
     }
 }

@@ -4,12 +4,17 @@
 mod cli;
 
 use clap::Parser;
+use consensus_runtime::StartError;
+use kvstore::join::JoinError;
+use kvstore::member::{Ended, MemberError};
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
 /// The replica's core loop and the requests share these; more only add wake-ups on small machines.
 const WORKER_THREADS: usize = 2;
+/// How a process ends whose member was removed from the cluster.
+const REMOVED: u8 = 3;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
@@ -28,12 +33,25 @@ fn main() -> ExitCode {
         };
     match runtime.block_on(cli.run()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => complain(&format!("{error:#}")),
+        Err(error) => {
+            complain(&format!("{error:#}"));
+            exit_code(&error)
+        }
     }
 }
 
-fn complain(text: &str) -> ExitCode {
+fn complain(text: &str) {
     // If nobody reads stderr there is nobody to tell.
     let _ = writeln!(std::io::stderr(), "kvstore: {text}");
-    ExitCode::FAILURE
+}
+
+/// Whoever starts members again when they end must be able to tell that this one is not to come back.
+fn exit_code(error: &anyhow::Error) -> ExitCode {
+    let has_ended = error.downcast_ref::<Ended>().is_some_and(|ended| *ended == Ended::Removed);
+    let must_not_join = matches!(error.downcast_ref::<JoinError>(), Some(JoinError::Removed { .. }));
+    let must_not_start = matches!(
+        error.downcast_ref::<MemberError>(),
+        Some(MemberError::Replica(StartError::Removed { .. }) | MemberError::Join(JoinError::Removed { .. }))
+    );
+    if has_ended || must_not_join || must_not_start { ExitCode::from(REMOVED) } else { ExitCode::FAILURE }
 }

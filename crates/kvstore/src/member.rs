@@ -1,12 +1,13 @@
-//! One running member: a replica of the group, and the server that clients talk to.
+//! One running member: a replica of the group, the server that clients talk to, and the steward of its members.
 
+use crate::join::JoinError;
 use crate::machine::{KvMachine, SharedStore};
+use crate::members::{Founder, SharedMembers};
 use crate::profile::{self, Profile, ReplicaOptions, Running};
-use crate::proto::etcdserverpb::Member as MemberEntry;
 use crate::server::{Api, ServerConfig};
+use crate::steward::{Conflict, Identity, Steward};
 use consensus_core::NodeId;
-use consensus_runtime::{Replicated, StartError};
-use std::collections::BTreeMap;
+use consensus_runtime::{PeerAddress, Replicated, StartError, StopReason};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,9 +27,10 @@ pub struct MemberConfig {
     pub replica: ReplicaOptions,
     /// Where to listen for clients; port 0 takes any free one.
     pub listen_client: SocketAddr,
-    /// The URLs at which clients reach the members, for `member list`. Who is not here is listed without; our own entry
-    /// defaults to where we listen.
-    pub client_urls: BTreeMap<NodeId, String>,
+    /// The name that `member list` shows; `n` and the id by default.
+    pub name: Option<String>,
+    /// The URLs at which clients reach this member, as `member list` shows them; where we listen by default.
+    pub client_urls: Vec<String>,
     /// Writes are refused once the store is larger than this, in bytes.
     pub quota_bytes: u64,
 }
@@ -55,9 +57,26 @@ pub enum MemberError {
         /// What is missing.
         reason: &'static str,
     },
+    /// The cluster does not want it, or not like this.
+    #[error(transparent)]
+    Join(#[from] JoinError),
     /// The replica does not start.
     #[error(transparent)]
     Replica(#[from] StartError),
+}
+
+/// Why a member has ended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Ended {
+    /// It is no member any more.
+    #[error(
+        "it was removed from the cluster; remove its data directory, and let it join anew as another member"
+    )]
+    Removed,
+    /// It cannot go on.
+    #[error("{0}")]
+    Failed(String),
 }
 
 /// A running member.
@@ -65,6 +84,7 @@ pub struct Member {
     client_address: SocketAddr,
     replica: Running,
     server: JoinHandle<Result<(), tonic::transport::Error>>,
+    steward: JoinHandle<Conflict>,
     stop_server: oneshot::Sender<()>,
 }
 
@@ -72,22 +92,27 @@ impl Member {
     /// Starts the replica, then serves clients.
     ///
     /// # Errors
-    /// An address is taken, the configuration cannot work, or the data directory is damaged, locked or somebody else's.
+    /// An address is taken, the configuration cannot work, the data directory is damaged, locked or somebody else's, or the
+    /// cluster knows another directory of this member.
     pub async fn start(config: MemberConfig) -> Result<Self, MemberError> {
         // First, so that a taken port is told before a data directory is touched.
         let listener = listen(config.listen_client).await?;
         let client_address = listener.local_addr().unwrap_or(config.listen_client);
-        let store = SharedStore::new();
-        let machine = KvMachine::new(store.clone());
-        let server = server_config(&config, client_address);
+        let (store, members) = (SharedStore::new(), SharedMembers::new());
+        let machine = KvMachine::new(store.clone(), members.clone());
+        let (server, me, founders) =
+            (server_config(&config), identity(&config, client_address), founders(&config.replica));
         let replica = profile::start(config.profile, config.replica, machine).await?;
-        let api = Api::new(server, Arc::clone(&replica.group), store);
+        let (group, lifecycle) = (Arc::clone(&replica.group), Arc::clone(&replica.lifecycle));
+        let steward =
+            Steward { me, founders, group: Arc::clone(&group), lifecycle, members: members.clone() };
+        let steward = tokio::spawn(steward.run());
         let (stop_server, stopped) = oneshot::channel();
-        let server = tokio::spawn(api.serve(listener, async {
+        let server = tokio::spawn(Api::new(server, group, store, members).serve(listener, async {
             // A dropped sender is a wish to stop as well.
             let _ = stopped.await;
         }));
-        Ok(Self { client_address, replica, server, stop_server })
+        Ok(Self { client_address, replica, server, steward, stop_server })
     }
 
     /// Where clients are served.
@@ -103,21 +128,28 @@ impl Member {
     }
 
     /// Waits until the member cannot go on, and says why.
-    pub async fn failed(&mut self) -> String {
+    pub async fn ended(&mut self) -> Ended {
         tokio::select! {
-            reason = self.replica.lifecycle.stopped() => reason.to_string(),
-            ended = &mut self.server => match ended {
+            reason = self.replica.lifecycle.stopped() => {
+                if reason == StopReason::Removed { Ended::Removed } else { Ended::Failed(reason.to_string()) }
+            }
+            ended = &mut self.server => Ended::Failed(match ended {
                 Ok(Ok(())) => "the server for clients has ended".into(),
                 Ok(Err(error)) => format!("the server for clients failed: {error}"),
                 Err(error) => format!("the server for clients failed: {error}"),
-            },
+            }),
+            ended = &mut self.steward => Ended::Failed(match ended {
+                Ok(conflict) => conflict.to_string(),
+                Err(error) => format!("the steward of the members failed: {error}"),
+            }),
         }
     }
 
     /// Lets requests under way finish, makes everything durable, and stops.
     pub async fn shutdown(mut self) {
+        self.steward.abort();
         let _ = self.stop_server.send(());
-        if tokio::time::timeout(GRACE, &mut self.server).await.is_err() {
+        if !self.server.is_finished() && tokio::time::timeout(GRACE, &mut self.server).await.is_err() {
             self.server.abort();
         }
         self.replica.lifecycle.shutdown().await;
@@ -135,20 +167,27 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, MemberError> {
     })
 }
 
-fn server_config(config: &MemberConfig, client_address: SocketAddr) -> ServerConfig {
-    let mut urls = config.client_urls.clone();
-    urls.entry(config.replica.node).or_insert_with(|| format!("http://{client_address}"));
-    let members = config.replica.members.iter().map(|(node, address)| MemberEntry {
-        id: node.0,
-        name: node.to_string(),
-        peer_ur_ls: vec![format!("http://{address}")],
-        client_ur_ls: urls.get(node).cloned().into_iter().collect(),
-        is_learner: false,
-    });
+fn founders(replica: &ReplicaOptions) -> Vec<Founder> {
+    let founder =
+        |(&id, peer): (&NodeId, &PeerAddress)| Founder { id, name: id.to_string(), peer: peer.clone() };
+    if replica.joins { Vec::new() } else { replica.members.iter().map(founder).collect() }
+}
+
+fn identity(config: &MemberConfig, client_address: SocketAddr) -> Identity {
+    let id = config.replica.node;
+    let mut client_urls = config.client_urls.clone();
+    if client_urls.is_empty() {
+        client_urls.push(format!("http://{client_address}"));
+    }
+    Identity { id, name: config.name.clone().unwrap_or_else(|| id.to_string()), client_urls }
+}
+
+fn server_config(config: &MemberConfig) -> ServerConfig {
     ServerConfig {
         cluster: config.replica.cluster,
         member: config.replica.node,
-        members: members.collect(),
         quota_bytes: config.quota_bytes,
+        // The successor is called for one election timeout; its election takes another one at most, normally.
+        transfer_timeout: 3 * Duration::from_millis(config.replica.election_timeout_ms),
     }
 }

@@ -1,19 +1,26 @@
 //! From what clients are promised to the protocol that keeps the promise. No other file names a concrete protocol.
 
+use crate::join;
 use crate::machine::KvMachine;
 use crate::member::MemberError;
 use async_trait::async_trait;
 use consensus_core::{ClusterId, NodeId};
-use consensus_runtime::{Handle, Replica, ReplicaConfig, Replicated, Runnable, StartError, StopReason};
+use consensus_runtime::{
+    Enquiry, Handle, Host, PeerAddress, Peers, Replica, ReplicaConfig, Replicated, RequestError, Runnable,
+    StopReason, remembered,
+};
 use raft::Raft;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use tokio::sync::mpsc;
 
 /// What a request may take beside two elections, in milliseconds.
 const REQUEST_MS: u64 = 5_000;
+/// A peer is suspected after an election timeout of silence, but not sooner than this, in milliseconds.
+const LEAST_SUSPECT_MS: u64 = 50;
 
 /// The largest quota of a store, in bytes. It is looked at before a write, so a store may exceed it by what is under way.
 pub const MAX_QUOTA_BYTES: u64 = 3 << 30;
@@ -49,16 +56,20 @@ pub struct ReplicaOptions {
     pub cluster: ClusterId,
     /// Who we are.
     pub node: NodeId,
-    /// All members with the addresses at which they listen for each other.
-    pub members: BTreeMap<NodeId, SocketAddr>,
+    /// The founders with the addresses at which they listen for each other; or, if we join, whom to dial.
+    pub members: BTreeMap<NodeId, PeerAddress>,
+    /// Whether the cluster has been there before us, and has added us.
+    pub joins: bool,
+    /// Which of all who may come under this id; zero draws a number with the first start.
+    pub incarnation: u64,
     /// Where we listen for peers.
     pub listen_peer: SocketAddr,
     /// The directory of the journal.
     pub data_dir: PathBuf,
     /// After how long without a leader an election begins, in milliseconds.
     pub election_timeout_ms: u64,
-    /// How often a leader shows that it lives, in milliseconds.
-    pub heartbeat_interval_ms: u64,
+    /// How often a leader shows that it lives, in milliseconds; `None`: as the protocol has it.
+    pub heartbeat_interval_ms: Option<u64>,
     /// A snapshot replaces the log once it has grown by this many bytes, and by as much as the last snapshot had.
     pub snapshot_after_bytes: u64,
 }
@@ -67,17 +78,23 @@ pub struct ReplicaOptions {
 pub struct Running {
     /// To use it.
     pub group: Arc<dyn Replicated>,
-    /// To end it.
-    pub lifecycle: Box<dyn Lifecycle>,
+    /// To see to it.
+    pub lifecycle: Arc<dyn Lifecycle>,
 }
 
-/// The end of a replica.
+/// A replica's end, and whom it knows.
 #[async_trait]
 pub trait Lifecycle: Send + Sync {
     /// Stops gracefully and returns when everything is durable and gone.
     async fn shutdown(&self) -> StopReason;
     /// Waits for the end and says why it came.
     async fn stopped(&self) -> StopReason;
+    /// Says where the members listen, and who was removed.
+    async fn set_peers(&self, peers: Peers) -> Result<(), RequestError>;
+    /// What distinguishes this replica from one that has lost its disk.
+    fn incarnation(&self) -> u64;
+    /// What is asked from outside; the first call gets it.
+    fn take_enquiries(&self) -> Option<mpsc::Receiver<Enquiry>>;
 }
 
 #[async_trait]
@@ -88,6 +105,22 @@ impl<A: Runnable> Lifecycle for Handle<A> {
 
     async fn stopped(&self) -> StopReason {
         Self::stopped(self).await
+    }
+
+    async fn set_peers(&self, peers: Peers) -> Result<(), RequestError> {
+        // In memory there are no addresses.
+        match self.host() {
+            Some(host) => host.set_peers(peers).await,
+            None => Ok(()),
+        }
+    }
+
+    fn incarnation(&self) -> u64 {
+        self.host().map_or(0, Host::incarnation)
+    }
+
+    fn take_enquiries(&self) -> Option<mpsc::Receiver<Enquiry>> {
+        self.host()?.take_enquiries()
     }
 }
 
@@ -109,26 +142,40 @@ pub async fn start(
                 max_snapshot_bytes: MAX_SNAPSHOT_BYTES,
                 ..raft::Config::default()
             };
-            Ok(run::<Raft>(algorithm, options, machine).await?)
+            run::<Raft>(algorithm, options, machine).await
         }
         Profile::Ca => refuse("it needs atomic commitment"),
         Profile::Ap => refuse("it needs causal replication"),
     }
 }
 
+/// A founder whose directory is empty may have lost it: then it must not begin anew.
+async fn may_begin<A: Runnable>(config: &ReplicaConfig<A>) -> Result<(), MemberError> {
+    if config.joins || remembered(&config.data_dir).await?.is_some() {
+        return Ok(());
+    }
+    let others = config.members.iter().filter(|(node, _)| **node != config.node);
+    let others: Vec<PeerAddress> = others.map(|(_, address)| address.clone()).collect();
+    Ok(join::may_found(config.cluster, &others, config.node).await?)
+}
+
 async fn run<A: Runnable>(
     algorithm: A::Config,
     options: ReplicaOptions,
     machine: KvMachine,
-) -> Result<Running, StartError> {
+) -> Result<Running, MemberError> {
     let mut config = ReplicaConfig::<A>::new(options.node, options.members, options.data_dir);
+    (config.joins, config.incarnation) = (options.joins, options.incarnation);
     config.cluster = options.cluster;
     config.listen = options.listen_peer;
     config.algorithm = algorithm;
     config.request_timeout_ms = REQUEST_MS.saturating_add(options.election_timeout_ms.saturating_mul(2));
     config.read_retry_ms = options.election_timeout_ms;
+    config.suspect_after_ms = options.election_timeout_ms.max(LEAST_SUSPECT_MS);
     config.compact_after_bytes = options.snapshot_after_bytes;
     config.check_invariants = false;
+    config.validate()?;
+    may_begin(&config).await?;
     let handle = Replica::start(config, machine).await?;
-    Ok(Running { group: Arc::new(handle.clone()), lifecycle: Box::new(handle) })
+    Ok(Running { group: Arc::new(handle.clone()), lifecycle: Arc::new(handle) })
 }

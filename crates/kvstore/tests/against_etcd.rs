@@ -9,9 +9,11 @@
 )]
 
 mod model;
+mod reference;
 
 use kvstore::command::{Command, Reply};
 use kvstore::error::ApiError;
+use kvstore::members::MemberTable;
 use kvstore::proto::etcdserverpb::kv_client::KvClient;
 use kvstore::proto::etcdserverpb::range_request::SortTarget;
 use kvstore::proto::etcdserverpb::request_op::Request;
@@ -20,49 +22,10 @@ use kvstore::proto::etcdserverpb::{RangeRequest, RangeResponse, RequestOp, Respo
 use kvstore::store::Store;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
-use std::process::{Child, Command as Process, Stdio};
-use std::time::Duration;
 use tonic::Status;
 use tonic::transport::Channel;
 
 const REQUESTS: usize = 1500;
-
-struct Etcd(Child);
-
-impl Drop for Etcd {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-async fn start(directory: &std::path::Path) -> Option<(Etcd, KvClient<Channel>)> {
-    let (client, peer) = (free_port(), free_port());
-    let [client_url, peer_url] = [client, peer].map(|port| format!("http://127.0.0.1:{port}"));
-    let child = Process::new("etcd")
-        .args(["--name", "reference", "--data-dir", directory.to_str()?])
-        .args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url])
-        .args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url])
-        .args(["--initial-cluster", &format!("reference={peer_url}")])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .ok()?;
-    let etcd = Etcd(child);
-    for _ in 0..200 {
-        if let Ok(mut kv) = KvClient::connect(client_url.clone()).await
-            && kv.range(RangeRequest { key: "k".into(), ..RangeRequest::default() }).await.is_ok()
-        {
-            return Some((etcd, kv));
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("etcd does not answer");
-}
 
 async fn ask(kv: &mut KvClient<Channel>, command: Command) -> Result<Reply, Status> {
     Ok(match command {
@@ -71,12 +34,13 @@ async fn ask(kv: &mut KvClient<Channel>, command: Command) -> Result<Reply, Stat
         Command::Txn(request) => Reply::Txn(kv.txn(request).await?.into_inner()),
         Command::Compact(request) => Reply::Compact(kv.compact(request).await?.into_inner()),
         Command::Range(request) => Reply::Range(kv.range(request).await?.into_inner()),
+        Command::Members(command) => panic!("no client can ask for {command:?}"),
     })
 }
 
 fn ours(store: &mut Store, command: &Command) -> Result<Reply, Status> {
     model::validated(command)?;
-    match command.apply(store) {
+    match command.apply(store, &mut MemberTable::default()) {
         Reply::Refused(reason) => Err(ApiError::from(reason).into()),
         reply => Ok(reply),
     }
@@ -135,10 +99,11 @@ fn normalize_range(r: &mut RangeResponse, request: &RangeRequest) {
 #[tokio::test]
 async fn a_real_etcd_gives_the_same_replies() {
     let directory = tempfile::tempdir().unwrap();
-    let Some((_etcd, mut kv)) = start(directory.path()).await else {
+    let Some(etcd) = reference::start(directory.path()).await else {
         eprintln!("SKIPPED: no `etcd` on the PATH (Debian: apt-get install etcd-server)");
         return;
     };
+    let mut kv = KvClient::connect(etcd.client_url.clone()).await.unwrap();
     let mut store = Store::new();
     let mut runner = TestRunner::deterministic();
     let (mut refused, mut done) = (0, 0);

@@ -41,7 +41,10 @@ fn flags_are_checked_before_anything_is_touched() {
         command.args(args);
         command
     };
-    refuses(&mut serve(&[]), &["--id <ID>", "--peers", "--data <DIR>"]);
+    refuses(&mut serve(&[]), &["--data <DIR>"]);
+    refuses(&mut with(&[]), &["has not been used yet", "--id and --peers begin a new one", "--join"]);
+    refuses(&mut with(&["--id", "1"]), &["--id and --peers begin a new one"]);
+    refuses(&mut with(&["--peers", peers]), &["--id must say which of --peers"]);
     refuses(&mut with(&["--id", "0", "--peers", peers]), &["--id", "0"]);
     refuses(&mut with(&["--id", "4", "--peers", peers]), &["--id 4 is not among --peers: add 4=HOST:PORT"]);
     refuses(&mut with(&["--id", "1", "--peers", "127.0.0.1:7001"]), &["write ID=ADDRESS"]);
@@ -62,11 +65,21 @@ fn flags_are_checked_before_anything_is_touched() {
         &mut with(&["--id", "1", "--peers", peers, "--quota-bytes", "9999999999999"]),
         &["--quota-bytes"],
     );
+    refuses(&mut with(&["--id", "1", "--peers", peers, "--advertise-client", "h:1"]), &["give a URL"]);
+    let twice = ["--id", "1", "--peers", peers, "--advertise-client", "http://h:1,http://h:1"];
+    refuses(&mut with(&twice), &["--advertise-client names too many URLs, or one of them twice"]);
+    refuses(&mut with(&["--id", "1", "--peers", peers, "--name", ""]), &["--name", "give 1 to 255 bytes"]);
+    refuses(&mut with(&["--join", "127.0.0.1:7001", "--peers", peers]), &["cannot be used with"]);
+    refuses(&mut with(&["--join", "7001"]), &["give HOST:PORT"]);
+    refuses(&mut with(&["--join", "127.0.0.1:7001"]), &["where peers reach this member: --advertise-peer"]);
+    let printed = "d=http://127.0.0.1:7004,a=http://127.0.0.1:7001";
+    refuses(&mut with(&["--initial-cluster", "http://127.0.0.1:7001"]), &["write NAME=URL"]);
+    refuses(&mut with(&["--initial-cluster", "a=https://127.0.0.1:7001"]), &["give http://HOST:PORT"]);
+    refuses(&mut with(&["--initial-cluster", printed]), &["--advertise-peer"]);
     refuses(
-        &mut with(&["--id", "1", "--peers", peers, "--peer-clients", "9=http://h:1"]),
-        &["names member 9"],
+        &mut with(&["--initial-cluster", printed, "--initial-cluster-state", "new"]),
+        &["a new cluster begins with --id and --peers"],
     );
-    refuses(&mut with(&["--id", "1", "--peers", peers, "--peer-clients", "1=h:1"]), &["give a URL"]);
     refuses(&mut with(&["--id", "1", "--peers", peers, "--listen-peer", "nowhere"]), &["give HOST:PORT"]);
     refuses(
         &mut with(&[

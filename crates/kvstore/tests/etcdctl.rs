@@ -3,53 +3,18 @@
 
 mod cluster;
 
-use cluster::Cluster;
+use cluster::{Cluster, Etcdctl, is_installed};
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
+use std::time::Duration;
 
-struct Etcdctl {
-    endpoint: String,
-}
-
-impl Etcdctl {
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new("etcdctl");
-        command.env("ETCDCTL_API", "3").args(["--endpoints", &self.endpoint]).args(args);
-        command
-    }
-
-    /// What it prints on success, trimmed.
-    fn run(&self, args: &[&str]) -> String {
-        let output = self.command(args).output().unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-        assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
-        text(&output.stdout)
-    }
-
-    /// What it prints on failure.
-    fn fail(&self, args: &[&str]) -> String {
-        let output = self.command(args).output().unwrap();
-        assert!(!output.status.success(), "{args:?} succeeded");
-        String::from_utf8_lossy(&output.stderr).into_owned()
-    }
-
-    fn txn(&self, script: &str) -> String {
-        let mut child = self.command(&["txn"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success());
-        let text = String::from_utf8(output.stdout).unwrap();
-        text.split_whitespace().collect::<Vec<_>>().join(" ")
-    }
-}
-
-fn is_installed() -> bool {
-    if Command::new("etcdctl").arg("version").env("ETCDCTL_API", "3").output().is_ok() {
-        return true;
-    }
-    assert!(std::env::var_os("CI").is_none(), "CI must have etcdctl: apt-get install etcd-client");
-    eprintln!("SKIPPED: no `etcdctl` on the PATH (Debian: apt-get install etcd-client)");
-    false
+fn txn(ctl: &Etcdctl, script: &str) -> String {
+    let mut child = ctl.command(&["txn"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn all_members(count: usize, line: impl Fn(usize) -> String) -> String {
@@ -58,7 +23,7 @@ fn all_members(count: usize, line: impl Fn(usize) -> String) -> String {
 
 #[tokio::test]
 async fn etcdctl_works_with_any_of_three_members() {
-    if !is_installed() {
+    if !is_installed("etcdctl", "etcd-client") {
         return;
     }
     let mut cluster = Cluster::new(3, &[]);
@@ -74,13 +39,20 @@ async fn etcdctl_works_with_any_of_three_members() {
     }
     let all = Etcdctl { endpoint: (0..3).map(|i| cluster.endpoint(i)).collect::<Vec<_>>().join(",") };
     let members = all_members(3, |i| {
-        let peer =
-            all.run(&["member", "list"]).lines().nth(i).unwrap().split(", ").nth(3).unwrap().to_owned();
-        // Of the others a member knows the addresses for peers only, unless it is told.
-        let client = if i == 0 { format!("http://{}", cluster.endpoint(0)) } else { String::new() };
-        format!("{}, started, n{}, {peer}, {client}, false", i + 1, i + 1)
+        let (peer, client) = (cluster.peer(i), cluster.endpoint(i));
+        format!("{}, started, n{}, http://{peer}, http://{client}, false", i + 1, i + 1)
     });
-    assert_eq!(Etcdctl { endpoint: cluster.endpoint(0) }.run(&["member", "list"]), members);
+    for index in 0..3 {
+        let ctl = Etcdctl { endpoint: cluster.endpoint(index) };
+        // Each tells the others where its clients reach it, soon after it has started.
+        for _ in 0..100 {
+            if ctl.run(&["member", "list"]) == members {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(ctl.run(&["member", "list"]), members);
+    }
     let status = all.run(&["endpoint", "status"]);
     for (index, line) in status.lines().enumerate() {
         let is_leader = index == leader;
@@ -123,9 +95,9 @@ fn reads_and_writes(ctl: &Etcdctl, other: &Etcdctl) {
 fn transactions(ctl: &Etcdctl) {
     ctl.run(&["put", "account", "10"]);
     let script = "value(\"account\") = \"10\"\n\nput account 9\nget account\n\nget account\n\n";
-    assert_eq!(ctl.txn(script), "SUCCESS OK account 9");
-    assert_eq!(ctl.txn(script), "FAILURE account 9");
-    assert_eq!(ctl.txn("version(\"account\") > \"1\"\n\ndel account\n\n\n"), "SUCCESS 1");
+    assert_eq!(txn(ctl, script), "SUCCESS OK account 9");
+    assert_eq!(txn(ctl, script), "FAILURE account 9");
+    assert_eq!(txn(ctl, "version(\"account\") > \"1\"\n\ndel account\n\n\n"), "SUCCESS 1");
 }
 
 fn compaction(ctl: &Etcdctl) {

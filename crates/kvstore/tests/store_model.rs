@@ -4,6 +4,7 @@
 mod model;
 
 use kvstore::command::{Reason, Reply};
+use kvstore::members::MemberTable;
 use kvstore::store::Store;
 use model::Model;
 use proptest::prelude::*;
@@ -21,7 +22,7 @@ proptest! {
             }
             let before = store.clone();
             let expected = model.apply(&command).unwrap_or_else(|error| Reply::Refused(Reason::Store(error)));
-            let reply = command.apply(&mut store);
+            let reply = command.apply(&mut store, &mut MemberTable::default());
             prop_assert_eq!(&reply, &expected, "{:?}", command);
             prop_assert_eq!(store.revision(), model.revision);
             if matches!(reply, Reply::Refused(_)) {
@@ -41,7 +42,7 @@ proptest! {
     ) {
         let mut store = Store::new();
         for command in commands.iter().filter(|command| model::validated(command).is_ok()) {
-            command.apply(&mut store);
+            command.apply(&mut store, &mut MemberTable::default());
         }
         let good = store.snapshot().to_vec();
         let mut bytes = good.clone();

@@ -39,6 +39,11 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
+    /// Follows `leader`, or nobody.
+    pub(crate) fn of(leader: Option<NodeId>) -> Self {
+        Self { leader, ..Self::default() }
+    }
+
     /// Takes note of the slots around these, which were just accepted.
     #[inline]
     fn note_accepted(&mut self, core: &Core, first: Slot, last: Slot) {

@@ -54,10 +54,10 @@ impl CatchUp {
     }
 
     fn note_source(&mut self, node: NodeId, chosen: Slot) {
-        match self.sources.iter_mut().find(|source| source.node == node) {
-            Some(source) => source.chosen = source.chosen.max(chosen),
-            None if self.sources.len() < MAX_MEMBERS => self.sources.push(Source { node, chosen }),
-            None => {}
+        if let Some(source) = self.sources.iter_mut().find(|source| source.node == node) {
+            source.chosen = source.chosen.max(chosen);
+        } else if self.sources.len() < MAX_MEMBERS {
+            self.sources.push(Source { node, chosen });
         }
     }
 

@@ -3,7 +3,7 @@
 //! A burst of proposals becomes one batch, one record and one accept per node, all sharing one allocation: proposals are collected
 //! in `step` and closed in `flush`. The leader's own disk write runs beside the others'.
 
-use crate::message::{Accepted, Message};
+use crate::message::Accepted;
 use crate::mutant::Mutant;
 use crate::progress::{Progress, feed, fill_hole, send_heartbeat};
 use crate::proposer::in_batches;

@@ -218,7 +218,7 @@ impl MultiPaxos {
     pub(crate) fn on_read_index(&mut self, from: NodeId, token: ReadToken, out: &mut Out) {
         let asker = Asker::Remote { from, token };
         match &mut self.role {
-            Role::Leader(leader) if self.core.members.contains(from) => {
+            Role::Leader(leader) if self.core.configuration.members.contains(from) => {
                 leader.reads.push(&self.core, asker, out);
             }
             Role::Leader(_) | Role::Follower(_) | Role::Candidate(_) => {

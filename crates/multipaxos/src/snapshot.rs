@@ -39,7 +39,7 @@ impl MultiPaxos {
         if through <= newest || through > core.learner.chosen || through < core.log.base() {
             return;
         }
-        let Some(configuration) = core.configuration_behind(through) else { return };
+        let Some(configuration) = core.configuration_behind(through).cloned() else { return };
         core.keep_serving(now);
         core.snapshot = Some(Snapshot { through, configuration, bytes: bytes.clone(), asked: None });
         core.log.forget_through(core.retained_from(through));
@@ -93,7 +93,7 @@ impl Core {
 
     /// [P16] Takes the place of everything up to where the snapshot ends. Votes behind it stay.
     pub(crate) fn install(&mut self, whole: Incoming, out: &mut Out) {
-        let Incoming { through, configuration, total: _, bytes } = whole;
+        let Incoming { through, configuration, total: _, bytes, stalls: _ } = whole;
         let bytes = Bytes::from(bytes);
         self.hand_over_copies(out);
         self.log.forget_through(through);

@@ -160,7 +160,7 @@ impl MultiPaxos {
 
     /// Follows whoever leads the ballot that is promised. Whatever the old role had promised to answer is answered. [P11] [P28]
     pub(crate) fn become_follower(&mut self, now: Time, leader: Option<NodeId>, out: &mut Out) {
-        let follower = Follower { leader, ..Follower::default() };
+        let follower = Follower::of(leader);
         match core::mem::replace(&mut self.role, Role::Follower(follower)) {
             Role::Follower(mut old) => old.refuse_reads(&Refusal::NotLeader { hint: leader }, out),
             Role::Candidate(_) => {}

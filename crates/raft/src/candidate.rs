@@ -5,13 +5,13 @@
 
 use crate::entry::Position;
 use crate::leader::Leader;
-use crate::message::{Ballot, BallotReply, Message};
+use crate::message::{Ballot, BallotReply, MAX_TERM, Message};
 use crate::mutant::Mutant;
 use crate::state::{Core, Raft, Role};
 use crate::step::{Out, Timer};
 use crate::votes;
 use consensus_core::quorum::Tally;
-use consensus_core::{NodeId, Slot, Time};
+use consensus_core::{NodeId, Note, Slot, Time};
 
 /// Somebody who seeks election.
 #[derive(Clone, Debug, Default)]
@@ -46,16 +46,25 @@ impl Raft {
 
     /// [R31] A leader that is suspected does not count as heard, and is waited for a tenth of the time only. The suspicion may
     /// be wrong: the pre-vote finds out whether others still hear that leader, and its next append settles the matter.
-    pub(crate) fn on_suspicion(&mut self, now: Time, peer: NodeId, out: &mut Out) {
+    pub(crate) fn on_suspicion(&mut self, now: Time, peer: NodeId, suspected: bool, out: &mut Out) {
+        self.core.note_suspicion(peer, suspected);
+        // Once it is no longer suspected it shows by itself that it is back.
+        if !suspected || self.rests() {
+            return;
+        }
         if let Role::Follower(follower) = &self.role
             && follower.leader == Some(peer)
         {
             self.core.heard = None;
+            if self.core.config.plants(Mutant::SuspicionBreaksPromise) {
+                self.core.promised = None;
+            }
             self.core.hasten_election(now, out);
         }
     }
 
     fn become_pre_candidate(&mut self, now: Time, out: &mut Out) {
+        self.note_election(false, out);
         let (term, vote) = (self.core.term, self.core.vote);
         // Gives up what a follower had promised to answer.
         self.become_follower(now, term, vote, None, out);
@@ -74,6 +83,7 @@ impl Raft {
     }
 
     fn become_candidate(&mut self, now: Time, is_called: bool, out: &mut Out) {
+        self.note_election(is_called, out);
         let (term, own) = (self.core.term.next(), self.core.id);
         self.become_follower(now, term, Some(own), None, out); // [R1]
         self.role = Role::Candidate(Candidate { is_called, ..Candidate::default() });
@@ -84,8 +94,21 @@ impl Raft {
 
     fn become_leader(&mut self, now: Time, out: &mut Out) {
         self.role = Role::Leader(Leader::new(&self.core));
+        out.note(Note::ElectionWon { epoch: self.core.term });
         out.set_timer(Timer::Election, now + self.core.config.election_timeout());
         out.set_timer(Timer::Heartbeat, now + self.core.config.heartbeat_interval());
+    }
+
+    /// Tells that a follower seeks election; not each time that it tries again.
+    fn note_election(&self, is_called: bool, out: &mut Out) {
+        if matches!(self.role, Role::Follower(_)) {
+            let why = match self.core.heard {
+                _ if is_called => "the leader has handed over",
+                Some(_) => "the leader was not heard for an election timeout",
+                None => "no leader is known to be alive",
+            };
+            out.note(Note::ElectionStarted { epoch: self.core.term, why });
+        }
     }
 
     /// Asks those who have not answered yet; repeated with every heartbeat interval.
@@ -120,7 +143,7 @@ impl Raft {
     pub(crate) fn on_pre_vote_reply(&mut self, now: Time, from: NodeId, reply: BallotReply, out: &mut Out) {
         if !reply.granted {
             // Others are further: their term is what we must exceed. [R3]
-            self.settle_term(now, reply.term, out);
+            self.settle_term(now, from, reply.term, out);
             return;
         }
         // An answer to an earlier question speaks of an earlier term. [R6]
@@ -146,13 +169,16 @@ impl Raft {
             return;
         }
         if ballot.term > self.core.term && is_called {
-            // [R32] The leader that we hear has called its successor: it no longer stands in the way of anybody.
-            self.core.heard = None;
+            // [R32] The leader that we hear has called its successor: it no longer stands in the way of anybody. [R46]
+            (self.core.heard, self.core.promised) = (None, None);
         }
         let is_free = match self.core.vote {
             _ if ballot.term > self.core.term => true,
             Some(vote) => vote == from || self.core.votes_again(vote),
-            None => true,
+            // [R44] Somebody told us of the term while we were bound to the leader of an earlier one.
+            None => {
+                is_called || !self.core.is_bound(now) || self.core.config.plants(Mutant::PromiseEndsWithTerm)
+            }
         };
         let is_trusted = is_called && self.core.config.plants(Mutant::CalledVoteUnchecked);
         let granted =
@@ -170,7 +196,7 @@ impl Raft {
     }
 
     pub(crate) fn on_vote_reply(&mut self, now: Time, from: NodeId, reply: BallotReply, out: &mut Out) {
-        let is_current = self.settle_term(now, reply.term, out);
+        let is_current = self.settle_term(now, from, reply.term, out);
         let config = &self.core.config;
         if !(is_current || config.plants(Mutant::StaleVoteCounted))
             || !(reply.granted || config.plants(Mutant::RefusalCountsAsVote))
@@ -223,6 +249,8 @@ impl Core {
         let newest = self.configurations.newest().slot;
         let had_vote = || self.configurations.at(Slot(newest.0 - 1)).members.is_voter(self.id);
         let may_win = self.members.is_voter(self.id) || (newest > self.commit && had_vote());
+        // [R54] Nobody would believe us in a term beyond the last.
+        let may_win = may_win && self.term < MAX_TERM;
         may_win && (self.is_full() || self.config.plants(Mutant::WitnessLeads)) // [R42]
     }
 

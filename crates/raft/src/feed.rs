@@ -1,4 +1,4 @@
-//! What a follower is sent: appends, heartbeats, pieces of a snapshot. When, and how much, is written down in
+//! What a follower is sent: appends and heartbeats. When, and how much, is written down in
 //! [`crate::progress`]; that it arrives is known from the answers alone.
 
 use crate::entry::{Entries, Position};
@@ -7,48 +7,66 @@ use crate::mutant::Mutant;
 use crate::progress::{Mode, Progress};
 use crate::state::Core;
 use crate::step::Out;
-use alloc::boxed::Box;
-use consensus_core::{Bytes, Slot};
+use consensus_core::{Slot, Time};
 
-/// Sends what a follower lacks, as far as its window allows; tells an idle one of the commit index. [R15] [R27]
-#[inline]
-pub(crate) fn feed(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) {
-    match &peer.mode {
-        Mode::Replicate => replicate(peer, core, probe, out),
-        Mode::Probe { is_waiting: true } => {}
-        Mode::Probe { is_waiting: false } => try_place(peer, core, probe, out),
-        Mode::Snapshot(_) => send_chunk(peer, core, out),
+/// What the appends of a burst have in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Burst {
+    pub(crate) now: Time,
+    /// The newest probe, carried by the next append to everybody.
+    pub(crate) probe: u64,
+    /// The newest probe that reads wait for: it does not wait for the next append.
+    pub(crate) awaited: u64,
+    /// Whether heartbeats offer rest.
+    pub(crate) offers_rest: bool,
+}
+
+impl Burst {
+    /// The probe to be answered by a follower that was not sent it before.
+    const fn news(&self, peer: &Progress) -> u64 {
+        if peer.probe_sent < self.probe { self.probe } else { 0 }
     }
 }
 
-fn replicate(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) {
+/// Sends what a follower lacks, as far as its window allows; tells an idle one of the commit index. [R15] [R27]
+#[inline]
+pub(crate) fn feed(peer: &mut Progress, core: &Core, burst: Burst, out: &mut Out) {
+    match &peer.mode {
+        Mode::Replicate => replicate(peer, core, burst, out),
+        Mode::Probe { is_waiting: true } => {}
+        Mode::Probe { is_waiting: false } => try_place(peer, core, burst, out),
+        // Its pieces leave behind everything else. [R51]
+        Mode::Snapshot(_) => {}
+    }
+}
+
+fn replicate(peer: &mut Progress, core: &Core, burst: Burst, out: &mut Out) {
     let last = peer.reach(core.log.last().slot);
     if peer.next > last || !peer.window.has_room(&core.config) {
-        return tell_idle(peer, core, probe, out);
+        return tell_idle(peer, core, burst, out);
     }
     while peer.next <= last && peer.window.has_room(&core.config) {
         let Some((prev, entries)) = next_entries(peer, core) else {
-            turn_to_snapshot(peer, core);
-            return send_chunk(peer, core, out);
+            return peer.turn_to_snapshot(core, out);
         };
         let end = Slot(prev.slot.0 + entries.len() as u64);
         peer.window.sent(end, entries.size());
         peer.next = end.next();
-        let echo = if peer.probe_sent < probe { probe } else { 0 };
-        send_append(peer, core, prev, echo, entries, out);
+        send_append(peer, core, prev, burst, entries, out);
     }
 }
 
 /// One append on trial: it is not counted on, and the answer tells where to go on.
-fn try_place(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) {
+fn try_place(peer: &mut Progress, core: &Core, burst: Burst, out: &mut Out) {
     let Some((prev, entries)) = next_entries(peer, core) else {
-        turn_to_snapshot(peer, core);
-        return send_chunk(peer, core, out);
+        return peer.turn_to_snapshot(core, out);
     };
     peer.mode = Mode::Probe { is_waiting: true };
-    // A trial wants an answer even if there is nothing to append.
-    let echo = if entries.is_empty() || peer.probe_sent < probe { probe } else { 0 };
-    send_append(peer, core, prev, echo, entries, out);
+    if entries.is_empty() {
+        // A trial wants an answer even if there is nothing to append: to the newest probe, if need be again.
+        peer.probe_sent = 0;
+    }
+    send_append(peer, core, prev, burst, entries, out);
 }
 
 /// What it lacks next, and what precedes that; none if our log has forgotten it.
@@ -64,59 +82,38 @@ fn send_append(
     peer: &mut Progress,
     core: &Core,
     prev: Position,
-    probe: u64,
+    burst: Burst,
     entries: Entries,
     out: &mut Out,
 ) {
-    peer.probe_sent = peer.probe_sent.max(probe);
-    peer.commit_sent = core.commit;
+    let probe = burst.news(peer);
+    peer.note_append(probe, core.commit, burst.now);
     let append = Append { term: core.term, prev, commit: core.commit, probe, entries };
     // EARLY: only we append in our term, and we never lead it again after a crash; entries that we forget are ones that we
     // did not count, so they contradict nothing that we say later. Without entries it says nothing but our term, which is
     // durable since our election, and what a quorum holds.
-    out.send_early(peer.id, Message::Append(append));
-}
-
-/// Our log has forgotten what the follower lacks. A log that forgot something has a snapshot of it.
-fn turn_to_snapshot(peer: &mut Progress, core: &Core) {
-    if let Some(snapshot) = &core.snapshot {
-        // [R42] A witness needs to know where it ends, and no state.
-        let bytes = if peer.bound.is_some() { Bytes::new() } else { snapshot.bytes.clone() };
-        peer.become_snapshot(snapshot.through, snapshot.members.clone(), bytes);
-    }
-}
-
-fn send_chunk(peer: &mut Progress, core: &Core, out: &mut Out) {
-    let reach = peer.reach(core.log.last().slot);
-    let Mode::Snapshot(transfer) = &mut peer.mode else { return };
-    if transfer.through.slot <= reach && core::mem::take(&mut transfer.is_due) {
-        let chunk = transfer.chunk(core);
-        // EARLY: a snapshot holds what is committed; forgetting that we sent it contradicts nothing.
-        out.send_early(peer.id, Message::Snapshot(Box::new(chunk)));
-    }
+    out.send_early(peer.id, if burst.offers_rest { Message::Rest(append) } else { Message::Append(append) });
 }
 
 /// A follower that lacks nothing hears of the commit index and of new probes.
 #[inline]
-fn tell_idle(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) {
+fn tell_idle(peer: &mut Progress, core: &Core, burst: Burst, out: &mut Out) {
     let is_idle = peer.window.is_empty();
     let has_news = core.config.eager_commit && is_idle && peer.commit_sent < core.commit.min(peer.matched);
-    if has_news || peer.probe_sent < probe {
-        let echo = if peer.probe_sent < probe { probe } else { 0 };
-        send_append(peer, core, place_behind(peer, core), echo, Entries::default(), out);
+    if has_news || peer.probe_sent < burst.awaited {
+        send_append(peer, core, place_behind(peer, core), burst, Entries::default(), out);
     }
 }
 
 /// [R16] A heartbeat is an append behind everything that was sent: a follower that lacks some of it says so.
-pub(crate) fn send_heartbeat(peer: &mut Progress, core: &Core, probe: u64, out: &mut Out) {
-    if let Mode::Snapshot(transfer) = &mut peer.mode {
-        // Nothing arrived for a whole interval: the piece or its answer was lost.
-        transfer.is_due |= !core::mem::take(&mut transfer.has_moved);
+pub(crate) fn send_heartbeat(peer: &mut Progress, core: &Core, burst: Burst, out: &mut Out) {
+    if matches!(peer.mode, Mode::Snapshot(_)) {
+        peer.review_snapshot(burst.now, core, out);
     } else if core.log.position(Slot(peer.next.0 - 1)).is_none() {
         // What is in flight may be lost, and cannot be sent again.
-        turn_to_snapshot(peer, core);
+        peer.turn_to_snapshot(core, out);
     }
-    send_append(peer, core, place_behind(peer, core), probe, Entries::default(), out);
+    send_append(peer, core, place_behind(peer, core), burst, Entries::default(), out);
 }
 
 /// The end of what was sent to it.

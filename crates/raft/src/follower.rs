@@ -2,11 +2,10 @@
 //!
 //! Invariant: `verified` is the last slot up to which our log is known to equal that of this term's leader.
 
-use crate::entry::{Entries, Position};
+use crate::entry::{Entries, Position, are_hollow};
 use crate::message::{Append, AppendReply, Message, Outcome};
 use crate::mutant::Mutant;
 use crate::read::Forwarded;
-use crate::snapshot::Incoming;
 use crate::state::{Core, Raft, Role};
 use crate::step::Out;
 use consensus_core::{Epoch, NodeId, Offence, Refusal, Slot, Time};
@@ -25,8 +24,9 @@ pub(crate) struct Follower {
     probe: u64,
     /// It wants an answer at once.
     owes_echo: bool,
-    pub(crate) incoming: Option<Incoming>,
     pub(crate) reads: Forwarded,
+    /// It has no timer (see `quiescence`).
+    pub(crate) rests: bool,
 }
 
 impl Follower {
@@ -39,8 +39,8 @@ impl Follower {
             owes_acknowledgement: false,
             probe: 0,
             owes_echo: false,
-            incoming: None,
             reads: Forwarded::default(),
+            rests: false,
         }
     }
 
@@ -82,6 +82,11 @@ impl Follower {
         assert!(self.verified <= core.log.last().slot, "more is verified than there is");
         assert!(core.commit <= self.verified, "more is committed than is verified");
         assert!(self.acknowledged <= self.verified, "more was acknowledged than is verified");
+        if self.rests {
+            let end = core.log.last().slot;
+            assert!(self.leader.is_some() && self.reads.is_empty(), "whoever rests waits for nothing");
+            assert!(core.commit == end && core.log.durable() == end, "whoever rests lacks nothing");
+        }
     }
 }
 
@@ -93,6 +98,9 @@ impl Raft {
         }
         let Role::Follower(follower) = &mut self.role else { return };
         let core = &mut self.core;
+        if are_hollow(&entries) && core.is_laden() {
+            return; // [R42]
+        }
         if entries.is_empty() && core.config.plants(Mutant::HeartbeatClearsVote) {
             core.vote = None;
             core.vote_written = out.persist(crate::record::Record::Vote { term, vote: None });

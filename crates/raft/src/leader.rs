@@ -4,45 +4,20 @@
 //! collected in `step` and closed in `flush`. The leader's own disk write runs beside replication.
 
 use crate::entry::{Content, Entries, Entry, name_members};
-use crate::feed::{agreement, feed, send_heartbeat};
+use crate::feed::{Burst, agreement, feed};
+use crate::heartbeat::Pace;
+use crate::lease::Lease;
 use crate::message::{AppendReply, Outcome};
 use crate::mutant::Mutant;
-use crate::progress::{self, Progress};
+use crate::progress::{Mode, Progress};
+use crate::quiescence::Rest;
 use crate::read::ReadQueue;
 use crate::state::{Core, Raft, Role};
 use crate::step::{Out, Timer};
 use crate::transfer::HandOver;
 use crate::votes;
 use alloc::vec::Vec;
-use consensus_core::{Bytes, NodeId, Offence, ProposalId, Refusal, Slot, Time};
-
-/// How a leader feeds a follower, for inspection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// It looks for the place where the logs agree.
-    Probe,
-    /// It pipelines appends.
-    Replicate,
-    /// It sends a snapshot.
-    Snapshot,
-}
-
-/// What a leader knows of a follower, for inspection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// The follower.
-    pub id: NodeId,
-    /// Its log equals the leader's up to here, durably.
-    pub matched: Slot,
-    /// The next slot to send.
-    pub next: Slot,
-    /// How it is fed.
-    pub mode: Mode,
-    /// Appends in flight.
-    pub in_flight: usize,
-    /// Bytes of entries in flight.
-    pub in_flight_bytes: usize,
-}
+use consensus_core::{Bytes, NodeId, Note, Offence, ProposalId, Refusal, Slot, Time};
 
 /// Somebody who leads a term.
 #[derive(Clone, Debug)]
@@ -60,6 +35,9 @@ pub(crate) struct Leader {
     /// Something happened since the followers were fed last, beyond a write of our own that became durable.
     has_news: bool,
     pub(crate) reads: ReadQueue,
+    pub(crate) pace: Pace,
+    pub(crate) lease: Lease,
+    pub(crate) rest: Rest,
     pub(crate) hand_over: Option<HandOver>,
     /// The change of members that is to be committed before the next may begin.
     pub(crate) change: Option<Slot>,
@@ -82,6 +60,9 @@ impl Leader {
             has_progress: false,
             has_news: true,
             reads: ReadQueue::new(),
+            pace: Pace::default(),
+            lease: Lease::default(),
+            rest: Rest::default(),
             hand_over: None,
             change: Self::open_change(core),
             is_dismissed: false,
@@ -96,6 +77,15 @@ impl Leader {
         self.pending_size += entry.size();
         self.uncommitted_size += entry.size();
         self.pending.push(entry);
+    }
+
+    pub(crate) const fn uncommitted_size(&self) -> usize {
+        self.uncommitted_size
+    }
+
+    /// Whether something is not in the log yet.
+    pub(crate) const fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
     }
 
     pub(crate) fn peer(&mut self, id: NodeId) -> Option<&mut Progress> {
@@ -119,7 +109,7 @@ impl Leader {
     }
 
     /// The end of a burst: close the batch, commit, probe for reads, feed the followers.
-    pub(crate) fn flush(&mut self, core: &mut Core, out: &mut Out) {
+    pub(crate) fn flush(&mut self, now: Time, core: &mut Core, out: &mut Out) {
         self.close_batch(core, out);
         if core::mem::take(&mut self.has_progress) {
             self.advance_commit(core, out);
@@ -131,17 +121,32 @@ impl Leader {
         if !core::mem::take(&mut self.has_news) && core.members.witnesses().is_empty() {
             return;
         }
-        let has_own_commit =
-            core.commit >= self.term_start || core.config.plants(Mutant::ReadBeforeOwnCommit);
-        self.reads.start_round(core.commit, has_own_commit);
+        self.take_reads(now, core, out);
         if !core.members.witnesses().is_empty() {
             self.bound_witnesses(core);
         }
-        for peer in &mut self.peers {
-            feed(peer, core, self.reads.probe(), out);
+        if self.may_feed(core) {
+            let burst = self.burst(now);
+            for peer in &mut self.peers {
+                feed(peer, core, burst, out);
+            }
+            self.send_pieces(now, core, out);
         }
         self.call_successor(core, out);
         self.confirm_reads(core, out);
+        self.quicken(now, core, out);
+        self.rest_if_agreed(core, out);
+    }
+
+    fn burst(&self, now: Time) -> Burst {
+        Burst { now, probe: self.reads.probe(), awaited: self.reads.awaited(), offers_rest: false }
+    }
+
+    /// A burst with a probe of its own, which leaves now.
+    pub(crate) fn burst_of_probe(&mut self, now: Time, core: &Core) -> Burst {
+        let probe = self.reads.begin_probe();
+        self.lease.note_departure(probe, now, &core.config);
+        self.burst(now)
     }
 
     pub(crate) fn close_batch(&mut self, core: &mut Core, out: &mut Out) {
@@ -206,7 +211,7 @@ impl Leader {
         assert_eq!(core.vote, Some(core.id), "a leader votes for itself");
         let last = core.log.last().slot;
         for peer in &self.peers {
-            peer.assert_invariants(last);
+            peer.assert_invariants(last, &core.config);
         }
         // What was committed by other members need not be held by a quorum of these yet.
         let since = self.term_start.max(core.configurations.newest().slot);
@@ -215,6 +220,7 @@ impl Leader {
             self.peers.iter().map(|peer| peer.id).eq(core.members.others(core.id)),
             "others are fed than members"
         );
+        assert!(!self.rest.is_resting || !self.has_work(core), "whoever rests has no work");
         assert!(is_held, "what was committed in this term is no longer held by a quorum");
         let in_log: usize = core.log.iter(core.commit.next(), last).map(|(_, entry)| entry.size()).sum();
         let pending: usize = self.pending.iter().map(Entry::size).sum();
@@ -225,23 +231,6 @@ impl Leader {
 }
 
 impl Raft {
-    /// What a leader knows of its followers; nothing at others.
-    pub fn peers(&self) -> impl Iterator<Item = Peer> {
-        let peers = if let Role::Leader(leader) = &self.role { leader.peers.as_slice() } else { &[] };
-        peers.iter().map(|peer| Peer {
-            id: peer.id,
-            matched: peer.matched,
-            next: peer.next,
-            mode: match peer.mode {
-                progress::Mode::Probe { .. } => Mode::Probe,
-                progress::Mode::Replicate => Mode::Replicate,
-                progress::Mode::Snapshot(_) => Mode::Snapshot,
-            },
-            in_flight: peer.window.len(),
-            in_flight_bytes: peer.window.bytes(),
-        })
-    }
-
     /// [R18] Only a leader takes proposals, and only as many as its bounds allow.
     pub(crate) fn on_propose(&mut self, id: ProposalId, payload: Bytes, out: &mut Out) {
         let hint = self.leader();
@@ -273,7 +262,7 @@ impl Raft {
         if reply.term > self.core.term && self.core.config.plants(Mutant::LeaderIgnoresHigherTerm) {
             return;
         }
-        let is_current = self.settle_term(now, reply.term, out);
+        let is_current = self.settle_term(now, from, reply.term, out);
         if !is_current && !self.core.config.plants(Mutant::StaleAckCounted) {
             return;
         }
@@ -292,7 +281,15 @@ impl Raft {
         peer.is_active = true;
         if reply.probe > peer.probe_echoed {
             peer.probe_echoed = reply.probe;
+            let late = core.config.plants(Mutant::LeaseFromArrival).then_some(now);
+            peer.vouched = late.or(leader.lease.departure_of(reply.probe)).max(peer.vouched); // [R43]
             leader.reads.on_echo();
+        }
+        if let Outcome::Rejected { hint, .. } = reply.outcome {
+            let at_once = core.config.plants(Mutant::DenialProvenAtOnce) && hint.slot < peer.matched;
+            if peer.is_denial(hint.slot, reply.probe, || leader.reads.begin_probe()) || at_once {
+                out.accuse(from, Offence::Impossible("it denies what it acknowledged")); // [R55]
+            }
         }
         match reply.outcome {
             Outcome::Accepted { matched } if matched > last => {
@@ -304,7 +301,11 @@ impl Raft {
                 if core.config.plants(Mutant::MatchRegresses) {
                     peer.matched = matched;
                 }
+                let is_catching_up = matches!(peer.mode, Mode::Snapshot(_));
                 peer.on_accepted(matched, base);
+                if is_catching_up && matches!(peer.mode, Mode::Replicate) {
+                    out.note(Note::SnapshotSent { to: from });
+                }
             }
             Outcome::Rejected { hint, .. } if core.config.plants(Mutant::RefusalCountsAsMatch) => {
                 leader.has_progress = true;
@@ -321,19 +322,11 @@ impl Raft {
         }
     }
 
-    /// [R16] What may have been lost is said again.
     pub(crate) fn on_heartbeat_timeout(&mut self, now: Time, out: &mut Out) {
         match &mut self.role {
             Role::Follower(follower) => follower.repeat_reads(now, &self.core, out),
             Role::PreCandidate(_) | Role::Candidate(_) => self.ask_for_votes(now, out),
-            Role::Leader(leader) => {
-                let probe = leader.reads.probe();
-                for peer in &mut leader.peers {
-                    send_heartbeat(peer, &self.core, probe, out);
-                }
-                leader.review_hand_over(now, &self.core, out);
-                out.set_timer(Timer::Heartbeat, now + self.core.config.heartbeat_interval());
-            }
+            Role::Leader(leader) => leader.beat(now, &self.core, out),
         }
     }
 
@@ -354,6 +347,7 @@ impl Raft {
             return out.set_timer(Timer::Election, now + core.config.election_timeout());
         }
         let (term, vote) = (core.term, core.vote);
+        out.note(Note::SteppedDown { epoch: term, why: "no quorum has answered for an election timeout" });
         self.become_follower(now, term, vote, None, out);
     }
 }

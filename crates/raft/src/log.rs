@@ -111,6 +111,11 @@ impl Log {
         self.unwritten.push_back((seq, self.last.slot));
     }
 
+    /// How many batches are on their way to the disk.
+    pub(crate) fn unwritten(&self) -> usize {
+        self.unwritten.len()
+    }
+
     /// Everything up to write `seq` is on disk.
     pub(crate) fn on_durable(&mut self, seq: WriteSeq) {
         while let Some((_, slot)) = self.unwritten.pop_front_if(|(written, _)| *written <= seq) {
@@ -147,6 +152,10 @@ impl Log {
     pub(crate) fn forget_through(&mut self, slot: Slot) {
         let Some(base) = self.position(slot) else { return };
         while self.batches.pop_front_if(|batch| batch.last() <= slot).is_some() {}
+        if self.batches.is_empty() {
+            // What comes next is put where the oldest was: memory that was used lately.
+            self.batches.clear();
+        }
         if let Some(batch) = self.batches.front_mut()
             && batch.first <= slot
         {

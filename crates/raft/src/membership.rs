@@ -18,7 +18,9 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use consensus_core::{Change, MAX_MEMBERS, Members, NodeId, ProposalId, Refusal, Slot, Time};
+use consensus_core::{
+    BadChange, Change, MAX_MEMBERS, Members, NodeId, Note, ProposalId, Refusal, Slot, Time,
+};
 
 impl Raft {
     /// [R35] An operator asks for other members.
@@ -48,6 +50,7 @@ impl Raft {
             out.send_early(heir.id, Message::TimeoutNow { term: core.term });
         }
         let (term, vote) = (core.term, core.vote);
+        out.note(Note::SteppedDown { epoch: term, why: "it has no vote any more" });
         self.become_follower(now, term, vote, None, out);
     }
 }
@@ -84,20 +87,25 @@ impl Core {
 
 impl Leader {
     /// The members that `change` would lead to, if it may begin now; otherwise why not. [R35] [R36]
-    fn plan_change(&self, core: &Core, change: &Change) -> Result<Members, String> {
+    fn plan_change(&self, core: &Core, change: &Change) -> Result<Members, BadChange> {
         let Configuration { slot, members } = core.configurations.newest();
         if *slot > core.commit || !members.outgoing().is_empty() {
-            return Err("another change is under way; try again when it is done".into());
+            return Err(BadChange::UnderWay);
         }
         if core.commit < self.term_start && !core.config.plants(Mutant::ChangeBeforeOwnCommit) {
-            return Err("this leader has not committed an entry of its own term yet; try again soon".into());
+            return Err(BadChange::TooSoon);
         }
         let next = after(members, change, |node| self.is_caught_up(core, node))?;
         let answers = |node| u64::from(node == core.id || self.peer_ref(node).is_some_and(Progress::answers));
         if votes::reached_by_quorum(&next, answers) == 0 {
-            return Err("too few of the voters that would remain answer; bring them back first".into());
+            return Err(BadChange::NoQuorum);
         }
-        Ok(next)
+        // [R41] Until one of them has the change, no witness is told of it.
+        let may_lead = |node: &&NodeId| !next.witnesses().contains(node);
+        if !next.voters().iter().filter(may_lead).any(|&node| answers(node) == 1) {
+            return Err(BadChange::NoQuorum);
+        }
+        Ok(core.or_forgetful(next))
     }
 
     /// [R36] Whether a learner lacks so little that its vote would not hold the group up.
@@ -117,6 +125,7 @@ impl Leader {
         });
         self.close_batch(core, out);
         self.change = Self::open_change(core);
+        out.note(Note::ChangeBegun { slot: core.configurations.newest().slot });
     }
 
     /// The configuration that is to be committed before the next may begin, if any. [R35]
@@ -132,6 +141,7 @@ impl Leader {
         if members.outgoing().is_empty() {
             self.is_dismissed = !members.is_voter(core.id);
             self.change = None;
+            out.note(Note::ChangeDone { slot: *slot });
             return;
         }
         let next = Members::of(members.voters().iter().copied())
@@ -155,7 +165,7 @@ impl Leader {
             }
             // What it said during an earlier stay does not count: it did not know this probe then.
             let stay =
-                if core.config.plants(Mutant::EarlierStayCounted) { 0 } else { self.reads.begin_stay() };
+                if core.config.plants(Mutant::EarlierStayCounted) { 0 } else { self.reads.begin_probe() };
             self.peers.push(Progress { stay, ..Progress::new(node, last) });
         }
         self.peers.sort_unstable_by_key(|peer| peer.id);
@@ -174,10 +184,7 @@ fn after(
     members: &Members,
     change: &Change,
     is_caught_up: impl Fn(NodeId) -> bool,
-) -> Result<Members, String> {
-    if !members.witnesses().is_empty() {
-        return Err("a group with witnesses keeps the members it was born with".into());
-    }
+) -> Result<Members, BadChange> {
     let next = match change {
         Change::AddLearner(node) => {
             let node = newcomer(members, *node)?;
@@ -188,8 +195,14 @@ fn after(
             let node = may_vote(members, *node, is_caught_up)?;
             with_voters(members, members.voters().iter().copied().chain([node]))
         }
-        Change::AddWitness(_) => return Err("witnesses are named at a group's birth only".into()),
-        Change::Remove(node) if !members.contains(*node) => return Err(format!("{node} is not a member")),
+        Change::AddWitness(node) => {
+            let node = newcomer(members, *node)?;
+            let witnesses = members.witnesses().iter().copied().chain([node]);
+            with_voters(members, members.voters().iter().copied().chain([node])).with_witnesses(witnesses)
+        }
+        Change::Remove(node) if !members.contains(*node) => {
+            return Err(format!("{node} is not a member").into());
+        }
         Change::Remove(node) => {
             let stays = |other: &NodeId| other != node;
             let learners = members.learners().iter().copied().filter(stays);
@@ -198,11 +211,10 @@ fn after(
         Change::Replace(voters) => replaced(members, voters, is_caught_up)?,
     };
     if next.voters().iter().all(|node| next.witnesses().contains(node)) {
-        return Err("nobody would be left who can lead; name at least one voter".into());
+        return Err(BadChange::NobodyLeft);
     }
-    let lists = [next.voters(), next.outgoing(), next.learners(), next.witnesses()];
-    if lists.iter().map(|list| list.len()).sum::<usize>() > MAX_MEMBERS {
-        return Err(format!("a group has at most {MAX_MEMBERS} members, those being left included"));
+    if next.are_too_many() {
+        return Err(format!("a group has at most {MAX_MEMBERS} members, those being left included").into());
     }
     Ok(next)
 }
@@ -212,21 +224,23 @@ fn replaced(
     members: &Members,
     voters: &[NodeId],
     is_caught_up: impl Fn(NodeId) -> bool,
-) -> Result<Members, String> {
+) -> Result<Members, BadChange> {
     let mut sorted: Vec<NodeId> = voters.to_vec();
     sorted.sort_unstable();
     if let Some(twice) =
         sorted.windows(2).find_map(|pair| pair.first().filter(|node| pair.last() == Some(node)))
     {
-        return Err(format!("{twice} is named twice"));
+        return Err(format!("{twice} is named twice").into());
     }
     if sorted == members.voters() {
-        return Err("these are the voters already".into());
+        return Err(String::from("these are the voters already").into());
     }
     for &node in sorted.iter().filter(|&&node| !members.is_voter(node)) {
         may_vote(members, node, &is_caught_up)?;
     }
-    Ok(with_voters(members, sorted).with_outgoing(members.voters().iter().copied()))
+    // Who leaves stays a witness until it has left.
+    let joint = with_voters(members, sorted).with_outgoing(members.voters().iter().copied());
+    Ok(joint.with_witnesses(members.witnesses().iter().copied()))
 }
 
 /// The same members with these voters; those who were learners are so no more.
@@ -250,19 +264,18 @@ fn may_vote(
     members: &Members,
     node: NodeId,
     is_caught_up: impl Fn(NodeId) -> bool,
-) -> Result<NodeId, String> {
+) -> Result<NodeId, BadChange> {
     if members.is_voter(node) {
-        return Err(format!("{node} is a voter already"));
+        return Err(format!("{node} is a voter already").into());
     }
     if !members.contains(node) {
         return Err(format!(
             "{node} is not a learner; add it as one first, so that its vote does not hold the group up"
-        ));
+        )
+        .into());
     }
     if !is_caught_up(node) {
-        return Err(format!(
-            "{node} lacks too much of the log, or does not answer; try again when it has caught up"
-        ));
+        return Err(BadChange::LagsBehind(node));
     }
     Ok(node)
 }

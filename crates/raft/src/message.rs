@@ -1,5 +1,6 @@
 //! What nodes say to each other.
 
+use crate::digest::Digest;
 use crate::entry::{Content, Entries, Position, name_members};
 use alloc::boxed::Box;
 use consensus_core::{Bytes, Epoch, Members, Offence, Slot};
@@ -7,6 +8,19 @@ use serde::{Deserialize, Serialize};
 
 /// Terms and slots above this are lies: no group lives that long, and arithmetic below it cannot overflow.
 const MAX_COUNTER: u64 = 1 << 62;
+/// No correct node is so many terms ahead of another that was ever told of one: that would take years of elections without end.
+const MAX_TERM_JUMP: u64 = 1 << 32;
+/// Whoever knows no term yet believes no later one: however wrong it is, it leaves a group more terms than it can use up.
+const MAX_FIRST_TERM: u64 = MAX_COUNTER / 2;
+
+/// The last term.
+pub(crate) const MAX_TERM: Epoch = Epoch(MAX_COUNTER);
+
+/// [R54] The last term that whoever is in term `own` believes. Whoever followed into a term that nobody can leave would stand
+/// still for good.
+pub(crate) fn last_credible(own: Epoch) -> Epoch {
+    Epoch(if own == Epoch::ZERO { MAX_FIRST_TERM } else { own.0.saturating_add(MAX_TERM_JUMP) })
+}
 
 /// A message. Variants are only ever appended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,6 +62,8 @@ pub enum Message {
     },
     /// "Vote for me: the leader called me." Hearing that leader is no reason to refuse.
     CalledVote(Ballot),
+    /// A heartbeat of a leader that has nothing to do: whoever has nothing to do either may rest until something happens.
+    Rest(Append),
 }
 
 /// A candidate's wish.
@@ -122,21 +138,34 @@ pub struct Chunk {
     pub members: Members,
     /// The length of the whole snapshot, in bytes.
     pub total: u64,
+    /// The digest of all of it: its bytes, place and members.
+    pub digest: Digest,
     /// Where in it this piece begins, in bytes.
     pub offset: u64,
     /// The piece.
     pub data: Bytes,
 }
 
-/// How far a snapshot has arrived.
+/// The answer to a piece of a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChunkReply {
     /// The sender's term.
     pub term: Epoch,
     /// The last slot of the snapshot.
     pub through: Slot,
-    /// How many of its bytes the sender holds.
-    pub received: u64,
+    /// Where the piece began that is answered.
+    pub offset: u64,
+    /// How far the snapshot has arrived.
+    pub arrival: Arrival,
+}
+
+/// How far a snapshot has arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Arrival {
+    /// So many of its bytes are there, counted from its beginning.
+    Received(u64),
+    /// All of it was there, and was not what its digest says. Nothing of it was kept.
+    Spoilt,
 }
 
 /// Names a round of forwarded reads. A node draws a new `boot` at each start, so that an answer to a question from before a
@@ -174,7 +203,7 @@ impl Message {
                 fits(&[m.term.0]) && position(&m.last) && m.last.term < m.term
             }
             Self::PreVoteReply(m) | Self::VoteReply(m) => fits(&[m.term.0]),
-            Self::Append(m) => {
+            Self::Append(m) | Self::Rest(m) => {
                 fits(&[m.term.0, m.commit.0, m.probe]) && position(&m.prev) && Self::terms_rise(m)
             }
             Self::AppendReply(m) => {
@@ -190,7 +219,13 @@ impl Message {
                     && m.through.term <= m.term
                     && m.offset + m.data.len() as u64 <= m.total
             }
-            Self::SnapshotReply(m) => fits(&[m.term.0, m.through.0, m.received]),
+            Self::SnapshotReply(m) => {
+                fits(&[m.term.0, m.through.0, m.offset])
+                    && match m.arrival {
+                        Arrival::Received(bytes) => fits(&[bytes]),
+                        Arrival::Spoilt => true,
+                    }
+            }
             Self::TimeoutNow { term } | Self::TransferDeclined { term } => fits(&[term.0]),
             Self::ReadIndex(_) => true,
             Self::ReadIndexReply { answer, .. } => match answer {
@@ -198,6 +233,9 @@ impl Message {
                 ReadAnswer::NotLeader | ReadAnswer::Busy => true,
             },
         };
+        if matches!(self, Self::Rest(offer) if !offer.entries.is_empty()) {
+            return Err(Offence::Malformed("an offer of rest that brings work"));
+        }
         if !self.members_can_elect() {
             return Err(Offence::Malformed("it names members of whom nobody can lead"));
         }
@@ -227,8 +265,29 @@ impl Message {
             | Self::ReadIndexReply { .. }
             | Self::TimeoutNow { .. }
             | Self::TransferDeclined { .. }
-            | Self::CalledVote(_) => true,
+            | Self::CalledVote(_)
+            | Self::Rest(_) => true,
         }
+    }
+
+    /// The term that it speaks of.
+    const fn term(&self) -> Option<Epoch> {
+        match self {
+            Self::PreVote(m) | Self::Vote(m) | Self::CalledVote(m) => Some(m.term),
+            Self::PreVoteReply(m) | Self::VoteReply(m) => Some(m.term),
+            Self::Append(m) | Self::Rest(m) => Some(m.term),
+            Self::AppendReply(m) => Some(m.term),
+            Self::Snapshot(m) => Some(m.term),
+            Self::SnapshotReply(m) => Some(m.term),
+            Self::TimeoutNow { term } | Self::TransferDeclined { term } => Some(*term),
+            Self::ReadIndex(_) | Self::ReadIndexReply { .. } => None,
+        }
+    }
+
+    /// [R54] Whether whoever is in term `own` can believe the term that this speaks of.
+    #[inline]
+    pub(crate) fn is_credible(&self, own: Epoch) -> bool {
+        self.term().is_none_or(|term| term <= own || term <= last_credible(own))
     }
 
     /// Whether it only answers what was asked of a member.
@@ -245,6 +304,7 @@ impl Message {
             | Self::Vote(_)
             | Self::CalledVote(_)
             | Self::Append(_)
+            | Self::Rest(_)
             | Self::Snapshot(_)
             | Self::ReadIndex(_)
             | Self::TimeoutNow { .. } => false,

@@ -105,14 +105,44 @@ mutants! {
     ReadBeforeOwnCommit,
     /// A leader serves reads without asking whether it still leads.
     ReadWithoutQuorum,
-    /// The answers to the previous probe confirm the present one.
+    /// The answers to the probe of earlier reads confirm the present ones.
     ReadProbeReused,
     /// An answer to what was asked before a crash serves a read after it.
     ReadAnswerOfEarlierBoot,
+    /// A lease lasts an election timeout, whatever the clocks do.
+    LeaseIgnoresDrift,
+    /// A lease is counted from when the echo of a probe arrives, not from when the probe left.
+    LeaseFromArrival,
+    /// One echo is enough for a lease.
+    LeaseFromOneEcho,
+    /// A leader that has called its successor keeps its lease.
+    LeaseOutlivesCall,
+    /// A node that restarts votes at once, though it may have promised a leader not to.
+    PromiseForgottenInCrash,
+    /// A node that suspects its leader votes at once, though it has promised it not to.
+    SuspicionBreaksPromise,
+    /// What a node promised a leader does not hold for votes of a term that it has learnt of since.
+    PromiseEndsWithTerm,
+    /// A leader rests without those who do not answer, though nobody suspects them.
+    RestWithoutTheSilent,
+    /// Who rests does not wake when it suspects its leader.
+    SuspicionSleptThrough,
     /// A snapshot brings the term down to that of its last entry.
     SnapshotLowersTerm,
     /// A snapshot replaces a log that holds all of it, and more.
     SnapshotCutsMatchingLog,
+    /// A snapshot is installed, whatever its digest says.
+    SnapshotUnchecked,
+    /// All of a snapshot is sent at once.
+    SnapshotInOneBurst,
+    /// A node that is no member, as far as it knows, takes snapshots of its own.
+    StrangersCompact,
+    /// A refusal that was under way when its sender acknowledged more counts as a denial.
+    DenialProvenAtOnce,
+    /// Any term is believed, however far in the future.
+    FarTermBelieved,
+    /// A successor is called while what was proposed just before is not in the log yet.
+    CalledBeforeThePending,
     /// A hand-over of leadership to a node that is gone never ends.
     TransferNeverGivenUp,
     /// A vote goes to whoever the leader called, whatever its log.
@@ -133,10 +163,20 @@ mutants! {
     LearnerCounts,
     /// A snapshot keeps the members of the one before it.
     SnapshotKeepsOldMembers,
+    /// A node that joins takes a snapshot before it knows the members.
+    SnapshotWithoutMembers,
     /// A witness seeks election, though it holds no payload.
     WitnessLeads,
     /// A witness is told of entries that no other replica holds yet.
     WitnessAhead,
+    /// A leader that is being removed counts as one that keeps what a witness is told.
+    WitnessTrustsRemoved,
+    /// A joint configuration forgets which of those who leave are witnesses.
+    JointForgetsWitnesses,
+    /// A witness that does not know yet that it is one serves reads.
+    WitnessReads,
+    /// In a group with witnesses a leader cuts logs before anything of its own term is durable.
+    WitnessGroupFedEarly,
 }
 
 impl Config {
@@ -171,6 +211,16 @@ impl Core {
     pub(crate) fn members_at(&self, slot: Slot) -> &Members {
         let is_old = self.config.plants(Mutant::SnapshotKeepsOldMembers);
         &self.configurations.at(if is_old { Slot::ZERO } else { slot }).members
+    }
+
+    /// `joint`, or with the bug the same without the witnesses that leave.
+    pub(crate) fn or_forgetful(&self, joint: Members) -> Members {
+        if !self.config.plants(Mutant::JointForgetsWitnesses) || joint.outgoing().is_empty() {
+            return joint;
+        }
+        let stays = |node: &NodeId| joint.voters().contains(node);
+        let kept: Vec<NodeId> = joint.witnesses().iter().copied().filter(stays).collect();
+        joint.with_witnesses(kept)
     }
 
     /// `reached`, or with the bugs more: what those hold who should not be counted, or count for others.

@@ -6,10 +6,10 @@
 //! Invariants: `next > matched`; what is in flight lies in `matched+1 .. next`; the byte counter is the sum over the window.
 
 use crate::config::Config;
-use crate::entry::Position;
+use crate::outgoing::Outgoing;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
-use consensus_core::{Bytes, Members, NodeId, Slot};
+use consensus_core::{NodeId, Slot, Time};
 
 /// A leader's view of one follower.
 #[derive(Clone, Debug)]
@@ -23,10 +23,14 @@ pub(crate) struct Progress {
     pub(crate) window: Window,
     /// The commit index that was last sent.
     pub(crate) commit_sent: Slot,
+    /// When it was last sent an append.
+    pub(crate) spoken_to: Time,
     /// The newest probe that was sent.
     pub(crate) probe_sent: u64,
     /// The newest probe that was echoed.
     pub(crate) probe_echoed: u64,
+    /// When the newest probe that it echoed left at the earliest, if that is known: it has heard us since.
+    pub(crate) vouched: Option<Time>,
     /// Whether it was heard since the last check of the quorum.
     pub(crate) is_active: bool,
     /// Whether it declined to lead since then.
@@ -35,6 +39,8 @@ pub(crate) struct Progress {
     pub(crate) was_active: bool,
     /// The probe with which its stay began: what it said without having seen that is of an earlier one.
     pub(crate) stay: u64,
+    /// It refused although it holds this much, which it may have done before it did; whoever has seen this probe has no such excuse.
+    pub(crate) denied: Option<(Slot, u64)>,
     /// A witness: the last slot that it may know of now.
     pub(crate) bound: Option<Slot>,
 }
@@ -51,21 +57,7 @@ pub(crate) enum Mode {
     Replicate,
     /// It needs a snapshot.
     /// (Boxed: it is large and rare, and every follower's state is as large as the largest.)
-    Snapshot(Box<Transfer>),
-}
-
-/// A snapshot on its way.
-#[derive(Clone, Debug)]
-pub(crate) struct Transfer {
-    pub(crate) through: Position,
-    pub(crate) members: Members,
-    pub(crate) bytes: Bytes,
-    /// How much of it has arrived.
-    pub(crate) received: usize,
-    /// Whether the piece at `received` is to be sent.
-    pub(crate) is_due: bool,
-    /// Whether something arrived since the last heartbeat.
-    pub(crate) has_moved: bool,
+    Snapshot(Box<Outgoing>),
 }
 
 impl Progress {
@@ -77,13 +69,16 @@ impl Progress {
             mode: Mode::Probe { is_waiting: false },
             window: Window::new(),
             commit_sent: Slot::ZERO,
-            // The first probe is for heartbeats; no read waits for it.
+            spoken_to: Time::ZERO,
+            // No read waits for the first probe.
             probe_sent: 1,
             probe_echoed: 0,
+            vouched: None,
             is_active: true,
             has_declined: false,
             was_active: false,
             stay: 0,
+            denied: None,
             bound: None,
         }
     }
@@ -91,6 +86,12 @@ impl Progress {
     /// Whether it was heard within an election timeout or two.
     pub(crate) const fn answers(&self) -> bool {
         self.is_active || self.was_active
+    }
+
+    /// An append left, with these in it.
+    pub(crate) fn note_append(&mut self, probe: u64, commit: Slot, now: Time) {
+        self.probe_sent = self.probe_sent.max(probe);
+        (self.commit_sent, self.spoken_to) = (commit, now);
     }
 
     pub(crate) fn become_probe(&mut self, next: Slot) {
@@ -105,11 +106,10 @@ impl Progress {
         self.next = self.matched.next();
     }
 
-    pub(crate) fn become_snapshot(&mut self, through: Position, members: Members, bytes: Bytes) {
+    pub(crate) fn become_snapshot(&mut self, outgoing: Outgoing) {
         self.window.clear();
         self.next = self.matched.next();
-        let transfer = Transfer { through, members, bytes, received: 0, is_due: true, has_moved: true };
-        self.mode = Mode::Snapshot(Box::new(transfer));
+        self.mode = Mode::Snapshot(Box::new(outgoing));
     }
 
     /// The follower holds everything up to `matched`; `base` is where our log begins. [R14]
@@ -122,7 +122,7 @@ impl Progress {
             Mode::Replicate => {}
             // It has what it lacked, from us or from its own disk. If our log was cut further meanwhile, the next append finds
             // that out and turns to the newer snapshot.
-            Mode::Snapshot(transfer) if self.matched >= base.min(transfer.through.slot) => {
+            Mode::Snapshot(outgoing) if self.matched >= base.min(outgoing.through()) => {
                 self.become_replicate()
             }
             Mode::Snapshot(_) => {}
@@ -132,13 +132,38 @@ impl Progress {
     /// Whether the refusal of an append behind `prev` tells something new. [R14]
     pub(crate) fn heeds_rejection(&self, prev: Slot) -> bool {
         match self.mode {
-            Mode::Probe { .. } => prev.next() == self.next,
+            // Below that it holds everything, whatever it says.
+            Mode::Probe { .. } => prev.next() == self.next && prev > self.matched,
             Mode::Replicate => prev > self.matched,
             Mode::Snapshot(_) => false,
         }
     }
 
-    pub(crate) fn assert_invariants(&self, last: Slot) {
+    /// How many appends or pieces, and how many bytes, are in flight.
+    pub(crate) fn in_flight(&self) -> (usize, usize) {
+        match &self.mode {
+            Mode::Probe { .. } | Mode::Replicate => (self.window.appends.len(), self.window.bytes),
+            Mode::Snapshot(outgoing) => (outgoing.pieces_in_flight(), outgoing.bytes_in_flight()),
+        }
+    }
+
+    /// [R55] A refusal that names `hint` as the last place that can match. True if it proves that what was acknowledged is gone: it
+    /// was said after a probe had been seen that was chosen after the acknowledgement had arrived. `choose` chooses such a probe.
+    pub(crate) fn is_denial(&mut self, hint: Slot, probe: u64, choose: impl FnOnce() -> u64) -> bool {
+        if hint >= self.matched {
+            return false;
+        }
+        let is_proven = self.denied.is_some_and(|(held, since)| hint < held && probe >= since);
+        if is_proven || self.denied.is_none_or(|(held, _)| hint >= held) {
+            self.denied = (!is_proven).then(|| (self.matched, choose()));
+        }
+        is_proven
+    }
+
+    pub(crate) fn assert_invariants(&self, last: Slot, config: &Config) {
+        if let Some(outgoing) = self.outgoing() {
+            outgoing.assert_invariants(config);
+        }
         assert!(self.matched <= last, "a follower holds more than its leader");
         assert!(self.next > self.matched, "what a follower holds is sent again");
         self.window.assert_invariants(self.matched, self.next);
@@ -169,14 +194,6 @@ impl Window {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.appends.is_empty()
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.appends.len()
-    }
-
-    pub(crate) const fn bytes(&self) -> usize {
-        self.bytes
     }
 
     pub(crate) fn sent(&mut self, last: Slot, bytes: usize) {

@@ -1,7 +1,8 @@
 //! Linearizable reads without a log entry: ReadIndex (dissertation §6.4).
 //!
 //! A leader notes its commit index, then makes sure that it still leads: a quorum must echo a *probe* that was sent after the
-//! read arrived. One probe serves all reads of a burst. A follower asks its leader for the index, also once per burst.
+//! read arrived. One probe serves all reads of a burst. A follower asks its leader for the index, also once per burst. Under a
+//! lease (`crate::lease`) the leader asks nobody.
 
 use crate::follower::Follower;
 use crate::leader::Leader;
@@ -17,8 +18,10 @@ use consensus_core::{NodeId, ReadId, Refusal, Slot, Time};
 /// The reads that a leader has to answer.
 #[derive(Clone, Debug)]
 pub(crate) struct ReadQueue {
-    /// The newest probe; every heartbeat carries it.
+    /// The newest probe: each heartbeat is one, and each round of reads.
     probe: u64,
+    /// The newest probe that reads wait for; zero if none ever did.
+    awaited: u64,
     /// Arrived, not yet covered by a probe.
     fresh: Vec<Asker>,
     /// Covered, not yet confirmed; oldest first.
@@ -61,7 +64,12 @@ impl Asker {
 
 impl ReadQueue {
     pub(crate) const fn new() -> Self {
-        Self { probe: 1, fresh: Vec::new(), rounds: VecDeque::new(), waiting: 0, has_echo: false }
+        Self { probe: 1, awaited: 0, fresh: Vec::new(), rounds: VecDeque::new(), waiting: 0, has_echo: false }
+    }
+
+    /// How many wait.
+    pub(crate) const fn len(&self) -> usize {
+        self.waiting + self.fresh.len()
     }
 
     /// The newest probe.
@@ -69,10 +77,20 @@ impl ReadQueue {
         self.probe
     }
 
-    /// A probe that nobody has seen yet: whoever becomes a member now has answered to none before.
-    pub(crate) const fn begin_stay(&mut self) -> u64 {
+    /// The newest probe that reads wait for.
+    pub(crate) const fn awaited(&self) -> u64 {
+        self.awaited
+    }
+
+    /// A probe that nobody has seen yet: who answers it has heard us after this moment.
+    pub(crate) const fn begin_probe(&mut self) -> u64 {
         self.probe += 1;
         self.probe
+    }
+
+    /// Whether no reads wait.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.fresh.is_empty() && self.rounds.is_empty()
     }
 
     pub(crate) const fn on_echo(&mut self) {
@@ -86,15 +104,14 @@ impl ReadQueue {
         self.fresh.push(asker);
     }
 
-    /// [R19] Covers what arrived by a new probe, once the commit index is known to be of our own term.
-    pub(crate) fn start_round(&mut self, commit: Slot, has_own_commit: bool) {
-        if self.fresh.is_empty() || !has_own_commit {
-            return;
-        }
-        self.probe += 1;
+    /// [R19] Covers what arrived by a new probe.
+    fn start_round(&mut self, core: &Core) {
+        let before = self.awaited;
+        self.awaited = self.begin_probe();
         self.waiting += self.fresh.len();
         let askers = core::mem::take(&mut self.fresh);
-        self.rounds.push_back(Round { probe: self.probe, at: commit, askers });
+        let probe = if core.config.plants(Mutant::ReadProbeReused) { before } else { self.awaited };
+        self.rounds.push_back(Round { probe, at: core.commit, askers });
         self.has_echo = true;
     }
 
@@ -117,6 +134,24 @@ impl ReadQueue {
 }
 
 impl Leader {
+    /// [R19] What has arrived is answered at once under a lease [R43], and otherwise covered by a new probe; but only once the
+    /// commit index is known to be of our own term.
+    pub(crate) fn take_reads(&mut self, now: Time, core: &Core, out: &mut Out) {
+        let has_own_commit =
+            core.commit >= self.term_start || core.config.plants(Mutant::ReadBeforeOwnCommit);
+        if self.reads.fresh.is_empty() || !has_own_commit {
+            return;
+        }
+        if self.holds_lease(now, core) {
+            for asker in self.reads.fresh.drain(..) {
+                asker.answer(core, ReadAnswer::At(core.commit), None, out);
+            }
+            return;
+        }
+        self.reads.start_round(core);
+        self.lease.note_departure(self.reads.probe(), now, &core.config);
+    }
+
     /// [R19] Answers what a quorum has confirmed.
     pub(crate) fn confirm_reads(&mut self, core: &Core, out: &mut Out) {
         if !core::mem::take(&mut self.reads.has_echo) || self.reads.rounds.is_empty() {
@@ -127,7 +162,6 @@ impl Leader {
             if node == core.id { self.reads.probe } else { peer.map_or(0, |peer| peer.probe_echoed) }
         };
         let mut confirmed = votes::reached_by_quorum(&core.members, echoed);
-        confirmed += u64::from(core.config.plants(Mutant::ReadProbeReused));
         if core.config.plants(Mutant::ReadWithoutQuorum) {
             confirmed = self.reads.probe;
         }
@@ -149,6 +183,11 @@ pub(crate) struct Forwarded {
 }
 
 impl Forwarded {
+    /// How many wait.
+    pub(crate) const fn len(&self) -> usize {
+        self.waiting + self.fresh.len()
+    }
+
     fn push(&mut self, core: &Core, id: ReadId, out: &mut Out) {
         if self.waiting + self.fresh.len() >= core.config.max_pending_reads {
             return out.refuse_read(id, Refusal::Busy);
@@ -164,6 +203,10 @@ impl Forwarded {
             taken.extend(ids);
         }
         taken
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.fresh.is_empty() && self.rounds.is_empty()
     }
 
     pub(crate) fn refuse_all(&mut self, reason: &Refusal, out: &mut Out) {
@@ -223,7 +266,7 @@ impl Raft {
     pub(crate) fn on_read_index(&mut self, from: NodeId, token: ReadToken, out: &mut Out) {
         let asker = Asker::Remote { from, token };
         match &mut self.role {
-            Role::Leader(leader) if self.core.members.contains(from) => {
+            Role::Leader(leader) if self.core.may_read(from) => {
                 leader.reads.push(&self.core, asker, out);
             }
             Role::Leader(_) | Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {

@@ -1,5 +1,6 @@
 //! What a node writes to its own disk. The state is what the records say, in order (see [`crate::state`]).
 
+use crate::digest::Digest;
 use crate::entry::{Entries, Position};
 use alloc::boxed::Box;
 use consensus_core::{Epoch, Members, NodeId, Slot};
@@ -30,5 +31,7 @@ pub enum Record {
         members: Box<Members>,
         /// What precedes the first entry that was kept; at most `through`.
         base: Position,
+        /// The digest of the snapshot.
+        digest: Digest,
     },
 }

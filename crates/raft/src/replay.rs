@@ -4,7 +4,8 @@ use crate::configuration::Configurations;
 use crate::entry::{Position, are_hollow};
 use crate::log::Log;
 use crate::record::Record;
-use crate::state::{Core, Snapshot};
+use crate::snapshot::Snapshot;
+use crate::state::Core;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use consensus_core::{Bytes, Epoch, Members, NodeId, Slot, WriteSeq};
@@ -65,7 +66,7 @@ pub(crate) fn replay(
                 state.configurations.learn(first, &entries);
                 state.log.append(entries, WriteSeq::ZERO);
             }
-            Record::Snapshot { through, members, base } => {
+            Record::Snapshot { through, members, base, digest } => {
                 let (slot, bytes) =
                     snapshot.take().ok_or("the records speak of a snapshot that is not there")?;
                 if slot != through.slot || base > through {
@@ -74,7 +75,11 @@ pub(crate) fn replay(
                 state.is_hollow = bytes.is_empty();
                 state.log = Log::new(base);
                 state.configurations = Configurations::new(through.slot, (*members).clone());
-                state.snapshot = Some(Snapshot { through, members: *members, bytes });
+                let read = Snapshot { through, members: *members, bytes, digest };
+                if !read.is_sound() {
+                    return Err("the snapshot is not what it was when it was written"); // [R50]
+                }
+                state.snapshot = Some(read);
             }
         }
     }
@@ -102,8 +107,13 @@ impl Core {
 
 fn records(term: Epoch, vote: Option<NodeId>, log: &Log, snapshot: Option<&Snapshot>) -> Vec<Record> {
     let head = snapshot.map(|snapshot| {
-        let (through, members) = (snapshot.through, Box::new(snapshot.members.clone()));
-        Record::Snapshot { through, members, base: log.base() }
+        let Snapshot { through, members, digest, .. } = snapshot;
+        Record::Snapshot {
+            through: *through,
+            members: Box::new(members.clone()),
+            base: log.base(),
+            digest: *digest,
+        }
     });
     let batches = log.batches().map(|(first, entries)| Record::Entries { first, entries: entries.clone() });
     head.into_iter().chain([Record::Vote { term, vote }]).chain(batches).collect()
@@ -145,7 +155,7 @@ mod tests {
             let snapshot = state.log.position(Slot(model.len() as u64 / 2)).filter(|place| place.slot > Slot::ZERO);
             cut.snapshot = snapshot.map(|through| {
                 cut.log.forget_through(Slot(through.slot.0 / 2));
-                Snapshot { through, members: members.clone(), bytes: Bytes::new() }
+                Snapshot::of(through, members.clone(), Bytes::new())
             });
             let records_of_it = records(cut.term, cut.vote, &cut.log, cut.snapshot.as_ref());
             let on_disk = snapshot.map(|through| (through.slot, Bytes::new()));

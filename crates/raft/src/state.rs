@@ -8,15 +8,19 @@ use crate::config::Config;
 use crate::configuration::Configurations;
 use crate::entry::{Entries, Position, are_hollow};
 use crate::follower::Follower;
+use crate::incoming::Incoming;
 use crate::leader::Leader;
 use crate::log::Log;
+use crate::message::last_credible;
 use crate::mutant::Mutant;
 use crate::record::Record;
 use crate::replay::{Replayed, replay};
-use crate::step::{Out, Timer};
+use crate::snapshot::Snapshot;
+use crate::step::{FAR_TERM, Out, Timer};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use consensus_core::{
-    Boot, Bytes, Decision, Epoch, Members, NodeId, Priority, Refusal, RestoreError, Role as Part, Slot,
+    Boot, Decision, Epoch, Members, NodeId, Note, Priority, Refusal, RestoreError, Role as Part, Slot,
     Status, Time, WriteSeq,
 };
 use core::time::Duration;
@@ -47,12 +51,18 @@ pub(crate) struct Core {
     /// Decided up to here, as far as the state machine was told in this boot.
     pub(crate) handed_over: Slot,
     pub(crate) snapshot: Option<Snapshot>,
+    /// A snapshot that is arriving, behind what is committed here. It outlasts the leader who sends it.
+    pub(crate) incoming: Option<Box<Incoming>>,
     /// Whether some of our log or snapshot is a witness's: places without payload.
     pub(crate) is_hollow: bool,
     /// Everything up to here is on our disk.
     pub(crate) durable: WriteSeq,
-    /// When a leader was last heard.
+    /// When a leader was last heard, unless it is suspected since.
     pub(crate) heard: Option<Time>,
+    /// When we last promised a leader not to help elect another.
+    pub(crate) promised: Option<Time>,
+    /// Those whom our failure detector suspects.
+    pub(crate) suspected: Vec<NodeId>,
     /// When to seek election if no leader is heard until then. Hearing one moves this, not the timer: the timer looks here
     /// when it fires.
     pub(crate) election_due: Time,
@@ -65,14 +75,6 @@ pub(crate) struct Core {
     /// Rounds of reads that were forwarded since this boot.
     pub(crate) read_round: u64,
     rng: ChaCha8Rng,
-}
-
-/// The newest snapshot.
-#[derive(Clone, Debug)]
-pub(crate) struct Snapshot {
-    pub(crate) through: Position,
-    pub(crate) members: Members,
-    pub(crate) bytes: Bytes,
 }
 
 /// The part that a node plays.
@@ -120,9 +122,12 @@ impl Raft {
             commit,
             handed_over: commit,
             snapshot,
+            incoming: None,
             is_hollow,
             durable: WriteSeq::ZERO,
             heard: None,
+            promised: None,
+            suspected: Vec::new(),
             election_due: Time::ZERO,
             election_span: Duration::ZERO,
             priority: Priority::Normal,
@@ -131,7 +136,12 @@ impl Raft {
             rng,
         };
         core.adopt_members(out);
-        core.arm_first_election(now, out);
+        if core.may_be_bound() {
+            core.promised = Some(now); // [R45]
+            core.arm_election(now, out);
+        } else {
+            core.arm_first_election(now, out);
+        }
         let follower = Follower::new(None, core.commit);
         Ok(Self { core, role: Role::Follower(follower) })
     }
@@ -145,6 +155,7 @@ impl Raft {
         leader: Option<NodeId>,
         out: &mut Out,
     ) {
+        let (own, is_later) = (self.core.id, term > self.core.term);
         self.core.set_vote(term, vote, out);
         let follower = Follower::new(leader, self.core.commit);
         let led = match core::mem::replace(&mut self.role, Role::Follower(follower)) {
@@ -152,9 +163,19 @@ impl Raft {
                 old.refuse_reads(&Refusal::NotLeader { hint: leader }, out);
                 false
             }
-            Role::PreCandidate(_) | Role::Candidate(_) => false,
+            Role::PreCandidate(_) | Role::Candidate(_) => {
+                if leader.is_some() {
+                    out.note(Note::ElectionLost { epoch: term, why: "another node leads" });
+                } else if is_later && vote != Some(own) {
+                    out.note(Note::ElectionLost { epoch: term, why: "a later term has begun" });
+                }
+                false
+            }
             Role::Leader(old) => {
                 old.abdicate(&self.core, leader, out);
+                if is_later {
+                    out.note(Note::SteppedDown { epoch: term, why: "a later term has begun" });
+                }
                 true
             }
         };
@@ -165,10 +186,15 @@ impl Raft {
         }
     }
 
-    /// Takes note of a term that a peer speaks of; true if it is ours (now or already). [R3]
-    pub(crate) fn settle_term(&mut self, now: Time, term: Epoch, out: &mut Out) -> bool {
+    /// Takes note of a term that a member answers with; true if it is ours (now or already). [R3] Nobody believes one that is far in
+    /// the future, but takes a step towards it: who was told too much, and said it here, is met again after some steps. [R54]
+    pub(crate) fn settle_term(&mut self, now: Time, from: NodeId, term: Epoch, out: &mut Out) -> bool {
         if term > self.core.term {
-            self.become_follower(now, term, None, None, out);
+            let credible = last_credible(self.core.term);
+            if term > credible {
+                out.accuse(from, FAR_TERM);
+            }
+            self.become_follower(now, term.min(credible), None, None, out);
         }
         term == self.core.term
     }
@@ -217,8 +243,13 @@ impl Raft {
             assert!(base.slot <= through.slot, "there is a hole between the snapshot and the log");
             assert!(through.slot <= core.commit, "the snapshot holds what is not committed");
             assert_eq!(core.log.position(through.slot), Some(through), "snapshot and log disagree");
+            let is_planted = core.config.plants(Mutant::SnapshotWithoutMembers);
+            assert!(snapshot.members.voter_count() > 0 || is_planted, "the snapshot knows no members");
         } else {
             assert_eq!(core.log.base(), Position::ZERO, "the log forgot what no snapshot holds");
+        }
+        if let Some(incoming) = &core.incoming {
+            incoming.assert_invariants(core);
         }
         match &self.role {
             Role::Follower(follower) => follower.assert_invariants(core),
@@ -274,6 +305,9 @@ impl Core {
             return self.regress_commit(slot);
         }
         self.commit = slot;
+        if self.incoming.is_some() {
+            self.drop_what_is_known();
+        }
         if self.config.plants(Mutant::MembersWhenCommitted) {
             self.adopt_members(out);
         }
@@ -301,14 +335,14 @@ impl Core {
 
     /// A leader was heard: the next election is a timeout away. [R5]
     pub(crate) fn hear_leader(&mut self, now: Time) {
-        self.heard = Some(now);
+        (self.heard, self.promised) = (Some(now), Some(now)); // [R44]
         self.postpone_election(now);
     }
 
     /// Whether a leader was heard so recently that nobody should be elected. [R6]
     pub(crate) fn leader_is_fresh(&self, now: Time) -> bool {
-        self.config.stable_leadership
-            && self.heard.is_some_and(|heard| now < heard + self.config.election_timeout())
+        let is_heard = self.heard.is_some_and(|heard| now < heard + self.config.election_timeout());
+        self.config.stable_leadership && (is_heard || self.is_bound(now))
     }
 
     /// [T, 1.5 T) from now. The draw is one per election, not one per heartbeat: the span is kept.
@@ -334,10 +368,11 @@ impl Core {
         out.set_timer(Timer::Election, self.election_due);
     }
 
-    /// [0, T/10) from now. [R31]
+    /// [0, T/10) from now, or from when our promise ends. [R31] [R44]
     pub(crate) fn hasten_election(&mut self, now: Time, out: &mut Out) {
         let soon = self.draw_wait(Duration::ZERO, self.config.election_timeout() / 10);
-        self.election_due = self.election_due.min(now + soon);
+        let free = self.bound_until().map_or(now, |until| until.max(now));
+        self.election_due = self.election_due.min(free + soon);
         out.set_timer(Timer::Election, self.election_due);
     }
 

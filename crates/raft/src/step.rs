@@ -2,13 +2,17 @@
 
 use crate::config::Config;
 use crate::message::Message;
+use crate::mutant::Mutant;
 use crate::record::Record;
 use crate::state::{Raft, Role};
 use consensus_core::{
-    Boot, ConfigError, ConsensusAlgorithm, Decision, Effects, Faults, Guarantees, Input, Members, Membership,
-    NodeId, Offence, Problem, Reads, Resilience, RestoreError, Slot, Status, Termination, Time, Timing,
-    WriteSeq,
+    Boot, ConfigError, ConsensusAlgorithm, Decision, Effects, Faults, Guarantees, Input, Inspection, Members,
+    Membership, NodeId, Offence, Problem, Reads, Resilience, RestoreError, Slot, Status, Termination, Time,
+    Timing, WriteSeq,
 };
+
+/// A term that no group comes to.
+pub(crate) const FAR_TERM: Offence = Offence::Impossible("its term is far in the future");
 
 /// The effect buffer.
 pub(crate) type Out = Effects<Message, Record, Timer>;
@@ -50,6 +54,9 @@ impl ConsensusAlgorithm for Raft {
     #[inline(always)]
     fn step(&mut self, now: Time, input: Input<Message, Timer>, out: &mut Out) {
         let is_own_write = matches!(input, Input::Durable(_));
+        if self.rests() && self.is_woken_by(&input) {
+            self.wake(now, out); // [R52]
+        }
         match input {
             Input::Message { from, message } => self.on_message(now, from, message, out),
             Input::Timer(Timer::Election) => self.on_election_timeout(now, out),
@@ -59,9 +66,7 @@ impl ConsensusAlgorithm for Raft {
             Input::Read(id) => self.on_read(id, out),
             Input::Compact { through, snapshot } => self.on_compact(through, snapshot, out),
             Input::Reconfigure { id, change } => self.on_reconfigure(id, &change, out),
-            Input::Suspect { peer, suspected: true } => self.on_suspicion(now, peer, out),
-            // The leader shows by itself that it is back.
-            Input::Suspect { suspected: false, .. } => {}
+            Input::Suspect { peer, suspected } => self.on_suspicion(now, peer, suspected, out),
             Input::Transfer { to } => self.on_transfer(now, to, out),
             Input::Priority(priority) => self.on_priority(now, priority, out),
             // Nothing was ever given to be judged.
@@ -78,7 +83,7 @@ impl ConsensusAlgorithm for Raft {
             Role::Follower(follower) => follower.flush(now, &mut self.core, out),
             Role::PreCandidate(_) | Role::Candidate(_) => {}
             Role::Leader(leader) => {
-                leader.flush(&mut self.core, out);
+                leader.flush(now, &mut self.core, out);
                 if leader.is_dismissed {
                     self.retire(now, out);
                 }
@@ -94,6 +99,10 @@ impl ConsensusAlgorithm for Raft {
 
     fn status(&self) -> Status {
         self.observe()
+    }
+
+    fn inspect(&self) -> Inspection {
+        self.show()
     }
 
     #[inline]
@@ -112,9 +121,13 @@ impl Raft {
         if from == self.core.id || from == NodeId::ZERO {
             return out.accuse(from, Offence::Stranger); // [R26]
         }
-        // [R40] By an entry that we lack, the sender of anything else may be a member.
-        if message.is_answer() && !self.core.members.contains(from) {
-            return;
+        if message.is_answer() {
+            // [R40] By an entry that we lack, the sender of anything else may be a member.
+            if !self.core.members.contains(from) {
+                return;
+            }
+        } else if !message.is_credible(self.core.term) && !self.core.config.plants(Mutant::FarTermBelieved) {
+            return out.accuse(from, FAR_TERM); // [R54]
         }
         match message {
             Message::PreVote(ballot) => self.on_pre_vote(now, from, ballot, out),
@@ -123,6 +136,7 @@ impl Raft {
             Message::CalledVote(ballot) => self.on_vote(now, from, ballot, true, out),
             Message::VoteReply(reply) => self.on_vote_reply(now, from, reply, out),
             Message::Append(append) => self.on_append(now, from, append, out),
+            Message::Rest(offer) => self.on_rest(now, from, offer, out),
             Message::AppendReply(reply) => self.on_append_reply(now, from, reply, out),
             Message::Snapshot(chunk) => self.on_chunk(now, from, *chunk, out),
             Message::SnapshotReply(reply) => self.on_chunk_reply(now, from, reply, out),

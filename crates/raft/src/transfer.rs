@@ -115,12 +115,13 @@ impl Leader {
 
     /// Calls the successor as soon as it holds the whole log.
     pub(crate) fn call_successor(&mut self, core: &Core, out: &mut Out) {
-        let Some(hand_over) = self.hand_over.as_mut().filter(|hand_over| !hand_over.is_called) else {
-            return;
-        };
+        let Some(hand_over) = self.hand_over.filter(|hand_over| !hand_over.is_called) else { return };
         let last = core.log.last().slot;
-        if self.peers.iter().any(|peer| peer.id == hand_over.to && peer.matched == last) {
-            hand_over.is_called = true;
+        // What was proposed in the same burst is not in the log yet: called now, the successor would lack it, and lose.
+        let is_whole = !self.has_pending() || core.config.plants(Mutant::CalledBeforeThePending);
+        if is_whole && self.peers.iter().any(|peer| peer.id == hand_over.to && peer.matched == last) {
+            self.hand_over = Some(HandOver { is_called: true, ..hand_over });
+            self.lease.forfeit(); // [R46]
             // EARLY: it says nothing but our term, which is durable since our election.
             out.send_early(hand_over.to, Message::TimeoutNow { term: core.term });
         }

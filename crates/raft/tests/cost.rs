@@ -1,10 +1,6 @@
 //! What a commit costs in messages.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-mod common;
-
-use common::Cluster;
+use crate::common::Cluster;
 use raft::Config;
 
 const PROPOSALS: u64 = 20;

@@ -1,9 +1,6 @@
 //! Changing the members: the clauses R34 to R40 of `spec.md`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod common;
-
-use common::{Cluster, Envelope, n};
+use crate::common::{Cluster, Envelope, n};
 use consensus_core::{Change, Epoch, Members, NodeId, Offence, Refusal, Slot};
 use raft::{Append, AppendReply, Ballot, Config, Content, Entry, Message, Mode, Outcome, Position};
 use std::time::Duration;
@@ -449,7 +446,8 @@ fn members_of_whom_nobody_can_lead_are_refused() {
     let leader = cluster.elect();
     let [from, to] = cluster.others(leader)[..] else { panic!() };
     let members = Box::new(Members::of([]).with_learners([n(1)]).into());
-    let entry = Entry { term: Epoch(9), content: Content::Members { id: common::proposal(1), members } };
+    let entry =
+        Entry { term: Epoch(9), content: Content::Members { id: crate::common::proposal(1), members } };
     let append = Append {
         term: Epoch(9),
         prev: Position::ZERO,

@@ -1,17 +1,14 @@
 //! One test per clause of `spec.md`. Schedules with everything at once are in `schedules.rs`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod common;
-
-use common::{Cluster, Diary, Envelope, n};
+use crate::common::{Cluster, Diary, Envelope, n};
 use consensus_core::memory::{MemoryStorage, Outbox};
 use consensus_core::{
     Bytes, Epoch, Event, Members, Node, NodeConfig, NodeError, NodeId, Offence, Refusal, Role, Slot, Storage,
     Time, WriteSeq,
 };
 use raft::{
-    Append, AppendReply, Ballot, BallotReply, Chunk, Config, Content, Entries, Entry, Message, Mode, Outcome,
-    Position, Raft, Record,
+    Append, AppendReply, Arrival, Ballot, BallotReply, Chunk, Config, Content, Digest, Entries, Entry,
+    Message, Mode, Outcome, Position, Raft, Record,
 };
 use std::time::Duration;
 
@@ -607,10 +604,12 @@ fn a_follower_behind_the_log_gets_the_snapshot_in_pieces() {
 fn a_snapshot_keeps_a_log_that_agrees_with_it() {
     let mut alone = Alone::new(false);
     let chunk = |term: u64, through: Position, offset, data: &'static [u8], total| {
+        let members = Members::of([n(1), n(2), n(3)]);
         Message::Snapshot(Box::new(Chunk {
             term: Epoch(term),
             through,
-            members: Members::of([n(1), n(2), n(3)]),
+            digest: Digest::of(through, &members, data),
+            members,
             total,
             offset,
             data: Bytes::from_static(data),
@@ -623,7 +622,7 @@ fn a_snapshot_keeps_a_log_that_agrees_with_it() {
     assert_eq!(matched(&alone.hear(2, chunk(1, at(1, 1), 0, b"ab", 9))), Some(3));
     // [R23] Out of order, over the limit, longer than told: nothing is kept of it.
     let replies = alone.hear(2, chunk(1, at(1, 9), 4, b"ab", 9));
-    assert!(matches!(replies[..], [Message::SnapshotReply(reply)] if reply.received == 0));
+    assert!(matches!(replies[..], [Message::SnapshotReply(reply)] if reply.arrival == Arrival::Received(0)));
     alone.hear(2, chunk(1, at(1, 9), 0, b"ab", 1 << 40));
     alone.hear(2, chunk(1, at(1, 9), 0, b"ab", 1));
     assert_eq!(alone.cluster.accusations.len(), 2);

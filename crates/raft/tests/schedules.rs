@@ -1,10 +1,7 @@
 //! Random schedules: loss, repetition, reordering, slow disks, crashes that lose what was not durable, cut links. After each
 //! step the safety properties of the paper (figure 3) are checked, and at the end that service resumes.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod common;
-
-use common::{Cluster, n, proposal};
+use crate::common::{Cluster, n, proposal};
 use consensus_core::{Bytes, Epoch, Event, NodeId, ReadId, Reply, Role, Slot};
 use raft::Config;
 use rand::rngs::ChaCha8Rng;
@@ -12,7 +9,7 @@ use rand::{Rng, SeedableRng};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// `RAFT_MUTANT=VoteNotPersisted cargo test -p raft --features mutants --test schedules` must fail.
+/// `RAFT_MUTANT=VoteNotPersisted cargo test -p raft --features mutants --test suite schedules` must fail.
 #[cfg(feature = "mutants")]
 fn mutant() -> Option<raft::Mutant> {
     let name = std::env::var("RAFT_MUTANT").ok()?;
@@ -263,7 +260,7 @@ fn random_schedules_are_safe_and_service_resumes() {
         });
         match run {
             Ok(count) => decided += count,
-            Err(_) => panic!("replay: RAFT_SEED={seed} cargo test -p raft --test schedules"),
+            Err(_) => panic!("replay: RAFT_SEED={seed} cargo test -p raft --test suite schedules"),
         }
     }
     assert!(decided > 0, "nothing was ever decided: the test tests nothing");

@@ -1,11 +1,8 @@
 //! Golden runs: what is said, word for word, and what is written, so that a change of the protocol shows.
 //!
-//! `RAFT_BLESS=1 cargo test -p raft --test transcript` writes them anew.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+//! `RAFT_BLESS=1 cargo test -p raft --test suite transcript` writes them anew.
 
-mod common;
-
-use common::{Cluster, n};
+use crate::common::{Cluster, n};
 use consensus_core::Event;
 use std::fmt::Write;
 

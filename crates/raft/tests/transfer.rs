@@ -1,9 +1,6 @@
 //! Handing leadership over, and wishes to lead: the clauses R32 and R33 of `spec.md`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod common;
-
-use common::{Cluster, Envelope, n};
+use crate::common::{Cluster, Envelope, n};
 use consensus_core::{Epoch, Event, NodeId, Priority, Refusal, Slot, Time};
 use raft::{Ballot, Config, Message, Position};
 use std::time::Duration;
@@ -47,6 +44,20 @@ fn the_successor_leads_at_once_and_with_the_whole_log() {
             assert_eq!(cluster.diary(id).len(), 1);
         }
     }
+}
+
+// tests [R32]
+#[test]
+fn a_successor_gets_what_was_proposed_in_the_same_burst_before_it_is_called() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.elect();
+    let to = cluster.others(leader)[0];
+    let before = cluster.now;
+    cluster.propose_and_transfer(leader, 1, b"x", to);
+    cluster.settle();
+    assert_eq!((cluster.leaders(), cluster.now), (vec![to], before), "no timeout was waited for");
+    cluster.run_for_ms(100);
+    assert_eq!(cluster.diary(to).len(), 1);
 }
 
 // tests [R32]

@@ -23,14 +23,14 @@ fn allowed(krate: &str) -> Option<&'static [&'static str]> {
         "consensus-sim" | "consensus-runtime" => &["consensus-core", "consensus-wal"],
         "conformance" => &["consensus-core", "consensus-wal", "consensus-sim", "failure-detector"],
         "kvstore" => &["consensus-core", "consensus-runtime", "failure-detector"],
-        "own-algorithm" => &["consensus-core"],
+        "own-algorithm" | "without-std" => &["consensus-core"],
         protocol if PROTOCOLS.contains(&protocol) => &["consensus-core"],
         _ => return None,
     })
 }
 
 fn takes_protocols(krate: &str) -> bool {
-    matches!(krate, "conformance" | "kvstore")
+    matches!(krate, "conformance" | "kvstore" | "without-std")
 }
 
 pub(super) fn check(root: &Path) -> Result<Vec<String>> {

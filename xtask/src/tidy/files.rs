@@ -20,6 +20,7 @@ pub(super) fn check(sources: &[Source]) -> Vec<String> {
     }
     check_readmes(sources, &mut broken);
     check_profile(sources, &mut broken);
+    check_suites(sources, &mut broken);
     broken
 }
 
@@ -84,6 +85,29 @@ fn check_readmes(sources: &[Source], broken: &mut Vec<String>) {
     }
 }
 
+/// Where the tests of a crate are one program, a file that neither it nor the manifest names would be compiled by nobody.
+fn check_suites(sources: &[Source], broken: &mut Vec<String>) {
+    let is_suite = |source: &&Source| source.within("crates") && source.path.ends_with("tests/suite.rs");
+    for suite in sources.iter().filter(is_suite) {
+        let manifest = suite.path.ancestors().nth(2).map(|folder| folder.join("Cargo.toml"));
+        let manifest = sources.iter().find(|source| Some(&source.path) == manifest.as_ref());
+        let has = |file: &Source, wanted: String| file.text.lines().any(|line| line == wanted);
+        let names = |name: &str| {
+            has(suite, format!("mod {name};"))
+                || manifest.is_some_and(|manifest| has(manifest, format!("name = \"{name}\"")))
+        };
+        let beside = sources.iter().filter(|source| {
+            source.is("rs") && source.path.parent() == suite.path.parent() && source.path != suite.path
+        });
+        for file in beside {
+            let name = file.path.file_stem().unwrap_or_default().to_string_lossy();
+            if !names(&name) {
+                broken.push(format!("{}: its tests never run; name it in suite.rs", file.path.display()));
+            }
+        }
+    }
+}
+
 /// The store picks among algorithms in one place.
 fn check_profile(sources: &[Source], broken: &mut Vec<String>) {
     let algorithms = ["raft::", "multipaxos::", "pbft::", "benor::", "twophase::", "eventual::"];
@@ -127,6 +151,24 @@ mod tests {
         assert_eq!(broken("crates/raft/src/a.rs", concat!("todo", "!()")).len(), 1);
         assert_eq!(broken("docs/a.md", concat!("see /ho", "me/me")).len(), 1);
         assert_eq!(broken("crates/pbft/Cargo.toml", "").len(), 1);
+    }
+
+    #[test]
+    fn tests_that_never_run_are_found() {
+        let file = |path: &str, text: &str| Source { path: path.into(), text: text.into() };
+        let broken = |named: &str| {
+            let mut broken = Vec::new();
+            let files = [
+                file("crates/raft/Cargo.toml", "[[test]]\nname = \"alone\"\n"),
+                file("crates/raft/tests/suite.rs", named),
+                file("crates/raft/tests/paper.rs", ""),
+                file("crates/raft/tests/alone.rs", ""),
+            ];
+            check_suites(&files, &mut broken);
+            broken
+        };
+        assert!(broken("mod paper;\n").is_empty());
+        assert_eq!(broken("mod other;\n").len(), 1);
     }
 
     #[test]

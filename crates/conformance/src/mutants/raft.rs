@@ -3,6 +3,7 @@
 //! How a bug is caught is part of its declaration: a seed on which another property fails does not count. A group of
 //! three is the smallest that survives a crash; a bug that shows only in a larger one is hunted there.
 
+use crate::leases;
 use crate::subjects;
 use crate::suite::Tuning;
 use consensus_sim::Property::{
@@ -37,6 +38,8 @@ pub enum Weather {
     Operators,
     /// As elections, with two replicas and a witness.
     Witnesses,
+    /// Replicas and witnesses come and go all the time, and whoever has gone is switched off in the end.
+    Departures,
     /// An operator who has leadership handed over all the time, calls that come long after they were given up, and writes
     /// without end.
     LateCalls,
@@ -47,11 +50,21 @@ pub enum Weather {
     Flicker,
     /// Much comes twice, and late the second time; entries travel one by one, many at once, and leaders crash.
     Echoes,
+    /// Leaders that are cut off, and not from their clients, while clocks drift as far as was declared.
+    Drift,
+    /// Leaders that are cut off, clocks that keep pace, and much that comes late.
+    LateEchoes,
+    /// As late echoes, with an operator who has leadership handed over all the time.
+    Heirs,
+    /// Leaders that are cut off, and followers that restart in a moment.
+    Restarts,
+    /// Leaders that are cut off, and followers that suspect them all the time.
+    Doubts,
 }
 
 use Weather::{
-    Amnesia, Deposed, Echoes, Elections, Flicker, HandOvers, LateCalls, Operators, Readers, Rivals,
-    SlowDisks, Swarm, Witnesses,
+    Amnesia, Departures, Deposed, Doubts, Drift, Echoes, Elections, Flicker, HandOvers, Heirs, LateCalls,
+    LateEchoes, Operators, Readers, Restarts, Rivals, SlowDisks, Swarm, Witnesses,
 };
 
 /// Two nodes decided differently, or one forgot what it had decided: whichever shows first.
@@ -86,6 +99,7 @@ pub const RAFT: &[Hunt] = &[
     hunt(Mutant::NextNotAboveMatch, &[Invariant], 3, Swarm, 300),
     hunt(Mutant::AckBeforeDurable, UNSAFE, 3, Swarm, 300),
     hunt(Mutant::LeaderCountsUnwritten, UNSAFE, 3, SlowDisks, 600),
+    hunt(Mutant::DenialProvenAtOnce, &[NoFalseAccusation], 3, Swarm, 300),
     hunt(Mutant::AckWholeLog, &[Invariant, NoFalseAccusation], 3, Swarm, 300),
     hunt(Mutant::TruncateWithoutConflict, UNSAFE, 3, Echoes, 300),
     hunt(Mutant::ConflictKept, UNSAFE, 3, Elections, 300),
@@ -101,6 +115,12 @@ pub const RAFT: &[Hunt] = &[
     hunt(Mutant::ReadWithoutQuorum, &[Linearizable], 3, Deposed, 300),
     hunt(Mutant::ReadProbeReused, &[Linearizable], 3, Deposed, 1_500),
     hunt(Mutant::ReadAnswerOfEarlierBoot, &[Linearizable], 3, Readers, 600),
+    hunt(Mutant::LeaseIgnoresDrift, &[Linearizable], 3, Drift, 300),
+    hunt(Mutant::LeaseFromArrival, &[Linearizable], 3, LateEchoes, 1_500),
+    hunt(Mutant::LeaseFromOneEcho, &[Linearizable], 5, LateEchoes, 1_500),
+    hunt(Mutant::LeaseOutlivesCall, &[Linearizable], 3, Heirs, 300),
+    hunt(Mutant::PromiseForgottenInCrash, &[Linearizable], 3, Restarts, 300),
+    hunt(Mutant::SuspicionBreaksPromise, &[Linearizable], 3, Doubts, 300),
     hunt(Mutant::SnapshotLowersTerm, &[Monotonic], 3, Swarm, 300),
     hunt(Mutant::SnapshotCutsMatchingLog, &[Invariant], 3, Swarm, 600),
     hunt(Mutant::TransferNeverGivenUp, STUCK, 3, HandOvers, 300),
@@ -113,12 +133,28 @@ pub const RAFT: &[Hunt] = &[
     hunt(Mutant::LearnerCounts, UNSAFE, 3, Operators, 2_000),
     hunt(Mutant::SnapshotKeepsOldMembers, UNSAFE, 3, Operators, 2_000),
     hunt(Mutant::WitnessLeads, UNSAFE, 3, Witnesses, 600),
+    hunt(Mutant::JointForgetsWitnesses, STUCK, 4, Departures, 600),
+    hunt(Mutant::WitnessReads, &[Linearizable], 4, Departures, 600),
 ];
 
-/// Bugs that random delays hide, or that need a disk to be lost. Each has a schedule of its own in
-/// `crates/raft/tests/mutants.rs` or `witness.rs`.
-pub const RAFT_BY_SCHEDULE: &[Mutant] =
-    &[Mutant::FixedTimeouts, Mutant::EarlierStayCounted, Mutant::WitnessAhead];
+/// Bugs that random delays hide, that need a disk to be lost or nodes that are configured differently, or that the next client would
+/// repair. Each has a schedule of its own in `crates/raft/tests/mutants.rs`.
+pub const RAFT_BY_SCHEDULE: &[Mutant] = &[
+    Mutant::FixedTimeouts,
+    Mutant::EarlierStayCounted,
+    Mutant::SnapshotWithoutMembers,
+    Mutant::WitnessAhead,
+    Mutant::PromiseEndsWithTerm,
+    Mutant::RestWithoutTheSilent,
+    Mutant::SuspicionSleptThrough,
+    Mutant::WitnessGroupFedEarly,
+    Mutant::SnapshotUnchecked,
+    Mutant::SnapshotInOneBurst,
+    Mutant::CalledBeforeThePending,
+    Mutant::FarTermBelieved,
+    Mutant::StrangersCompact,
+    Mutant::WitnessTrustsRemoved,
+];
 
 impl Hunt {
     /// The configuration of a run, with the bug or without it.
@@ -140,12 +176,18 @@ impl Hunt {
             HandOvers => hand_overs(draw, plan),
             Operators => operators(draw, plan),
             Witnesses => witnesses(draw, plan),
+            Departures => departures(draw, plan),
             LateCalls => late_calls(draw, plan),
             Rivals => rivals(draw, plan),
             Flicker => flicker(draw, plan),
             Echoes => echoes(draw, plan),
+            Drift => leases::cut_off_leaders(draw, plan, leases::DRIFT_PPM),
+            LateEchoes => leases::late_echoes(draw, plan),
+            Heirs => leases::heirs(draw, plan),
+            Restarts => leases::restarts(draw, plan),
+            Doubts => leases::doubts(draw, plan),
         };
-        if self.weather != Witnesses {
+        if !matches!(self.weather, Witnesses | Departures) {
             plan.witnesses = 0;
         }
         tuning.config.mutant = mutant;
@@ -221,6 +263,18 @@ fn witnesses(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
     tuning
 }
 
+fn departures(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
+    let mut tuning = operators(draw, plan);
+    plan.witnesses = 2;
+    plan.lost_for_good = 3;
+    plan.crashes = Some(Rhythm { every: millis(draw, 100, 400), lasts: millis(draw, 50, 400) });
+    plan.partitions = Some(Rhythm { every: millis(draw, 100, 400), lasts: millis(draw, 50, 400) });
+    plan.workload.read_ppm = MILLION / 2;
+    plan.workload.log_read_ppm = 0;
+    tuning.config.stable_leadership = true;
+    tuning
+}
+
 /// A call that comes late finds its successor behind: the hand-over was given up in the meantime, and the same leader went on.
 /// Neither crashes nor cuts depose it; writes never cease, and each lost or late message leaves somebody behind.
 fn late_calls(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
@@ -290,7 +344,7 @@ fn echoes(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
     plan.workload.read_ppm = 0;
     plan.workload.think = millis(draw, 5, 40);
     tuning.config.eager_commit = false;
-    tuning.config.heartbeat_interval_ms = 25;
+    tuning.config.heartbeat_interval_ms = Some(25);
     tuning.config.election_timeout_ms = 80;
     tuning.config.max_in_flight_appends = 4;
     tuning
@@ -322,7 +376,7 @@ fn amnesia(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
     plan.workload.ballast_bytes = 0;
     plan.workload.think = Duration::from_millis(5);
     let config = raft::Config {
-        heartbeat_interval_ms: 10,
+        heartbeat_interval_ms: Some(10),
         election_timeout_ms: draw.between(30, 80),
         // Pre-votes and the refusal of votes while a leader is heard hide most mistakes in voting.
         stable_leadership: false,

@@ -5,7 +5,7 @@ use crate::algorithm::Refusal;
 use crate::id::{ProposalId, ReadId, Slot};
 use crate::machine::{Decision, StateMachine, Verdict};
 use crate::session::{Admission, Sessions};
-use crate::snapshot;
+use crate::{snapshot, wire};
 use alloc::vec::Vec;
 use bytes::Bytes;
 
@@ -29,9 +29,18 @@ pub(super) struct Executor<M> {
 
 #[derive(Clone, Copy, Debug)]
 struct Compaction {
-    threshold: u64,
+    after_bytes: u64,
+    after_slots: u64,
     since_last: u64,
     last_size: u64,
+    last_slot: Slot,
+}
+
+/// How often a snapshot is taken.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CompactAfter {
+    pub(super) bytes: u64,
+    pub(super) slots: u64,
 }
 
 impl<M: StateMachine> Executor<M> {
@@ -39,7 +48,7 @@ impl<M: StateMachine> Executor<M> {
     pub(super) fn open(
         mut machine: M,
         snapshot: Option<&(Slot, Bytes)>,
-        compact_after_bytes: u64,
+        compact_after: CompactAfter,
         is_ordered: bool,
     ) -> Result<Self, NodeError> {
         let (mut sessions, mut applied, mut last_size) = (Sessions::new(), Slot::ZERO, 0);
@@ -57,7 +66,13 @@ impl<M: StateMachine> Executor<M> {
             applied,
             parked_reads: Vec::new(),
             replies: Vec::new(),
-            compaction: Compaction { threshold: compact_after_bytes, since_last: 0, last_size },
+            compaction: Compaction {
+                after_bytes: compact_after.bytes,
+                after_slots: compact_after.slots,
+                since_last: 0,
+                last_size,
+                last_slot: applied,
+            },
             is_ordered,
         })
     }
@@ -72,7 +87,12 @@ impl<M: StateMachine> Executor<M> {
         self.applied = self.applied.max(slot);
         self.compaction.since_last += payload.len() as u64 + DECISION_BYTES;
         let outcome = match (verdict, id) {
-            (Verdict::Noop, _) => Outcome::Noop,
+            (Verdict::Noop, _) => {
+                if !payload.is_empty() {
+                    self.follow_members(slot, payload);
+                }
+                Outcome::Noop
+            }
             // Without one order for all, replicas would keep different tables: the algorithm itself decides a proposal once.
             (Verdict::Commit, Some(id)) if self.is_ordered && id.concerns_sessions() => {
                 self.apply_in_session(id, decision)
@@ -84,6 +104,14 @@ impl<M: StateMachine> Executor<M> {
             self.replies.push(Reply::Done { id, slot, outcome });
         }
         Ok(())
+    }
+
+    /// What is no list of members is a no-op with something else in it, for all replicas alike.
+    #[cold]
+    fn follow_members(&mut self, slot: Slot, payload: &Bytes) {
+        if let Ok(members) = wire::decode(payload, payload.len()) {
+            self.machine.follow_members(slot, &members);
+        }
     }
 
     fn apply_in_session(&mut self, id: ProposalId, decision: Decision<'_>) -> Outcome {
@@ -114,6 +142,7 @@ impl<M: StateMachine> Executor<M> {
         self.applied = self.applied.max(through);
         self.compaction.since_last = 0;
         self.compaction.last_size = bytes.len() as u64;
+        self.compaction.last_slot = self.applied;
         Ok(())
     }
 
@@ -147,14 +176,16 @@ impl<M: StateMachine> Executor<M> {
     #[inline]
     pub(super) fn snapshot_if_due(&mut self) -> Option<(Slot, Bytes)> {
         let compaction = &self.compaction;
-        let is_due = compaction.since_last > compaction.threshold.max(compaction.last_size);
-        is_due.then(|| self.take_snapshot())
+        let is_large = compaction.since_last > compaction.after_bytes.max(compaction.last_size);
+        let is_long = self.applied.0 - compaction.last_slot.0 > compaction.after_slots;
+        (is_large || is_long).then(|| self.take_snapshot())
     }
 
     fn take_snapshot(&mut self) -> (Slot, Bytes) {
         let snapshot = snapshot::seal(&self.sessions, &self.machine.snapshot());
         self.compaction.since_last = 0;
         self.compaction.last_size = snapshot.len() as u64;
+        self.compaction.last_slot = self.applied;
         (self.applied, snapshot)
     }
 }

@@ -17,11 +17,12 @@ use crate::effects::Effect;
 use crate::guarantees::Membership;
 use crate::hand_off::{Network, Storage, StorageError};
 use crate::id::{NodeId, Slot, WriteSeq};
+use crate::inspect::Note;
 use crate::machine::{InstallError, StateMachine};
 use crate::members::Members;
 use crate::time::Time;
 use alloc::vec::{Drain, Vec};
-use apply::Executor;
+use apply::{CompactAfter, Executor};
 use gate::Gate;
 use timers::Timers;
 
@@ -32,7 +33,7 @@ pub use event::{Event, Outcome, Reply};
 pub struct NodeConfig<A: ConsensusAlgorithm> {
     /// Who we are.
     pub id: NodeId,
-    /// The members at the group's birth.
+    /// The members at the group's birth; none for a node that joins a group which exists ([`Boot::members`]).
     pub members: Members,
     /// The protocol's own configuration.
     pub algorithm: A::Config,
@@ -41,6 +42,9 @@ pub struct NodeConfig<A: ConsensusAlgorithm> {
     /// A snapshot is offered once the payloads applied since the last one exceed this many bytes, and exceed the last
     /// snapshot too, so that snapshots cost no more than the log itself.
     pub compact_after_bytes: u64,
+    /// A snapshot is offered once more than this many slots were applied since the last one, however little they hold: so
+    /// many decisions, at most, are replayed at a boot.
+    pub compact_after_slots: u64,
     /// Whether to check every invariant after each step (slow; for tests and simulations).
     pub check_invariants: bool,
 }
@@ -55,6 +59,7 @@ impl<A: ConsensusAlgorithm> NodeConfig<A> {
             algorithm: A::Config::default(),
             seed,
             compact_after_bytes: 64 << 20,
+            compact_after_slots: 4 << 20,
             check_invariants: cfg!(debug_assertions),
         }
     }
@@ -110,6 +115,7 @@ pub struct Node<A: ConsensusAlgorithm, N, S, M> {
     timers: Timers<A::Timer>,
     members: Option<Members>,
     accusations: Vec<(NodeId, Offence)>,
+    notes: Vec<Note>,
     /// Every decision up to here was handed over, or waits in the gate.
     decided: Slot,
     /// Something was handed to the storage since its last flush.
@@ -147,7 +153,15 @@ where
         mut storage: S,
         machine: M,
     ) -> Result<Self, NodeError> {
-        let NodeConfig { id, members, algorithm, seed, compact_after_bytes, check_invariants } = config;
+        let NodeConfig {
+            id,
+            members,
+            algorithm,
+            seed,
+            compact_after_bytes,
+            compact_after_slots,
+            check_invariants,
+        } = config;
         if id == NodeId::ZERO {
             return Err(ConfigError::new("id", "zero is not a valid member").into());
         }
@@ -157,8 +171,8 @@ where
         }
         A::validate(&algorithm, &members)?;
         let recovered = storage.recover()?;
-        let executor =
-            Executor::open(machine, recovered.snapshot.as_ref(), compact_after_bytes, Self::ordered())?;
+        let compact_after = CompactAfter { bytes: compact_after_bytes, slots: compact_after_slots };
+        let executor = Executor::open(machine, recovered.snapshot.as_ref(), compact_after, Self::ordered())?;
         let mut out = Out::<A>::new();
         let boot = Boot {
             id,
@@ -184,6 +198,7 @@ where
             timers: Timers::new(),
             members: None,
             accusations: Vec::new(),
+            notes: Vec::new(),
             wrote: false,
             stepped: true,
             asks: false,
@@ -270,6 +285,11 @@ where
     /// Who broke the protocol, and how.
     pub fn accusations(&mut self) -> Drain<'_, (NodeId, Offence)> {
         self.accusations.drain(..)
+    }
+
+    /// What has happened since this was last asked; only the first few of it, if that was long ago.
+    pub fn notes(&mut self) -> Drain<'_, Note> {
+        self.notes.drain(..)
     }
 
     /// The members, if they were announced anew since this was last asked ([`crate::Effect::Members`]).

@@ -17,6 +17,8 @@ use crate::time::Time;
 
 /// The most accusations that wait for the driver; more are dropped, since a liar must not fill our memory.
 const MAX_ACCUSATIONS: usize = 1024;
+/// The most notes that wait for the driver; more are dropped, since not every driver asks.
+const MAX_NOTES: usize = 64;
 
 impl<A, N, S, M> Node<A, N, S, M>
 where
@@ -180,6 +182,8 @@ where
             }
             Effect::Members(members) => self.members = Some(*members),
             Effect::Accuse { peer, offence } => self.accuse(peer, offence),
+            Effect::Note(note) if self.notes.len() < MAX_NOTES => self.notes.push(note),
+            Effect::Note(_) => {}
         }
         Ok(())
     }

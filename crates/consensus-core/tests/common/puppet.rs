@@ -272,8 +272,17 @@ pub fn open(stage: &Stage) -> Result<PuppetNode, NodeError> {
 }
 
 pub fn open_with(stage: &Stage, compact_after_bytes: u64) -> Result<PuppetNode, NodeError> {
+    open_bounded(stage, compact_after_bytes, u64::MAX)
+}
+
+pub fn open_bounded(
+    stage: &Stage,
+    compact_after_bytes: u64,
+    compact_after_slots: u64,
+) -> Result<PuppetNode, NodeError> {
     let config = NodeConfig::<Puppet> {
         compact_after_bytes,
+        compact_after_slots,
         ..NodeConfig::new(NodeId(1), Members::of([NodeId(1), NodeId(2)]), 0)
     };
     Node::open(config, Time::ZERO, stage.clone(), stage.clone(), stage.clone())

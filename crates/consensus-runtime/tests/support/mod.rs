@@ -3,6 +3,8 @@
 
 pub mod broken_disk;
 pub mod fixed;
+pub mod scrape;
+pub mod seen;
 
 use bytes::Bytes;
 use consensus_core::{Decision, InstallError, NodeId, Slot, StateMachine, wire};

@@ -1,6 +1,6 @@
 //! Which plans a run can follow: bounds of every number, and what contradicts what.
 
-use super::{Plan, PlanError, Rhythm};
+use super::{MOST_SLOTS, Plan, PlanError, Rhythm};
 use crate::latency::Latency;
 use crate::paths::{LinkModel, ways};
 use crate::random::MILLION;
@@ -71,6 +71,7 @@ impl Plan {
         rate("at_leaders", self.at_leaders_ppm)?;
         within("burst", self.burst, Duration::ZERO..=LONGEST)?;
         within("compact_after_bytes", self.compact_after_bytes, 1..=MAX_BYTES)?;
+        within("compact_after_slots", self.compact_after_slots, 1..=MOST_SLOTS)?;
         for (field, value) in [
             ("partitions", self.partitions),
             ("crashes", self.crashes),
@@ -93,6 +94,10 @@ impl Plan {
             within("clocks.skew", clocks.skew, Duration::ZERO..=FURTHEST)?;
             within("clocks.drift", clocks.drift_ppm, 0..=MILLION / 2)?;
         }
+        if let Some(detectors) = self.detectors {
+            within("detectors.within", detectors.within, Duration::from_millis(1)..=LONGEST)?;
+        }
+        rate("clocks_stop", self.clocks_stop_ppm)?;
         if self.lost_for_good >= self.nodes {
             let problem =
                 format!("{} of {} nodes: one at least must come back", self.lost_for_good, self.nodes);

@@ -197,10 +197,10 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.tape.note(self.now, || Happened::SlowDisk { node: record::node(index), times, until });
     }
 
-    /// How long a sync takes that would take `span`.
+    /// How long a sync takes that would take `span`. When the disk is well again it takes no longer than on any other.
     pub(super) fn slowed(&self, index: usize, span: Duration) -> Duration {
         let slow = self.hosts.get(index).filter(|host| self.is_unruly() && self.now < host.slow_until);
-        slow.map_or(span, |host| span * host.slower)
+        slow.map_or(span, |host| (span * host.slower).min(host.slow_until.since(self.now) + span))
     }
 
     /// A bit flips on the disk of a node that is down, unless too many nodes are lost already.
@@ -241,7 +241,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     fn pause(&mut self, index: usize, span: Duration, choices: &mut Stream) {
-        let clock_stops = choices.chance(MILLION / 2);
+        let clock_stops = choices.chance(self.plan.clocks_stop_ppm);
         let runs = |host: &super::host::Host<A>| host.node.is_some() && host.paused.is_none();
         let possible = self.hosts.get(index).is_some_and(runs);
         if !self.injector.allows_if(FaultClass::Pause, possible) {
@@ -309,6 +309,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             | Happening::Change
             | Happening::Wish
             | Happening::Suspicion
+            | Happening::Look
             | Happening::Death
             | Happening::ClientNext { .. }
             | Happening::ClientTimeout { .. }

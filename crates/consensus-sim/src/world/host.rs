@@ -48,6 +48,8 @@ pub(super) struct Host<A: ConsensusAlgorithm> {
     /// It is no part of the core, and this is why.
     pub(super) misery: Option<Misery>,
     wake: Option<Time>,
+    /// It runs, and has no timer.
+    rests: bool,
     flush_planned: bool,
     pub(super) tap: Tap,
     pub(super) journal: Journal,
@@ -81,6 +83,7 @@ impl<A: ConsensusAlgorithm> Host<A> {
             bad_disk: false,
             misery: None,
             wake: None,
+            rests: false,
             flush_planned: false,
             tap: Tap::default(),
             journal: Journal::default(),
@@ -149,7 +152,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let Some(host) = self.hosts.get_mut(index) else { return };
         host.boot += 1;
         host.clock = clock;
-        (host.wake, host.flush_planned, host.last_status) = (None, false, None);
+        (host.wake, host.rests, host.flush_planned, host.last_status) = (None, false, false, None);
         host.tap = Tap::default();
         host.journal = Journal::default();
         self.trace.event(self.now, 20, host.id.0);
@@ -161,12 +164,16 @@ impl<A: ConsensusAlgorithm> World<A> {
             self.tape.note(self.now, || Happened::Clock { node: id, shows, rate_ppm });
         }
         let inner = self.config.clone();
+        // Who joins later is told by the others who they are.
+        let is_native = self.members.contains(id);
+        let members = if is_native { self.members.clone() } else { Members::default() };
         let config = NodeConfig::<Watched<A>> {
             id,
-            members: self.members.clone(),
+            members,
             algorithm: WatchedConfig { inner, tap: Rc::clone(&host.tap) },
             seed,
             compact_after_bytes: self.plan.compact_after_bytes,
+            compact_after_slots: self.plan.compact_after_slots,
             check_invariants: !is_byzantine,
         };
         let machine =
@@ -222,6 +229,8 @@ impl<A: ConsensusAlgorithm> World<A> {
         let Some(mut node) = host.node.take() else { return };
         let choices = &mut self.streams.disk.fork();
         let waiting = node.storage().waiting();
+        let led_at_rest = node.deadline().is_none() && node.status().role == Role::Leader;
+        self.lookout.marks.hit_if(Mark::LeaderLostAtRest, led_at_rest);
         let lost = if self.injector.allows(FaultClass::TornCrash) {
             node.storage().interrupt(choices);
             host.platter.crash(choices)
@@ -251,6 +260,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         if host.paused.is_some() {
             return;
         }
+        // Read when the event happens; at the end of a burst it is read again.
         let (boot, local) = (host.boot, host.clock.read(self.now));
         let Some(node) = &mut host.node else { return };
         self.steps += 1;
@@ -295,6 +305,8 @@ impl<A: ConsensusAlgorithm> World<A> {
         let Some(node) = &mut host.node else { return };
         let writes = node.storage().begin();
         let deadline = node.deadline().map(|at| host.clock.when(at));
+        let rested = core::mem::replace(&mut host.rests, deadline.is_none());
+        self.counts.rests += u64::from(host.rests && !rested);
         let wake = deadline.filter(|&at| host.wake.is_none_or(|planned| at < planned));
         if wake.is_some() {
             host.wake = wake;
@@ -353,6 +365,9 @@ impl<A: ConsensusAlgorithm> World<A> {
             self.tape.note(self.now, || Happened::role(id, &status));
         }
         self.oracle.on_status(self.now, id, &status);
+        for note in node.notes() {
+            self.trace.say(self.now, || format!("{id} notes {note:?}"));
+        }
         let accusations: Vec<_> = node.accusations().collect();
         for (peer, offence) in accusations {
             if !self.may_accuse(index, peer) {

@@ -120,9 +120,13 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     /// Whether it is enough that a quorum is left: the only copy of something may lie where a witness is the rest of a quorum.
+    /// Who is no member any more, whatever holds, may be switched off.
     fn keeps_the_copies(&self, index: usize) -> bool {
-        let is_witness = self.hosts.get(index).is_some_and(|host| host.part == Some(Part::Witness));
-        self.plan.witnesses == 0 || is_witness
+        let is_spare = |host: &Host<A>| {
+            host.part == Some(Part::Witness)
+                || (self.plan.changes.is_some() && !self.member_history.may_name(host.id))
+        };
+        self.plan.witnesses == 0 || self.hosts.get(index).is_some_and(is_spare)
     }
 
     fn is_lost(&self, node: NodeId) -> bool {

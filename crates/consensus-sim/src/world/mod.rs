@@ -1,9 +1,12 @@
 //! The world: one queue of events, ordered by time and then by the order in which they were planned.
 
+mod at_rest;
 mod beyond;
 mod byzantine;
 mod clients;
+mod detectors;
 mod diagnosis;
+mod elections;
 mod fairness;
 mod faults;
 mod hardships;
@@ -32,10 +35,13 @@ use crate::plan::Plan;
 use crate::random::{MILLION, Stream};
 use crate::record::{Happened, Tape};
 use crate::trace::Trace;
+pub use at_rest::{Idleness, leave_alone};
 pub use beyond::{Halt, beyond};
 use byzantine::{Intrigues, Plot};
 use consensus_core::{ConsensusAlgorithm, Members, NodeId, Problem, Reads, Time};
 use core::time::Duration;
+use detectors::Opinion;
+pub use elections::{Election, time_election};
 use fairness::Fairness;
 use hardships::Hardship;
 use host::Host;
@@ -85,6 +91,10 @@ pub struct Counts {
     pub wishes: u64,
     /// Opinions of failure detectors, right or wrong.
     pub suspicions: u64,
+    /// What failure detectors noticed.
+    pub detections: u64,
+    /// How often a node that ran had no timer any more.
+    pub rests: u64,
     /// Nodes that stopped because a sync failed.
     pub failed_syncs: u64,
     /// Nodes that stopped because their disk was full.
@@ -150,6 +160,8 @@ impl Counts {
         self.changed += other.changed;
         self.wishes += other.wishes;
         self.suspicions += other.suspicions;
+        self.detections += other.detections;
+        self.rests += other.rests;
         self.failed_syncs += other.failed_syncs;
         self.full_disks += other.full_disks;
         self.slow_disks += other.slow_disks;
@@ -270,6 +282,8 @@ enum Happening {
     Change,
     Wish,
     Suspicion,
+    /// The failure detectors look.
+    Look,
     Death,
     ClientNext {
         client: u32,
@@ -342,6 +356,8 @@ pub struct World<A: ConsensusAlgorithm> {
     byzantine: Intrigues,
     /// What clients heard who believe no single node.
     polls: BTreeMap<u32, Poll>,
+    /// What each node (row) was told of each (column).
+    opinions: Vec<Opinion>,
 }
 
 /// Runs a whole plan and judges it.
@@ -423,6 +439,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             partition: 0,
             byzantine,
             polls: BTreeMap::new(),
+            opinions: Vec::new(),
         };
         let plan = format!("{:?}, mask {:?}", world.plan, mask.to_string());
         world.trace.say(Time::ZERO, || plan);
@@ -435,6 +452,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             world.oracle.ignore_order();
         }
         world.start_intrigues();
+        world.start_detectors();
         world.await_stabilisation();
         world
     }
@@ -590,6 +608,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             Happening::Change => self.on_change(),
             Happening::Wish => self.on_wish(),
             Happening::Suspicion => self.on_suspicion(),
+            Happening::Look => self.on_look(),
             Happening::Death => self.on_death(),
             Happening::ClientNext { client } => self.on_next(client),
             Happening::ClientTimeout { ticket } => self.on_timeout(ticket),

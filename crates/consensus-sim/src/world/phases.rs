@@ -167,7 +167,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let bound = self.patience + timeout * 16 + self.plan.workload.think * 4;
         let starves = |client: &&Client| client.completed < CALM_OPERATIONS && !client.retired;
         let served = |world: &Self| !world.clients.iter().any(|client| starves(&client));
-        if !self.run_while(bound, |world| !served(world)) {
+        if !self.run_while(bound, |world| !served(world)) && !self.serves_the_rest(bound) {
             let starving: Vec<u32> =
                 self.clients.iter().filter(starves).map(|client| client.number).collect();
             let why = self.why_not();
@@ -179,6 +179,19 @@ impl<A: ConsensusAlgorithm> World<A> {
         if let Some(last) = served.and_then(|served| served.into_iter().max()) {
             self.costs.recoveries.push(last.since(began));
         }
+    }
+
+    /// Whoever reads where a node cannot keep up with what the others write waits for as long as they write. Such clients must be
+    /// served when the others pause; where nobody was served at all it is not that.
+    fn serves_the_rest(&mut self, bound: Duration) -> bool {
+        if self.clients.iter().all(|client| client.completed == 0) {
+            return false;
+        }
+        self.busy = false;
+        let is_served =
+            self.run_while(bound, |world| world.clients.iter().any(|client| client.errand.is_some()));
+        self.start_clients();
+        is_served
     }
 
     /// Clients finish what they began, and begin nothing new.

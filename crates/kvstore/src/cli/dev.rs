@@ -4,6 +4,7 @@ use super::{DEFAULT_CLIENT, MemberFlags, address, announce, interrupted};
 use anyhow::Context;
 use clap::Args;
 use consensus_core::{ClusterId, NodeId};
+use consensus_runtime::PeerAddress;
 use futures::future::{join_all, select_all};
 use kvstore::member::{Member, MemberConfig};
 use kvstore::profile::ReplicaOptions;
@@ -47,7 +48,7 @@ impl Dev {
         await_leader(&members).await?;
         self.announce(&members, &data);
         let failure = {
-            let failures = members.iter_mut().map(|member| Box::pin(member.failed()));
+            let failures = members.iter_mut().map(|member| Box::pin(member.ended()));
             tokio::select! {
                 (reason, index, _) = select_all(failures) => Some(format!("replica {} has stopped: {reason}", index + 1)),
                 wish = interrupted() => { wish?; None }
@@ -58,17 +59,20 @@ impl Dev {
     }
 
     fn configs(&self, data: &Path) -> anyhow::Result<Vec<MemberConfig>> {
-        let peers: BTreeMap<NodeId, SocketAddr> =
-            (1..).map(NodeId).zip(free_addresses(self.replicas)?).collect();
+        let addresses = free_addresses(self.replicas)?;
+        let peers: BTreeMap<NodeId, PeerAddress> =
+            (1..).map(NodeId).zip(addresses.iter().copied().map(PeerAddress::from)).collect();
         let clients: BTreeMap<NodeId, SocketAddr> = (1..=self.replicas)
             .map(|id| Ok((NodeId(id), self.client_address(id)?)))
             .collect::<anyhow::Result<_>>()?;
-        let configs = peers.iter().map(|(&node, &listen_peer)| MemberConfig {
+        let configs = (1..).map(NodeId).zip(addresses).map(|(node, listen_peer)| MemberConfig {
             profile: self.member.profile,
             replica: ReplicaOptions {
                 cluster: ClusterId(self.member.cluster_id),
                 node,
                 members: peers.clone(),
+                joins: false,
+                incarnation: 0,
                 listen_peer,
                 data_dir: data.join(node.0.to_string()),
                 election_timeout_ms: self.member.election_timeout_ms,
@@ -76,11 +80,8 @@ impl Dev {
                 snapshot_after_bytes: self.member.snapshot_after_bytes,
             },
             listen_client: clients.get(&node).copied().unwrap_or(self.listen_client),
-            client_urls: clients
-                .iter()
-                .filter(|(_, address)| address.port() != 0)
-                .map(|(&node, address)| (node, format!("http://{address}")))
-                .collect(),
+            name: None,
+            client_urls: Vec::new(),
             quota_bytes: self.member.quota_bytes,
         });
         Ok(configs.collect())

@@ -30,7 +30,7 @@ enum Command {
     /// Run a whole cluster in this process, on loopback sockets and a data directory
     Dev(dev::Dev),
     /// Run one member of a cluster
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
     /// Read a key, or all keys with a prefix
     Get(client::Get),
     /// Write a key
@@ -60,9 +60,9 @@ struct MemberFlags {
     /// After how long without a leader an election begins; more than twice the heartbeat interval
     #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..=600_000))]
     election_timeout_ms: u64,
-    /// How often the leader shows that it lives
-    #[arg(long, value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=60_000))]
-    heartbeat_interval_ms: u64,
+    /// How often the leader shows that it lives; a tenth of the election timeout unless given
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    heartbeat_interval_ms: Option<u64>,
     /// A snapshot replaces the log once it has grown by so much, and by as much as the last snapshot had
     #[arg(long, value_name = "BYTES", default_value_t = 64 << 20, value_parser = clap::value_parser!(u64).range(1 << 16..))]
     snapshot_after_bytes: u64,

@@ -7,7 +7,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service, http};
 use tonic::server::NamedService;
-use tonic::transport::server::Router;
+use tonic::service::Routes;
 
 macro_rules! absent {
     ($($service:ident = $name:literal;)*) => {
@@ -35,8 +35,8 @@ macro_rules! absent {
             }
         )*
 
-        pub(super) fn add_to(router: Router) -> Router {
-            router$(.add_service($service))*
+        pub(super) fn add_to(routes: Routes) -> Routes {
+            routes$(.add_service($service))*
         }
     };
 }

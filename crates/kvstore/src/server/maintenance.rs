@@ -9,11 +9,11 @@ use crate::proto::etcdserverpb::{
     HashKvRequest, HashKvResponse, HashRequest, HashResponse, MoveLeaderRequest, MoveLeaderResponse,
     SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse,
 };
-use consensus_core::Role;
+use consensus_core::{NodeId, Role};
 use tonic::{Request, Response, Status};
 
 /// The version of the protocol that clients may count on. They parse it; it is not this program's version.
-const PROTOCOL_VERSION: &str = "3.4.0";
+pub(super) const PROTOCOL_VERSION: &str = "3.4.0";
 
 #[tonic::async_trait]
 impl Maintenance for Api {
@@ -61,7 +61,9 @@ impl Maintenance for Api {
     }
 
     async fn hash(&self, _request: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
-        let hash = self.0.store.read().hash(i64::MAX);
+        let mut hasher = crc32fast::Hasher::new_with_initial(self.0.store.read().hash(i64::MAX));
+        hasher.update(&self.0.council.table().encode());
+        let hash = hasher.finalize();
         Ok(Response::new(HashResponse { header: self.header(None), hash }))
     }
 
@@ -87,13 +89,29 @@ impl Maintenance for Api {
 
     async fn move_leader(
         &self,
-        _request: Request<MoveLeaderRequest>,
+        request: Request<MoveLeaderRequest>,
     ) -> Result<Response<MoveLeaderResponse>, Status> {
-        Err(Status::unimplemented("kvstore: leadership cannot be moved by clients yet"))
+        self.hand_over(NodeId(request.into_inner().target_id)).await?;
+        Ok(Response::new(MoveLeaderResponse { header: self.header(None) }))
     }
 }
 
 impl Api {
+    /// Has `to` lead; only the leader can do that.
+    async fn hand_over(&self, to: NodeId) -> Result<(), ApiError> {
+        let status = self.0.group.status();
+        if status.leader != Some(self.0.config.member) {
+            return Err(ApiError::NotLeader);
+        }
+        if !status.members.is_voter(to) {
+            return Err(ApiError::BadTransferee);
+        }
+        match tokio::time::timeout(self.0.config.transfer_timeout, self.0.group.transfer(Some(to))).await {
+            Ok(result) => Ok(result?),
+            Err(_) => Err(ApiError::TransferTimeout),
+        }
+    }
+
     fn alarms(&self) -> Vec<AlarmMember> {
         let nospace = AlarmMember { member_id: self.0.config.member.0, alarm: AlarmType::Nospace.into() };
         if self.is_over_quota() { vec![nospace] } else { Vec::new() }

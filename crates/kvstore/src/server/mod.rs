@@ -8,16 +8,19 @@
 
 mod absent;
 mod cluster;
+mod http;
 mod kv;
 mod maintenance;
 
 use crate::command::{Command, Reply};
+use crate::council::{self, Council};
 use crate::error::ApiError;
 use crate::machine::SharedStore;
+use crate::members::SharedMembers;
+use crate::proto::etcdserverpb::ResponseHeader;
 use crate::proto::etcdserverpb::cluster_server::ClusterServer;
 use crate::proto::etcdserverpb::kv_server::KvServer;
 use crate::proto::etcdserverpb::maintenance_server::MaintenanceServer;
-use crate::proto::etcdserverpb::{Member, ResponseHeader};
 use crate::validate::MAX_REQUEST_BYTES;
 use consensus_core::{ClusterId, NodeId};
 use consensus_runtime::Replicated;
@@ -25,6 +28,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
@@ -43,10 +47,10 @@ pub struct ServerConfig {
     pub cluster: ClusterId,
     /// The member that serves; not zero.
     pub member: NodeId,
-    /// All members with their addresses, as `member list` shows them.
-    pub members: Vec<Member>,
     /// Writes are refused once the store is larger than this, in bytes.
     pub quota_bytes: u64,
+    /// How long a hand-over of leadership may take.
+    pub transfer_timeout: Duration,
 }
 
 /// One member's services. Clones share everything.
@@ -57,13 +61,20 @@ struct Inner {
     config: ServerConfig,
     group: Arc<dyn Replicated>,
     store: SharedStore,
+    council: Council,
 }
 
 impl Api {
-    /// Serves `store`, which the state machine of `group` writes.
+    /// Serves `store` and `members`, which the state machine of `group` writes.
     #[must_use]
-    pub fn new(config: ServerConfig, group: Arc<dyn Replicated>, store: SharedStore) -> Self {
-        Self(Arc::new(Inner { config, group, store }))
+    pub fn new(
+        config: ServerConfig,
+        group: Arc<dyn Replicated>,
+        store: SharedStore,
+        members: SharedMembers,
+    ) -> Self {
+        let council = Council::new(Arc::clone(&group), members);
+        Self(Arc::new(Inner { config, group, store, council }))
     }
 
     /// Serves clients on `listener` until `shutdown` completes, then lets requests under way finish.
@@ -77,15 +88,19 @@ impl Api {
     ) -> Result<(), tonic::transport::Error> {
         let limit = MAX_REQUEST_BYTES + REQUEST_OVERHEAD_BYTES;
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let server = Server::builder()
+        let grpc = Routes::new(KvServer::new(self.clone()).max_decoding_message_size(limit))
+            .add_service(MaintenanceServer::new(self.clone()).max_decoding_message_size(limit))
+            .add_service(ClusterServer::new(self.clone()).max_decoding_message_size(limit));
+        let routes = http::add_to(absent::add_to(grpc), self);
+        Server::builder()
+            .accept_http1(true)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_concurrent_streams(MAX_STREAMS)
             .http2_keepalive_interval(Some(KEEPALIVE))
-            .add_service(KvServer::new(self.clone()).max_decoding_message_size(limit))
-            .add_service(MaintenanceServer::new(self.clone()).max_decoding_message_size(limit))
-            .add_service(ClusterServer::new(self).max_decoding_message_size(limit));
-        absent::add_to(server).serve_with_incoming_shutdown(incoming, shutdown).await
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(incoming, shutdown)
+            .await
     }
 
     /// The whole header of a reply, given the part that the store knows.
@@ -105,17 +120,7 @@ impl Api {
 
     /// Has a command decided and applied, here too.
     async fn propose(&self, command: Command) -> Result<Reply, ApiError> {
-        let payload = command.encode();
-        if payload.len() > MAX_REQUEST_BYTES {
-            return Err(ApiError::RequestTooLarge);
-        }
-        drop(command);
-        let applied = self.0.group.propose(payload).await?;
-        match Reply::decode(&applied.reply) {
-            Ok(Reply::Refused(reason)) => Err(reason.into()),
-            Ok(reply) => Ok(reply),
-            Err(_) => Err(ApiError::Incompatible),
-        }
+        council::propose(self.0.group.as_ref(), command).await
     }
 
     /// Refuses what would make a store grow that is too large already.

@@ -40,7 +40,13 @@ impl Store {
     /// The whole state as bytes.
     #[must_use]
     pub fn snapshot(&self) -> Bytes {
-        let mut out = Vec::with_capacity(usize::try_from(self.size_bytes).unwrap_or(0));
+        self.snapshot_behind(Vec::new())
+    }
+
+    /// The same, behind what is in `out`.
+    pub(crate) fn snapshot_behind(&self, mut out: Vec<u8>) -> Bytes {
+        let start = out.len();
+        out.reserve(usize::try_from(self.size_bytes).unwrap_or(0));
         out.put_u8(FORMAT_VERSION);
         out.put_i64_le(self.revision);
         out.put_i64_le(self.compacted);
@@ -52,7 +58,7 @@ impl Store {
                 put_version(&mut out, version);
             }
         }
-        let checksum = crc32fast::hash(&out);
+        let checksum = crc32fast::hash(out.get(start..).unwrap_or_default());
         out.put_u32_le(checksum);
         out.into()
     }

@@ -4,24 +4,80 @@
 use kvstore::proto::etcdserverpb::StatusRequest;
 use kvstore::proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 pub(crate) const KVSTORE: &str = env!("CARGO_BIN_EXE_kvstore");
 
-/// `count` ports that are free at the moment.
+/// `count` ports that are free at the moment, and that nobody is given until a member takes them: they lie below those that the
+/// system gives to whoever asks for any.
 pub(crate) fn free_ports(count: usize) -> Vec<u16> {
-    let held: Vec<_> = (0..count).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    held.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
+    const FIRST: u32 = 20_000;
+    const COUNT: u32 = 12_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Test programs that run at the same time begin elsewhere.
+    let start = std::process::id().wrapping_mul(97);
+    let candidates = std::iter::repeat_with(|| {
+        let offset = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT;
+        u16::try_from(FIRST + offset).unwrap()
+    });
+    candidates.filter(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok()).take(count).collect()
+}
+
+/// What is not there is a reason to skip a test, except where `CI` is set.
+pub(crate) fn is_installed(program: &str, package: &str) -> bool {
+    if Command::new(program).arg("--version").env("ETCDCTL_API", "3").output().is_ok() {
+        return true;
+    }
+    assert!(std::env::var_os("CI").is_none(), "CI must have {program}: apt-get install {package}");
+    eprintln!("SKIPPED: no `{program}` on the PATH (Debian: apt-get install {package})");
+    false
+}
+
+/// An unmodified `etcdctl`.
+pub(crate) struct Etcdctl {
+    pub(crate) endpoint: String,
+}
+
+impl Etcdctl {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("etcdctl");
+        command.env("ETCDCTL_API", "3").args(["--endpoints", &self.endpoint]).args(args);
+        command
+    }
+
+    /// What it prints on success, trimmed.
+    pub(crate) fn run(&self, args: &[&str]) -> String {
+        self.try_run(args).unwrap_or_else(|error| panic!("{args:?}: {error}"))
+    }
+
+    /// What it prints, trimmed, or what it complains of.
+    pub(crate) fn try_run(&self, args: &[&str]) -> Result<String, String> {
+        let output = self.command(args).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    }
+
+    /// What it prints on failure.
+    pub(crate) fn fail(&self, args: &[&str]) -> String {
+        self.try_run(args).expect_err("it must fail")
+    }
 }
 
 pub(crate) struct Cluster {
     directory: tempfile::TempDir,
+    founders: usize,
     peers: Vec<u16>,
     clients: Vec<u16>,
     flags: Vec<String>,
     members: Vec<Option<Child>>,
+    /// Their ids; those of founders are one above their index.
+    ids: Vec<u64>,
+    /// What `etcdctl member add` printed for those who joined.
+    printed: Vec<Vec<(String, String)>>,
 }
 
 impl Cluster {
@@ -30,10 +86,87 @@ impl Cluster {
         let mut ports = free_ports(2 * count);
         Self {
             directory: tempfile::tempdir().unwrap(),
+            founders: count,
             clients: ports.split_off(count),
             peers: ports,
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
             members: (0..count).map(|_| None).collect(),
+            ids: (1..=count as u64).collect(),
+            printed: vec![Vec::new(); count],
+        }
+    }
+
+    /// The same as a cluster of its own: whoever had our ports before does not belong to it.
+    pub(crate) fn of_its_own(count: usize, flags: &[&str]) -> Self {
+        let mut cluster = Self::new(count, flags);
+        let id = u64::from(std::process::id()) << 16 | u64::from(cluster.peers[0]);
+        cluster.flags.extend(["--cluster-id".to_owned(), id.to_string()]);
+        cluster
+    }
+
+    /// What every member is started with.
+    pub(crate) fn own_flags(&self) -> Vec<String> {
+        self.flags.clone()
+    }
+
+    pub(crate) fn ctl(&self, index: usize) -> Etcdctl {
+        Etcdctl { endpoint: self.endpoint(index) }
+    }
+
+    pub(crate) fn id(&self, index: usize) -> u64 {
+        self.ids[index]
+    }
+
+    /// As `etcdctl` writes it.
+    pub(crate) fn hex_id(&self, index: usize) -> String {
+        format!("{:x}", self.ids[index])
+    }
+
+    /// The running members.
+    pub(crate) fn running(&self) -> Vec<usize> {
+        (0..self.members.len()).filter(|&index| self.members[index].is_some()).collect()
+    }
+
+    /// `etcdctl member add`, through a member; the newcomer's index. It is not started.
+    pub(crate) fn add(&mut self, through: usize, args: &[&str]) -> Result<usize, String> {
+        let (index, ports) = (self.members.len(), free_ports(2));
+        let url = format!("--peer-urls=http://127.0.0.1:{}", ports[0]);
+        let name = format!("new{index}");
+        let words = [&["member", "add", &name, &url], args].concat();
+        let printed = self.ctl(through).try_run(&words)?;
+        let id = printed.strip_prefix("Member ").unwrap().split_whitespace().next().unwrap();
+        self.ids.push(u64::from_str_radix(id, 16).unwrap());
+        let setting = |line: &str| {
+            let (name, value) = line.split_once('=')?;
+            Some((name.to_owned(), value.trim_matches('"').to_owned()))
+        };
+        self.printed
+            .push(printed.lines().filter(|line| line.starts_with("ETCD_")).filter_map(setting).collect());
+        self.peers.push(ports[0]);
+        self.clients.push(ports[1]);
+        self.members.push(None);
+        Ok(index)
+    }
+
+    /// `kill -9`, and its data are gone.
+    pub(crate) fn destroy(&mut self, index: usize) {
+        self.kill(index);
+        std::fs::remove_dir_all(self.data(index)).unwrap();
+    }
+
+    /// The exit code of a member that ends of itself.
+    pub(crate) async fn exit_code(&mut self, index: usize) -> Option<i32> {
+        let mut child = self.members[index].take().unwrap();
+        let begin = Instant::now();
+        loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                return status.code();
+            }
+            if begin.elapsed() > Duration::from_secs(20) {
+                child.kill().unwrap();
+                panic!("member {} does not end\n{}", self.ids[index], self.log(index));
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
@@ -58,25 +191,44 @@ impl Cluster {
 
     /// The command that runs a member.
     pub(crate) fn command(&self, index: usize) -> Command {
-        let peers: Vec<_> =
-            self.peers.iter().enumerate().map(|(i, port)| format!("{}=127.0.0.1:{port}", i + 1)).collect();
+        let mut command = self.bare_command(index);
+        if index < self.founders {
+            let founders = self.peers.iter().take(self.founders).enumerate();
+            let peers: Vec<_> = founders.map(|(i, port)| format!("{}=127.0.0.1:{port}", i + 1)).collect();
+            command.args(["--id", &(index + 1).to_string(), "--peers", &peers.join(",")]);
+        }
+        command.envs(self.printed[index].iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// The same for a data directory that was used before: nothing tells who the others are.
+    pub(crate) fn bare_command(&self, index: usize) -> Command {
         let mut command = Command::new(KVSTORE);
         command
-            .args(["serve", "--id", &(index + 1).to_string(), "--peers", &peers.join(",")])
-            .args(["--listen-client", &self.endpoint(index)])
-            .arg("--data")
+            .args(["serve", "--listen-client", &self.endpoint(index), "--data"])
             .arg(self.data(index))
             .args(&self.flags);
         command
     }
 
+    /// Starts a member that must remember its cluster.
+    pub(crate) fn start_bare(&mut self, index: usize) {
+        let command = self.bare_command(index);
+        self.spawn_command(index, command);
+    }
+
     fn spawn(&mut self, index: usize) {
+        let command = self.command(index);
+        self.spawn_command(index, command);
+    }
+
+    fn spawn_command(&mut self, index: usize, mut command: Command) {
         let log = std::fs::File::options().create(true).append(true).open(self.log_path(index)).unwrap();
-        let child = self.command(index).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         self.members[index] = Some(child);
     }
 
-    fn await_ready(&mut self, index: usize) {
+    pub(crate) fn await_ready(&mut self, index: usize) {
         let child = self.members[index].as_mut().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -101,8 +253,12 @@ impl Cluster {
         format!("127.0.0.1:{}", self.peers[index])
     }
 
+    pub(crate) fn url(&self, index: usize) -> String {
+        format!("http://{}", self.endpoint(index))
+    }
+
     pub(crate) fn urls(&self) -> Vec<String> {
-        (0..self.clients.len()).map(|index| format!("http://{}", self.endpoint(index))).collect()
+        (0..self.clients.len()).map(|index| self.url(index)).collect()
     }
 
     /// `kill -9`.
@@ -147,7 +303,7 @@ impl Cluster {
             if let [leader] = leaders[..]
                 && leader > 0
             {
-                return usize::try_from(leader).unwrap() - 1;
+                return self.ids.iter().position(|&id| id == leader).unwrap();
             }
             assert!(begin.elapsed() < Duration::from_secs(20), "no leader: {leaders:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;

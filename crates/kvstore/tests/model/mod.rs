@@ -72,6 +72,7 @@ impl Model {
                 self.settle();
                 Ok(Reply::Txn(reply))
             }
+            Command::Members(command) => panic!("{command:?} is nothing for the store"),
             Command::Compact(r) => {
                 if r.revision <= self.compacted {
                     return Err(StoreError::Compacted);
@@ -292,7 +293,7 @@ pub(crate) fn validated(command: &Command) -> Result<(), ApiError> {
         Command::DeleteRange(r) => validate::delete_range(r),
         Command::Txn(r) => validate::txn(r),
         Command::Range(r) => validate::range(r),
-        Command::Compact(_) => Ok(()),
+        Command::Compact(_) | Command::Members(_) => Ok(()),
     }
 }
 

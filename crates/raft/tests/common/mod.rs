@@ -1,6 +1,9 @@
 //! A small deterministic group: nodes over an outbox and a disk in memory, and a wire that delivers when told to.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+pub mod slow;
+pub mod steps;
+
 use consensus_core::memory::{MemoryStorage, Outbox};
 use consensus_core::{
     Bytes, Change, ClientId, Decision, Event, InstallError, Members, Node, NodeConfig, NodeId, Offence,
@@ -13,12 +16,18 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diary {
     pub lines: Vec<(u64, Bytes)>,
+    /// What was decided about the members since the boot.
+    pub members: Vec<(Slot, Members)>,
 }
 
 impl StateMachine for Diary {
     fn apply(&mut self, decision: Decision<'_>) -> Bytes {
         self.lines.push((decision.slot.0, decision.payload.clone()));
         decision.payload.clone()
+    }
+
+    fn follow_members(&mut self, slot: Slot, members: &Members) {
+        self.members.push((slot, members.clone()));
     }
 
     fn query(&self, _request: &Bytes) -> Bytes {
@@ -109,7 +118,10 @@ impl Cluster {
     pub fn start(&mut self, id: NodeId) {
         let disk = self.disks.remove(&id).expect("it is down");
         self.boots += 1;
-        let mut config = NodeConfig::new(id, self.members.clone(), self.seed.wrapping_mul(1000) + self.boots);
+        // Who joins is told by the others who they are.
+        let is_native = self.members.contains(id);
+        let members = if is_native { self.members.clone() } else { Members::default() };
+        let mut config = NodeConfig::new(id, members, self.seed.wrapping_mul(1000) + self.boots);
         config.algorithm = self.config.clone();
         config.compact_after_bytes = self.compact_after_bytes;
         config.check_invariants = true;
@@ -152,6 +164,17 @@ impl Cluster {
     pub fn propose(&mut self, id: NodeId, number: u64, payload: &'static [u8]) {
         let payload = Bytes::from_static(payload);
         self.handle(id, Event::Propose { id: proposal(number), payload });
+    }
+
+    /// Both in one burst.
+    pub fn propose_and_transfer(&mut self, id: NodeId, number: u64, payload: &'static [u8], to: NodeId) {
+        let (now, id_of_it) = (self.now, proposal(number));
+        let node = self.nodes.get_mut(&id).expect("it is up");
+        node.push(now, Event::Propose { id: id_of_it, payload: Bytes::from_static(payload) })
+            .expect("it runs");
+        node.push(now, Event::Transfer { to: Some(to) }).expect("it runs");
+        node.flush(now).expect("it runs");
+        self.collect(id);
     }
 
     pub fn read(&mut self, id: NodeId, number: u64) {
