@@ -1,5 +1,10 @@
 //! The algorithms of this workspace, and how their configurations are drawn. [`ALL`] is the one place that lists them.
 
+mod paxos;
+mod raft;
+
+pub use self::paxos::{multipaxos, synod};
+pub use self::raft::raft;
 use crate::claims::Unsupported;
 use crate::plans::{beyond_claims, plan_of, with_plan};
 use crate::recipe::Recipe;
@@ -8,15 +13,17 @@ use crate::report::SuiteReport;
 use crate::shrink::Shrunk;
 use crate::suite::{Options, Tune, Tuning, Watch, check_watched, run_recipe, shrink_run};
 use consensus_core::ConsensusAlgorithm;
-use consensus_sim::{Detectors, Plan, Report, Stream};
+use consensus_sim::{Plan, Report, Stream};
 use core::marker::PhantomData;
 use core::ops::Range;
-use core::time::Duration;
 use std::path::Path;
 
 /// Every algorithm that the command line knows by name; another protocol adds a line.
-pub const ALL: &[&dyn Subject] =
-    &[&Entry::<raft::Raft, _>::new(raft), &Entry::<multipaxos::Synod, _>::new(synod)];
+pub static ALL: &[&dyn Subject] = &[
+    &Entry::<::raft::Raft, _>::new(raft),
+    &Entry::<::multipaxos::MultiPaxos, _>::new(multipaxos),
+    &Entry::<::multipaxos::Synod, _>::new(synod),
+];
 
 type OwnTune<'a, C> = Box<dyn Fn(&mut Stream, &mut Plan) -> Tuning<C> + Sync + 'a>;
 
@@ -131,93 +138,10 @@ impl<A: ConsensusAlgorithm, F: Fn(&mut Stream, &mut Plan) -> Tuning<A::Config> +
     }
 }
 
-/// Raft with small timeouts, batches, windows and chunks, so that every limit is met.
-pub fn raft(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
-    // The paper's timing requirement (§5.6): a broadcast, disk included, takes much less than an election timeout.
-    let delay = plan.network.longest_delay(plan.hosts());
-    let round = (delay + plan.burst) * 3 + plan.disk.sync * 2;
-    let round_ms = u64::try_from(round.as_millis()).unwrap_or(u64::MAX);
-    let heartbeat_interval_ms = draw.between(5, 40).max(round_ms);
-    let election_timeout_ms = heartbeat_interval_ms * draw.between(3, 8);
-    let mut config = raft::Config {
-        election_timeout_ms,
-        heartbeat_interval_ms: Some(heartbeat_interval_ms),
-        stable_leadership: true,
-        eager_commit: draw.below(2) == 0,
-        max_append_bytes: pick(draw, &[64, 1_000, 64_000]),
-        max_append_entries: pick(draw, &[1, 4, 64, 1_024]),
-        max_in_flight_appends: pick(draw, &[1, 2, 16]),
-        max_in_flight_bytes: pick(draw, &[100, 4_000, 1 << 20]),
-        // A backlog of commands whose clients are long gone must be worked off within the patience.
-        max_uncommitted_entries: pick(draw, &[2, 16, 64]),
-        max_pending_reads: pick(draw, &[1, 16, 1_024]),
-        snapshot_chunk_bytes: pick(draw, &[500, 4_096, 256 << 10]),
-        retained_entries: pick(draw, &[0, 3, 100]),
-        promotion_lag_entries: pick(draw, &[0, 5, 1_000]),
-        ..raft::Config::default()
-    };
-    // Several elections in a row may be split, each of up to one and a half timeouts.
-    let patience = Duration::from_millis(3_000 + 20 * election_timeout_ms);
-    if plan.nodes >= 3 && draw.below(8) == 0 {
-        plan.witnesses = 1 + draw.index(plan.nodes / 2);
-    }
-    if draw.below(2) == 0 {
-        config.lease_drift_ppm = Some(declared_drift(plan));
-        // No bound covers a clock that stands still.
-        plan.clocks_stop_ppm = 0;
-    }
-    if draw.below(3) == 0 {
-        let_rest(draw, plan, &mut config);
-    }
-    Tuning { config, patience }
-}
-
-/// A group that rests when it has nothing to do, with the detectors that this takes; and in some runs less to do.
-fn let_rest(draw: &mut Stream, plan: &mut Plan, config: &mut raft::Config) {
-    let timeout = Duration::from_millis(config.election_timeout_ms);
-    config.quiesce_after_ms = Some(draw.between(1, 2 * config.election_timeout_ms));
-    plan.detectors = Some(Detectors { within: draw.span(timeout / 4, timeout * 2) });
-    if draw.below(2) == 0 {
-        plan.workload.clients = plan.workload.clients.min(2);
-        plan.workload.think = timeout * 4;
-    }
-}
-
 /// A bound on clocks that the plan keeps.
 fn declared_drift(plan: &Plan) -> u32 {
     let drift = plan.clocks.map_or(0, |clocks| clocks.drift_ppm);
     u32::try_from(drift).unwrap_or(u32::MAX).max(1)
-}
-
-/// Single-decree Paxos, with quorums that need not be majorities in a share of the runs.
-pub fn synod(draw: &mut Stream, plan: &mut Plan) -> Tuning<multipaxos::synod::Config> {
-    // A ballot takes two rounds; a wait that is much shorter would overtake each.
-    let round = plan.network.longest_delay(plan.hosts()) * 2 + plan.burst * 2 + plan.disk.sync * 2;
-    let round_ms = u64::try_from(round.as_millis()).unwrap_or(u64::MAX);
-    let retry_ms = draw.between(1, 30).max(round_ms);
-    let quorums = flexible(draw, plan);
-    // Several ballots in a row may be overtaken, each after a wait of up to 33 times the shortest.
-    let patience = Duration::from_millis(2_000 + 100 * retry_ms) + slowest_sync(plan);
-    Tuning { config: multipaxos::synod::Config { retry_ms, quorums, ..Default::default() }, patience }
-}
-
-/// How long a sync that began in the storm may go on, where everybody may be waiting for that one disk.
-fn slowest_sync(plan: &Plan) -> Duration {
-    if plan.hardships.slow_disks.is_some() { (plan.disk.slow + plan.disk.sync) * 40 } else { plan.disk.slow }
-}
-
-/// Quorums of two sizes, in a third of the runs. No more nodes are lost than these can do without.
-fn flexible(draw: &mut Stream, plan: &mut Plan) -> Option<multipaxos::Sizes> {
-    let acceptances = 1 + draw.index(plan.nodes);
-    if draw.below(3) > 0 {
-        return None;
-    }
-    let promises = plan.nodes + 1 - acceptances;
-    let spare = plan.nodes - promises.max(acceptances);
-    plan.lost_for_good = plan.lost_for_good.min(spare);
-    plan.left_out.truncate(spare - plan.lost_for_good);
-    plan.hardships.rot = None;
-    Some(multipaxos::Sizes { promises, acceptances })
 }
 
 fn pick(draw: &mut Stream, choices: &[usize]) -> usize {

@@ -35,6 +35,8 @@ pub(crate) struct Follower {
     probe: u64,
     /// It wants an answer at once.
     owes_echo: bool,
+    /// How much was known to be chosen at the last heartbeat.
+    chosen_before: Slot,
     pub(crate) reads: Forwarded,
 }
 
@@ -64,6 +66,15 @@ impl Follower {
         self.acknowledged = Slot::ZERO;
     }
 
+    /// [P14] What is chosen, and for a whole heartbeat interval did not come, we may once have claimed to hold.
+    fn ask_for_hole(&mut self, leader: NodeId, core: &mut Core) {
+        let (chosen, mark) = (core.learner.chosen, core.learner.mark);
+        let is_stuck = core::mem::replace(&mut self.chosen_before, chosen) == chosen;
+        if let Some((first, _)) = self.span.filter(|(first, _)| is_stuck && chosen.next() < *first) {
+            core.catch_up.want(leader, mark.min(Slot(first.0 - 1)));
+        }
+    }
+
     pub(crate) fn flush(&mut self, now: Time, core: &mut Core, out: &mut Out) {
         let Some(leader) = self.leader else { return };
         self.acknowledge(leader, core, out);
@@ -89,7 +100,8 @@ impl Follower {
             ballot: core.promised.ballot(),
             first,
             durable,
-            chosen: core.learner.chosen,
+            // What a crash may take from us nobody would send again.
+            chosen: core.learner.chosen.min(core.log.durable()),
             probe: self.probe,
         };
         out.send_after(leader, Message::Accepted(accepted), core.promise_written);
@@ -119,6 +131,8 @@ impl MultiPaxos {
                 self.core.promise(ballot_here, out);
                 self.become_follower(now, None, out);
             }
+            // It was asked before it led: it came late.
+            Answer::Again if self.core.has_voted_in(ballot) => return,
             // It asks for the next page, or once more.
             Answer::Again => {}
         }
@@ -177,6 +191,7 @@ impl MultiPaxos {
         if core.learner.chosen.next() < start {
             core.catch_up.want(from, Slot(start.0 - 1));
         }
+        follower.ask_for_hole(from, core);
     }
 
     /// Whether `from` leads the ballot that we have promised, and we follow it now. [S3]
@@ -298,6 +313,11 @@ impl Core {
 
     fn is_full(&self) -> bool {
         !self.has_room(self.log.last().max(self.learner.chosen).next(), self.config.max_accept_bytes)
+    }
+
+    /// Whether anything was accepted in this ballot that is not known to be chosen.
+    fn has_voted_in(&self, ballot: Ballot) -> bool {
+        self.log.from(self.learner.chosen.next()).any(|batch| batch.ballot == ballot)
     }
 
     /// A page of what was accepted and is not known to be chosen, from `from` on. [P2]

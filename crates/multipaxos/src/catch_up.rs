@@ -14,6 +14,7 @@ use crate::value::Values;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use consensus_core::{MAX_MEMBERS, NodeId, Offence, Slot, Time};
+use core::time::Duration;
 
 /// What is known of what we lack.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +29,8 @@ pub(crate) struct CatchUp {
     asked: Vec<Question>,
     /// Everything before this slot was asked for.
     next: Slot,
+    /// Whether the timer runs that looks after those that stay unanswered.
+    is_timed: bool,
     pub(crate) incoming: Option<Incoming>,
 }
 
@@ -44,6 +47,8 @@ struct Question {
     last: Slot,
     /// The piece that is wanted: of the snapshot that ends there, from this byte on.
     piece: Option<(Slot, u64)>,
+    /// When it was asked.
+    at: Time,
 }
 
 impl CatchUp {
@@ -103,12 +108,12 @@ impl Core {
             let first = self.catch_up.next;
             let Some(to) = self.catch_up.source_of(first) else { break };
             let last = Slot(first.0 + page - 1).min(end);
-            self.put_question(now, Question { to, first, last, piece: None }, out);
+            self.put_question(Question { to, first, last, piece: None, at: now }, out);
             self.catch_up.next = last.next();
         }
         if self.catch_up.asked.is_empty() {
             // Nobody who is known knows it.
-            self.catch_up.target = chosen;
+            (self.catch_up.target, self.catch_up.next) = (chosen, Slot::ZERO);
         }
     }
 
@@ -121,20 +126,33 @@ impl Core {
         }
         let first = self.learner.chosen.next();
         if let Some(to) = self.catch_up.source_of(first) {
-            self.put_question(
-                now,
-                Question { to, first, last: through, piece: Some((through, received)) },
-                out,
-            );
+            let piece = Some((through, received));
+            self.put_question(Question { to, first, last: through, piece, at: now }, out);
         }
     }
 
-    fn put_question(&mut self, now: Time, question: Question, out: &mut Out) {
-        let Question { to, first, last, piece } = question;
+    fn put_question(&mut self, question: Question, out: &mut Out) {
+        let Question { to, first, last, piece, at: _ } = question;
         self.catch_up.asked.push(question);
         // EARLY: a question claims nothing.
         out.send_early(to, Message::Learn(Learn { first, last, piece }));
-        out.set_timer(Timer::Learn, now + self.config.heartbeat_interval() * 2);
+        if !self.catch_up.is_timed {
+            self.time_questions(out);
+        }
+    }
+
+    /// Wakes us when the oldest question has waited for long enough.
+    fn time_questions(&mut self, out: &mut Out) {
+        let oldest = self.catch_up.asked.iter().map(|asked| asked.at).min();
+        self.catch_up.is_timed = oldest.is_some();
+        if let Some(oldest) = oldest {
+            out.set_timer(Timer::Learn, oldest + self.answer_time());
+        }
+    }
+
+    /// How long an answer may take.
+    fn answer_time(&self) -> Duration {
+        self.config.heartbeat_interval() * 2
     }
 
     /// Keeps values that are chosen. [P14]
@@ -171,7 +189,7 @@ impl MultiPaxos {
         out.send_early(from, Message::Learnt(Learnt { first, chosen, values }));
     }
 
-    pub(crate) fn on_learnt(&mut self, from: NodeId, learnt: Learnt, out: &mut Out) {
+    pub(crate) fn on_learnt(&mut self, now: Time, from: NodeId, learnt: Learnt, out: &mut Out) {
         let core = &mut self.core;
         let Learnt { first, chosen, values } = learnt;
         let Some(question) = core.catch_up.answer(from, first) else { return };
@@ -183,10 +201,12 @@ impl MultiPaxos {
         }
         core.catch_up.note_source(from, chosen);
         let last = Slot(first.0 + values.len() as u64 - 1);
-        if last < question.last {
-            core.catch_up.next = core.catch_up.next.min(last.next());
-        }
         core.keep(first, values, out);
+        if last < question.last && core.learner.chosen < question.last {
+            // It did not fit.
+            let first = last.next().max(core.learner.chosen.next());
+            core.put_question(Question { first, at: now, ..question }, out);
+        }
     }
 
     /// [P16]
@@ -209,17 +229,28 @@ impl MultiPaxos {
         // Whoever has this snapshot is asked for the rest of it.
         if let Some(incoming) = incoming.as_ref().filter(|incoming| incoming.through == through) {
             let piece = Some((through, incoming.received()));
-            core.put_question(now, Question { piece, last: through, ..question }, out);
+            core.put_question(Question { piece, last: through, at: now, ..question }, out);
         }
     }
 
     /// What stayed unanswered is asked once more, of somebody else.
-    pub(crate) fn on_learn_timeout(&mut self) {
-        let catch_up = &mut self.core.catch_up;
-        catch_up.asked.clear();
-        catch_up.next = Slot::ZERO;
+    pub(crate) fn on_learn_timeout(&mut self, now: Time, out: &mut Out) {
+        let core = &mut self.core;
+        let patience = core.answer_time();
+        let expired: Vec<_> = core.catch_up.asked.extract_if(.., |asked| asked.at + patience <= now).collect();
         // A snapshot that nobody has any more is given up.
-        let most = catch_up.sources.len() + 1;
-        catch_up.incoming.take_if(|incoming| incoming.has_stalled(most));
+        let most = core.catch_up.sources.len() + 1;
+        if expired.iter().any(|question| question.piece.is_some()) {
+            core.catch_up.incoming.take_if(|incoming| incoming.has_stalled(most));
+        }
+        // What is to be asked for a piece, the flush does.
+        for question in expired.into_iter().filter(|question| question.piece.is_none()) {
+            let first = question.first.max(core.learner.chosen.next());
+            match core.catch_up.source_of(first).filter(|_| first <= question.last) {
+                Some(to) => core.put_question(Question { to, first, at: now, ..question }, out),
+                None => core.catch_up.next = core.catch_up.next.min(first),
+            }
+        }
+        core.time_questions(out);
     }
 }

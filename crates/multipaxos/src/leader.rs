@@ -298,6 +298,7 @@ impl MultiPaxos {
             Role::Candidate(_) => self.ask_for_promises(now, out),
             Role::Leader(leader) if leader.hears_quorum(now, &self.core) => {
                 let (start, probe) = (leader.start, leader.reads.probe());
+                leader.ask_for_past(&mut self.core);
                 for peer in &mut leader.peers {
                     send_heartbeat(peer, start, &self.core, probe, out);
                 }
@@ -310,6 +311,14 @@ impl MultiPaxos {
 }
 
 impl Leader {
+    /// [P14] What was chosen before our ballot began we may lack ourselves.
+    fn ask_for_past(&self, core: &mut Core) {
+        let before = Slot(self.start.0 - 1);
+        for peer in self.peers.iter().filter(|peer| peer.chosen > core.learner.chosen) {
+            core.catch_up.want(peer.id, peer.chosen.min(before));
+        }
+    }
+
     /// [P19] Whether enough others were heard within T to choose anything.
     fn hears_quorum(&self, now: Time, core: &Core) -> bool {
         let timeout = core.config.election_timeout();

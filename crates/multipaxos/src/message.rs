@@ -299,7 +299,9 @@ impl Message {
             Self::Learnt(m) => {
                 Self::check_stops(&m.values, m.first)?;
                 let end = m.first.0.saturating_add(m.values.len() as u64);
-                fit(&[m.first.0, m.chosen.0]) && m.first > Slot::ZERO && end <= m.chosen.0 + 1
+                fit(&[m.first.0, m.chosen.0])
+                    && m.first > Slot::ZERO
+                    && (m.values.is_empty() || end <= m.chosen.0 + 1)
             }
             Self::Piece(m) => {
                 fit(&[m.first.0, m.through.0, m.total, m.offset])

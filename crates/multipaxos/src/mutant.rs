@@ -222,15 +222,15 @@ impl Config {
         if votes.ballot == CHOSEN {
             return CHOSEN;
         }
-        let known = told.get(votes.first);
-        let above = known.map_or(votes.ballot, |(ballot, _)| ballot.next(votes.ballot.node));
+        let known = told.get(votes.first).filter(|(ballot, _)| *ballot != CHOSEN);
+        let above = || known.map_or(votes.ballot, |(ballot, _)| ballot.next(votes.ballot.node));
         if self.plants(Mutant::LastReportedWins) {
-            return above;
+            return above();
         }
         if self.plants(Mutant::LargestValueWins) {
             let size = |value: &Value| (value.size(), value.id());
             let is_larger = votes.values.first().map(size) > known.map(|(_, value)| size(value));
-            return if is_larger { above } else { Ballot::ZERO };
+            return if is_larger { above() } else { Ballot::ZERO };
         }
         votes.ballot
     }

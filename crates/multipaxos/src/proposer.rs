@@ -140,7 +140,9 @@ impl MultiPaxos {
         candidate.note_votes(promise, core);
         if let Some(next) = next {
             candidate.want(from, next);
-            return candidate.ask(from, core, out);
+            candidate.ask(from, core, out);
+            // Pages that come one after the other are no failure, however many there are.
+            return self.core.arm_retry(now, out);
         }
         let voter = core.config.as_counted(&candidate.promises, from, voters);
         candidate.promises.add(voter, candidate.promises.ballot());
@@ -165,12 +167,14 @@ impl MultiPaxos {
 
     /// With a quorum of promises: phase 2. [P3] [S5]
     fn lead_if_promised(&mut self, now: Time, out: &mut Out) {
-        let Role::Candidate(candidate) = &self.role else { return };
+        let Role::Candidate(candidate) = &mut self.role else { return };
         let core = &mut self.core;
         let count = candidate.promises.count_among(core.configuration.members.voters());
         if count < core.configuration.first_quorum() {
             return;
         }
+        // We may have learnt more since we began to ask.
+        candidate.note_chosen(core.learner.chosen, core.id);
         let (chosen, source) = candidate.chosen;
         let mut values = candidate.to_repeat(core);
         core.respect_stops(chosen.next(), &candidate.told, &mut values);
