@@ -355,6 +355,10 @@ impl Open {
         open
     }
 
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     #[inline]
     pub(crate) fn note(&mut self, last: Slot, size: usize) {
         self.batches.push_back((last, size));

@@ -3,6 +3,7 @@
 //! A burst of proposals becomes one batch, one record and one accept per node, all sharing one allocation: proposals are collected
 //! in `step` and closed in `flush`. The leader's own disk write runs beside the others'.
 
+use crate::acceptor::Open;
 use crate::message::Accepted;
 use crate::mutant::Mutant;
 use crate::progress::{Progress, feed, fill_hole, send_heartbeat};
@@ -46,8 +47,8 @@ pub(crate) struct Leader {
     /// Proposals of this burst.
     pending: Vec<Value>,
     pending_size: usize,
-    /// What is pending or proposed and not chosen counts for this many bytes.
-    open_size: usize,
+    /// What is proposed and not chosen.
+    open: Open,
     /// Somebody holds more than before: more may be chosen.
     has_progress: bool,
     /// Something happened since the others were fed last, beyond a write of our own that became durable.
@@ -69,7 +70,7 @@ impl Leader {
             peers: peers.collect(),
             pending: Vec::new(),
             pending_size: 0,
-            open_size: 0,
+            open: Open::default(),
             has_progress: true,
             has_news: true,
             reads: ReadQueue::new(),
@@ -83,7 +84,6 @@ impl Leader {
         self.is_sealed = matches!(values.last(), Some(Value::Stop(_)));
         let (most, bytes) = (core.config.max_accept_values, core.config.max_accept_bytes);
         for batch in in_batches(values, most, bytes) {
-            self.open_size += batch.size();
             self.propose(batch, core, out);
         }
         self.own = self.last.next();
@@ -91,7 +91,6 @@ impl Leader {
 
     fn push(&mut self, value: Value) {
         self.pending_size += value.size();
-        self.open_size += value.size();
         self.pending.push(value);
     }
 
@@ -105,6 +104,7 @@ impl Leader {
             seq = out.persist(Record::Accepted { ballot, first, values: values.clone(), chosen });
         }
         core.open.note(self.last, values.size());
+        self.open.note(self.last, values.size());
         core.log.accept(ballot, first, values, seq);
     }
 
@@ -152,11 +152,11 @@ impl Leader {
 
     /// [P4] What a quorum has accepted durably in our ballot is chosen.
     fn advance(&mut self, core: &mut Core, out: &mut Out) {
-        let reached = self.reached(core);
-        let mark = core.learner.mark;
-        if reached > mark {
+        // What others knew to be chosen, we propose as it is.
+        let reached = self.reached(core).max(core.learner.chosen.min(self.last));
+        if reached > core.learner.mark {
             self.has_news = true;
-            self.open_size -= core.log.size(mark.next().max(self.start), reached);
+            self.open.settle(reached);
             core.learner.note_mark(core.promised.ballot(), reached);
         }
         core.learn(out);
@@ -180,7 +180,7 @@ impl Leader {
         let first = core.learner.mark.next().max(self.own);
         let is_denied = core.config.plants(Mutant::InterruptedAsRefused);
         let reason = if is_denied { Refusal::NotLeader { hint } } else { Refusal::Interrupted };
-        for (_, value) in core.log.run(first, self.last) {
+        for (_, value) in core.log.run(first.max(core.log.base().next()), self.last) {
             if let Some(id) = value.id() {
                 out.refuse(id, reason.clone());
             }
@@ -208,9 +208,7 @@ impl Leader {
         );
         let pending: usize = self.pending.iter().map(Value::size).sum();
         assert_eq!(self.pending_size, pending, "the size of the pending batch is wrong");
-        let first = core.learner.mark.next().max(self.start);
-        let open: usize = core.log.run(first, self.last).map(|(_, value)| value.size()).sum();
-        assert_eq!(self.open_size, open + pending, "the size of what is open is wrong");
+        self.open.assert_invariants();
         self.reads.assert_invariants(core.config.max_pending_reads);
     }
 }
@@ -246,7 +244,7 @@ impl MultiPaxos {
         let value = Value::Command { id, payload };
         let proposed = usize::try_from(leader.last.0 - core.learner.mark.0).unwrap_or(usize::MAX);
         let open = proposed.saturating_add(leader.pending.len());
-        let size = leader.open_size.saturating_add(value.size());
+        let size = leader.open.bytes() + leader.pending_size + value.size();
         // One proposal is always taken, however small the bound: a payload within its own limit must be able to pass.
         let is_full = size > core.config.max_open_bytes && open > 0;
         if open >= core.config.max_open_values || is_full || leader.hand_over.is_some() {
