@@ -220,6 +220,9 @@ impl MultiPaxos {
         if through <= core.learner.chosen {
             return;
         }
+        if piece.configuration.number < core.configuration.number {
+            return out.accuse(from, Offence::Impossible("its snapshot ends in an earlier configuration"));
+        }
         core.catch_up.want(from, through);
         let incoming = &mut core.catch_up.incoming;
         Incoming::take(incoming, piece);
@@ -237,7 +240,8 @@ impl MultiPaxos {
     pub(crate) fn on_learn_timeout(&mut self, now: Time, out: &mut Out) {
         let core = &mut self.core;
         let patience = core.answer_time();
-        let expired: Vec<_> = core.catch_up.asked.extract_if(.., |asked| asked.at + patience <= now).collect();
+        let expired: Vec<_> =
+            core.catch_up.asked.extract_if(.., |asked| asked.at + patience <= now).collect();
         // A snapshot that nobody has any more is given up.
         let most = core.catch_up.sources.len() + 1;
         if expired.iter().any(|question| question.piece.is_some()) {

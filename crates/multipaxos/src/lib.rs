@@ -13,6 +13,7 @@ extern crate std;
 mod acceptor;
 mod ballot;
 mod catch_up;
+mod change;
 mod config;
 mod configuration;
 mod election;

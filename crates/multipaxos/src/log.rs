@@ -337,12 +337,14 @@ impl Log {
         self.base = self.base.max(slot);
     }
 
-    /// Forgets everything after `slot`.
-    pub(crate) fn forget_after(&mut self, slot: Slot) {
-        while self.batches.pop_back_if(|batch| batch.first > slot).is_some() {}
-        if let Some(batch) = self.batches.back_mut() {
-            batch.values = batch.values.take(distance(batch.first, slot.next()));
-        }
+    /// Forgets what was accepted after `slot`, but for what is known to be chosen.
+    pub(crate) fn forget_votes_after(&mut self, slot: Slot) {
+        self.batches.retain_mut(|batch| {
+            if batch.ballot != CHOSEN && batch.last() > slot {
+                batch.values = batch.values.take(distance(batch.first, slot.next()));
+            }
+            !batch.values.is_empty()
+        });
     }
 
     /// The batches, oldest first: the records that bring the log back.

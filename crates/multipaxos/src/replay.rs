@@ -60,7 +60,7 @@ impl Replayed {
             return;
         };
         self.chosen = slot;
-        self.log.forget_after(slot);
+        self.log.forget_votes_after(slot);
         self.past.push(core::mem::replace(&mut self.configuration, next));
     }
 

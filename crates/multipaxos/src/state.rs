@@ -41,6 +41,8 @@ pub(crate) struct Core {
     pub(crate) configuration: Configuration,
     /// Those before it that the log or our snapshot still tells of.
     pub(crate) past: Vec<Configuration>,
+    /// The configuration is another one since the last look. [P38]
+    pub(crate) has_entered: bool,
     pub(crate) promised: Promised,
     /// The write that made the last promise durable.
     pub(crate) promise_written: WriteSeq,
@@ -129,6 +131,7 @@ impl MultiPaxos {
             config,
             configuration,
             past,
+            has_entered: false,
             promised,
             promise_written: WriteSeq::ZERO,
             log,
