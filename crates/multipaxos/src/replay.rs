@@ -91,6 +91,7 @@ impl Replayed {
                 self.keep(ballot, first, values)?;
             }
             Record::Learnt { first, values } => {
+                self.learn_through(Slot(first.0.saturating_sub(1)))?;
                 self.keep(CHOSEN, first, values)?;
                 self.learn_from_others();
             }

@@ -110,6 +110,7 @@ impl Core {
         out.install(through, bytes);
         self.open.settle(through);
         self.learn(out);
+        self.keep_what_came_early(out);
     }
 }
 
