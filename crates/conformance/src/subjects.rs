@@ -15,7 +15,7 @@ use core::time::Duration;
 use std::path::Path;
 
 /// Every algorithm that the command line knows by name; another protocol adds a line.
-pub const ALL: &[&dyn Subject] = &[&Entry::<raft::Raft, _>::new(raft)];
+pub static ALL: &[&dyn Subject] = &[&Entry::<raft::Raft, _>::new(raft)];
 
 type OwnTune<'a, C> = Box<dyn Fn(&mut Stream, &mut Plan) -> Tuning<C> + Sync + 'a>;
 
