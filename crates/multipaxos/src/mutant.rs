@@ -123,6 +123,8 @@ mutants! {
     OldQuorumCounts,
     /// A promise is given, and counted, whichever configuration it is asked for in.
     PromiseOfAnyConfiguration,
+    /// After a crash, what was learnt from others does not tell that everything before it was known to be chosen.
+    LearntProvesNothingBefore,
 }
 
 /// Gives a configuration its questions.

@@ -119,8 +119,8 @@ impl MultiPaxos {
         let Boot { id, members, config, seed, now, snapshot, records } = boot;
         let birth = Configuration::birth(members.clone(), &config);
         let is_first_boot = records.is_empty() && snapshot.is_none();
-        let replayed = replay(birth, snapshot, records).map_err(RestoreError)?;
-        let Replayed { promised, log, chosen, snapshot, configuration, past } = replayed;
+        let replayed = replay(&config, birth, snapshot, records).map_err(RestoreError)?;
+        let Replayed { promised, log, chosen, snapshot, configuration, past, .. } = replayed;
         // Nodes that are given the same seed must not time out together.
         let mut rng = ChaCha8Rng::seed_from_u64(seed ^ id.0.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let boot = rng.next_u64();

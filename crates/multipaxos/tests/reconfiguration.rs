@@ -453,6 +453,51 @@ fn a_restart_brings_the_configuration_back() {
     }
 }
 
+/// A node that was the only voter is removed, learns that its successor has begun, and forgets in a crash what was not written:
+/// that its own stop-sign was chosen. Alone in its old configuration, it took what it had learnt behind the stop-sign for a vote
+/// that overruled it, and went on as the leader of a group that had gone.
+// tests [P38] [P14] [P30]
+#[test]
+fn what_was_learnt_behind_a_stop_sign_proves_that_it_was_chosen() {
+    let (mut group, leader) = group(1);
+    let leader = add_learner(&mut group, leader, 5, 1);
+    let heir = change(&mut group, leader, 2, Change::Replace(vec![n(5)]));
+    group.run_for_ms(2_000);
+    assert_eq!((heir, group.changes_done(leader)), (n(5), vec![1, 2]));
+    group.isolate(leader);
+    group.crash(leader);
+    group.start(leader);
+    assert_eq!(configuration(&group, leader).number, 3);
+    group.run_for_ms(5_000);
+    assert_eq!(group.leaders(), [heir]);
+}
+
+// tests [P14] [P41]
+#[test]
+fn answers_that_come_early_wait_for_those_before_them() {
+    let (mut group, leader) = group_with(3, Config { max_accept_values: 2, ..Config::default() });
+    let late = group.others(leader)[0];
+    group.isolate(late);
+    for number in 0..20 {
+        assert!(serves(&mut group, leader, number, &[]));
+    }
+    group.heal();
+    let end = group.now + std::time::Duration::from_secs(5);
+    let mut came_early = false;
+    while let Some((at, id)) = group.next_deadline().filter(|&(at, _)| at <= end) {
+        group.now = group.now.max(at);
+        group.handle(id, Event::Tick);
+        // What was sent last arrives first.
+        while let Some(envelope) = group.wire.pop_back() {
+            let next = group.nodes[&late].status().decided.next();
+            came_early |= matches!(&envelope.message, Message::Learnt(learnt) if learnt.first > next);
+            group.deliver(envelope);
+        }
+    }
+    assert!(came_early);
+    assert_eq!(group.diary(late), group.diary(leader));
+}
+
 // tests [P37] [S10]
 #[test]
 fn quorums_fit_themselves_to_the_members() {
