@@ -16,6 +16,9 @@
 //!   configuration only: whoever enters the next begins with a fresh one. So promises and acceptances of two are never mixed.
 //! - A promise outlives the configuration in which it was given: it only refuses more. What was accepted behind the stop-sign is
 //!   void, since nothing of it was chosen; that was the only thing which it could have told the next configuration.
+//! - What shows that a stop-sign was not chosen is a vote behind it in a higher ballot of the same configuration. So nothing else
+//!   may stand in the log behind it: no vote of another configuration, and nothing that was learnt while the stop-sign is not known
+//!   to be chosen, now or after a crash (`catch_up`).
 //! - Whoever takes part in a configuration has the whole log before it: that is how it got there. A quorum which has chosen
 //!   something there holds everything without help from those who have gone.
 //! - Reads: as long as a leader does not know that its stop-sign is chosen, nobody does but those who heard it from a leader of a
@@ -76,9 +79,11 @@ impl MultiPaxos {
     }
 
     fn begin_after_leading(&mut self, now: Time, heir: Option<NodeId>, out: &mut Out) {
-        match heir {
+        if !self.core.is_voter() {
             // [P41] We have to learn that the others have begun.
-            _ if !self.core.is_voter() => self.core.hasten_election(now, out),
+            return self.core.hasten_election(now, out);
+        }
+        match heir {
             None => self.become_candidate(now, None, out),
             Some(_) => self.core.hear(now),
         }

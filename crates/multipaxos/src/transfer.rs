@@ -91,8 +91,11 @@ impl Leader {
 
     /// [P39] Who is called to begin in the next configuration; nobody if we do so ourselves.
     pub(crate) fn heir(&self, core: &Core) -> Option<NodeId> {
-        let is_voter = |node: &NodeId| core.configuration.members.is_voter(*node);
-        if let Some(to) = self.hand_over.map(|hand_over| hand_over.to).filter(is_voter) {
+        let can_begin =
+            |peer: &&Progress| core.configuration.members.is_voter(peer.id) && peer.matched == self.last;
+        if let Some(HandOver { to, .. }) = self.hand_over
+            && self.peers.iter().filter(can_begin).any(|peer| peer.id == to)
+        {
             return Some(to);
         }
         let leads_on = core.is_voter() && core.priority != Priority::Never;
