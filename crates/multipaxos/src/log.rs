@@ -470,7 +470,7 @@ mod tests {
             log.forget_through(Slot(before));
             model.retain(|slot, _| *slot > before);
             let cut = held(&log) == model && log.base() == Slot(before);
-            log.forget_after(Slot(after.max(before)));
+            log.forget_votes_after(Slot(after.max(before)));
             log.assert_invariants();
             model.retain(|slot, _| *slot <= after.max(before));
             cut && held(&log) == model
