@@ -346,7 +346,7 @@ impl Promise {
             Message::check_stops(&votes.values, votes.first)?;
             before = Slot(votes.first.0 + votes.values.len() as u64 - 1);
         }
-        let is_next = self.next.is_none_or(|next| next > before && fit(&[next.0]));
+        let is_next = self.next.is_none_or(|next| next > before && fit(&[next.0]) && !self.votes.is_empty());
         Ok(fit(&[self.from.0, self.chosen.0]) && self.ballot.is_sound() && is_next)
     }
 }
