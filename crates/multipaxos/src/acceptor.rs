@@ -50,7 +50,8 @@ impl Follower {
     #[inline]
     fn note_accepted(&mut self, core: &Core, first: Slot, last: Slot) {
         match &mut self.span {
-            Some((_, end)) if end.next() == first => *end = last,
+            // What was held before may follow, too.
+            Some((_, end)) if end.next() == first && last >= core.log.last() => *end = last,
             Some(_) | None => self.look_around(core, last),
         }
     }
@@ -187,7 +188,7 @@ impl MultiPaxos {
         if !core.is_full() || follower.span.is_none() {
             follower.look_around(core, Slot(next.0 - 1));
         }
-        follower.owes_echo = true;
+        follower.owes_echo |= probe > 0;
         follower.probe = follower.probe.max(probe);
         core.learn(out);
         // [P14] What lies before, nobody will propose to us.

@@ -181,7 +181,8 @@ impl Leader {
     /// [P11] [P28] Leadership is lost: what clients wanted and was proposed may yet be chosen in another's ballot; what is of this
     /// burst never left.
     pub(crate) fn abdicate(mut self, core: &Core, hint: Option<NodeId>, out: &mut Out) {
-        let first = core.learner.mark.next().max(self.own);
+        // What is chosen, and not decided here yet, a snapshot may swallow.
+        let first = core.learner.chosen.next().max(self.own);
         let is_denied = core.config.plants(Mutant::InterruptedAsRefused);
         let reason = if is_denied { Refusal::NotLeader { hint } } else { Refusal::Interrupted };
         self.interrupt(first, self.last, &reason, core, out);

@@ -135,7 +135,7 @@ pub struct Heartbeat {
     pub next: Slot,
     /// As in [`Accept::chosen`].
     pub chosen: Slot,
-    /// As in [`Accept::probe`].
+    /// The number of the newest probe, to be echoed; zero if this is only news and no answer is needed.
     pub probe: u64,
 }
 
