@@ -260,7 +260,7 @@ pub(crate) enum Taken {
 }
 
 impl Core {
-    /// [P21] [P31] Whether a voter of our configuration may lead this ballot, as far as we know of ballots.
+    /// [P21] [P29] [P31] Whether a voter of our configuration may lead this ballot, as far as we know of ballots.
     fn believes(&self, from: NodeId, ballot: Ballot, out: &mut Out) -> bool {
         let voters = self.configuration.members.voters();
         if !voters.is_empty() && !voters.contains(&from) {

@@ -46,7 +46,7 @@ impl MultiPaxos {
         // Nobody leads us any more, as far as we know. [P28]
         self.become_follower(now, None, out);
         self.core.heard = None;
-        // [P21] Nobody would believe us in a ballot beyond the last.
+        // [P21] [P29] Nobody would believe us without a vote, or in a ballot beyond the last.
         if !self.core.is_voter() || !self.core.known().has_next() {
             return;
         }

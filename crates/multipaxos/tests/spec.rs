@@ -17,7 +17,7 @@ fn whatever_finds_the_bugs_of_peers_exists() {
     let (_, table) = spec.split_once("## Bugs of peers").unwrap();
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut known = texts(&here.join("tests"));
-    known.extend(texts(&here.join("../conformance/tests")));
+    known.extend(texts(&here.join("src")));
     let transcripts = here.join("tests/transcripts");
     let mutants = include_str!("../src/mutant.rs");
     for name in table.split('`').skip(1).step_by(2) {
