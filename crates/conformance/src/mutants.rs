@@ -1,16 +1,18 @@
 //! Testing the tester: known bugs are planted one by one, and the suite must find each of them within its budget.
 
+mod multipaxos;
 mod plant;
 mod raft;
 mod synod;
 
+pub use self::multipaxos::{MULTIPAXOS, Season};
 pub use self::plant::{named, names};
 pub use self::raft::{RAFT, RAFT_BY_SCHEDULE, Weather};
 pub use self::synod::{SYNOD, Sky};
 use crate::claims::Unsupported;
 use crate::subjects::{Entry, Subject};
 use crate::suite::{Options, Tuning, check_until_failure, run_seed};
-use ::multipaxos::Synod;
+use ::multipaxos::{MultiPaxos, Synod};
 use ::raft::Raft;
 use consensus_core::ConsensusAlgorithm;
 use consensus_sim::{Plan, Property, Stream};
@@ -47,6 +49,9 @@ pub trait Tuned: Copy + Debug + Sync + 'static {
 
 /// A hunt, whatever the algorithm.
 pub trait Hunted: Sync {
+    /// Whose bug it is.
+    fn algorithm(&self) -> &'static str;
+
     /// The name of the bug.
     fn name(&self) -> String;
 
@@ -87,12 +92,13 @@ pub struct HuntReport {
 /// Every hunt of every algorithm.
 pub fn all() -> impl Iterator<Item = &'static dyn Hunted> {
     let raft = RAFT.iter().map(|hunt| hunt as &dyn Hunted);
-    raft.chain(SYNOD.iter().map(|hunt| hunt as &dyn Hunted))
+    let log = MULTIPAXOS.iter().map(|hunt| hunt as &dyn Hunted);
+    raft.chain(log).chain(SYNOD.iter().map(|hunt| hunt as &dyn Hunted))
 }
 
-/// Hunts every bug with `only` in its name, one after the other, for as long as somebody asks for the next.
+/// Hunts every bug with `only` in its name, or in that of its algorithm, one after the other, for as long as somebody asks for the next.
 pub fn hunts(only: &str, start: u64, jobs: usize) -> impl Iterator<Item = Result<Catch, Unsupported>> {
-    all().filter(move |hunt| hunt.name().contains(only)).map(move |hunt| hunt.hunt(start, jobs))
+    all().filter(move |hunt| format!("{}:{}", hunt.algorithm(), hunt.name()).contains(only)).map(move |hunt| hunt.hunt(start, jobs))
 }
 
 impl<M, W> Hunted for Hunt<M, W>
@@ -101,6 +107,10 @@ where
     W: Copy + Debug + Sync + 'static,
     Self: Tuned,
 {
+    fn algorithm(&self) -> &'static str {
+        <Self as Tuned>::Algorithm::NAME
+    }
+
     fn name(&self) -> String {
         format!("{:?}", self.mutant)
     }
@@ -146,6 +156,14 @@ impl Tuned for Hunt<::raft::Mutant, Weather> {
     type Algorithm = Raft;
 
     fn tuned(&self, draw: &mut Stream, plan: &mut Plan, is_planted: bool) -> Tuning<::raft::Config> {
+        self.tuned(draw, plan, is_planted.then_some(self.mutant))
+    }
+}
+
+impl Tuned for Hunt<::multipaxos::Mutant, Season> {
+    type Algorithm = MultiPaxos;
+
+    fn tuned(&self, draw: &mut Stream, plan: &mut Plan, is_planted: bool) -> Tuning<::multipaxos::Config> {
         self.tuned(draw, plan, is_planted.then_some(self.mutant))
     }
 }
