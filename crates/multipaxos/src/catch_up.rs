@@ -6,6 +6,7 @@
 
 use crate::log::CHOSEN;
 use crate::message::{Learn, Learnt, Message, Piece};
+use crate::mutant::Mutant;
 use crate::record::Record;
 use crate::snapshot::Incoming;
 use crate::state::{Core, MultiPaxos};
@@ -181,6 +182,9 @@ impl MultiPaxos {
         let Learn { first, last, piece } = learn;
         let chosen = core.learner.chosen;
         if first <= core.log.base() {
+            if core.config.plants(Mutant::CutWithoutSnapshot) {
+                return;
+            }
             if let Some(piece) = core.piece_for(now, first, piece) {
                 // EARLY: a snapshot holds what is chosen; forgetting that we sent it contradicts nothing.
                 out.send_early(from, Message::Piece(Box::new(piece)));
@@ -249,7 +253,8 @@ impl MultiPaxos {
     pub(crate) fn on_learn_timeout(&mut self, now: Time, out: &mut Out) {
         let core = &mut self.core;
         let patience = core.answer_time();
-        let expired: Vec<_> = core.catch_up.asked.extract_if(.., |asked| asked.at + patience <= now).collect();
+        let expired: Vec<_> =
+            core.catch_up.asked.extract_if(.., |asked| asked.at + patience <= now).collect();
         // A snapshot that nobody has any more is given up.
         let most = core.catch_up.sources.len() + 1;
         if expired.iter().any(|question| question.piece.is_some()) {

@@ -79,7 +79,9 @@ fn what_stays_unanswered_is_asked_of_somebody_else() {
 fn what_is_known_is_told_to_whoever_asks() {
     let mut alone = Alone::with(3, pages_of_two(), false);
     alone.hear(2, accept(ballot(1, 2), 1, 3, &["a", "b", "c", "d"]));
-    let mut ask = |first, last| alone.hear(3, Message::Learn(Learn { first: Slot(first), last: Slot(last), piece: None }));
+    let mut ask = |first, last| {
+        alone.hear(3, Message::Learn(Learn { first: Slot(first), last: Slot(last), piece: None }))
+    };
     assert_eq!(ask(1, 9), [learnt(1, 3, &["a", "b"])]);
     assert_eq!(ask(3, 9), [learnt(3, 3, &["c"])], "what is only accepted is not told");
     assert_eq!(ask(4, 9), [learnt(4, 3, &[])]);
@@ -90,7 +92,8 @@ fn what_is_known_is_told_to_whoever_asks() {
 // tests [P14] [P9]
 #[test]
 fn who_was_away_for_long_catches_up_while_it_accepts_what_is_new() {
-    let config = Config { max_accept_values: 4, max_ahead_values: 64, max_open_values: 8, ..Config::default() };
+    let config =
+        Config { max_accept_values: 4, max_ahead_values: 64, max_open_values: 8, ..Config::default() };
     let mut cluster = Cluster::<MultiPaxos>::with(5, config, false, 1);
     let leader = cluster.elect();
     let away = cluster.others(leader)[0];
@@ -212,7 +215,9 @@ fn a_snapshot_of_what_a_higher_ballot_chose_makes_a_leader_resign() {
     others.cut.clear();
     let ask = Message::Learn(Learn { first: Slot(1), last: Slot(1), piece: None });
     others.handle(n(1), Event::Message { from: n(9), message: ask });
-    let Some(Message::Piece(mut piece)) = others.wire.pop_back().map(|envelope| envelope.message) else { panic!() };
+    let Some(Message::Piece(mut piece)) = others.wire.pop_back().map(|envelope| envelope.message) else {
+        panic!()
+    };
     assert_eq!(piece.through, Slot(2));
     piece.configuration = cluster.nodes[&n(1)].algorithm().configuration().clone();
     cluster.deliver(Envelope { from: n(3), to: n(1), message: Message::Piece(piece) });
@@ -232,7 +237,11 @@ fn other_values_than_its_own_make_a_leader_resign() {
         let first = Message::Learnt(multipaxos::Learnt {
             first: Slot(1),
             chosen: Slot(9),
-            values: ["first"].into_iter().chain(texts.iter().copied()).map(crate::common::alone::command).collect(),
+            values: ["first"]
+                .into_iter()
+                .chain(texts.iter().copied())
+                .map(crate::common::alone::command)
+                .collect(),
         });
         cluster.deliver(Envelope { from: n(3), to: n(1), message: first });
         // No more is taken than was asked for.

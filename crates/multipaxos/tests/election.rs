@@ -98,7 +98,8 @@ fn nobody_leads_whom_too_few_answer_or_somebody_contradicts() {
         let mut alone = Alone::new(5, false);
         let round = alone.asked();
         for &(from, is_unhappy) in &answers {
-            let message = if is_unhappy { Message::Tell(unhappy(round, Ballot::ZERO, 0)) } else { happy(round, 5) };
+            let message =
+                if is_unhappy { Message::Tell(unhappy(round, Ballot::ZERO, 0)) } else { happy(round, 5) };
             alone.hear(from, message);
         }
         // It waits for the others no longer than a heartbeat's interval.
@@ -222,7 +223,10 @@ fn in_a_chain_the_leader_stays() {
             cluster.run_for_ms(T_MS / 2);
             assert_eq!(cluster.diary(leader).len() as u64, number, "seed {seed}");
         }
-        assert_eq!((cluster.leaders(), cluster.nodes[&leader].algorithm().promised()), (vec![leader], promised));
+        assert_eq!(
+            (cluster.leaders(), cluster.nodes[&leader].algorithm().promised()),
+            (vec![leader], promised)
+        );
         // What is chosen reaches the far end all the same.
         assert!(cluster.diary(far).len() > 10, "seed {seed}");
     }

@@ -22,7 +22,10 @@ fn two_of_five_choose_where_four_must_promise() {
     for number in 1..=3 {
         cluster.propose(leader, number, b"x");
         cluster.settle();
-        assert_eq!((cluster.diary(leader).len(), cluster.diary(*other).len()), (number as usize, number as usize));
+        assert_eq!(
+            (cluster.diary(leader).len(), cluster.diary(*other).len()),
+            (number as usize, number as usize)
+        );
     }
     // A read asks as many as choose.
     cluster.read(leader, 1);

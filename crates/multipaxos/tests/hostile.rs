@@ -4,8 +4,8 @@ use crate::common::alone::{command, unhappy};
 use crate::common::{Cluster, Envelope, n};
 use consensus_core::{Bytes, Event, Members, NodeId, ProposalId, Slot, wire};
 use multipaxos::{
-    Accept, Accepted, Ask, Ballot, Config, Configuration, Heartbeat, Learn, Learnt, Message, MultiPaxos, Piece,
-    Preempted, Prepare, Promise, ReadAnswer, ReadToken, Record, Tell, Value, Values, Votes,
+    Accept, Accepted, Ask, Ballot, Config, Configuration, Heartbeat, Learn, Learnt, Message, MultiPaxos,
+    Piece, Preempted, Prepare, Promise, ReadAnswer, ReadToken, Record, Tell, Value, Values, Votes,
 };
 use quickcheck::{Gen, QuickCheck};
 use std::collections::BTreeSet;
@@ -199,7 +199,10 @@ impl<D: FnMut(usize) -> usize> Liar<D> {
         match (self.draw)(6) {
             0 => next.number = self.near(next.number),
             1 => next.since = self.slot(truth),
-            2 => next.members = Members::of((0..(self.draw)(4)).map(|_| n((self.draw)(6) as u64)).collect::<Vec<_>>()),
+            2 => {
+                next.members =
+                    Members::of((0..(self.draw)(4)).map(|_| n((self.draw)(6) as u64)).collect::<Vec<_>>())
+            }
             3 => next.acceptances = self.near(next.acceptances),
             _ => {}
         }
@@ -251,9 +254,21 @@ impl<D: FnMut(usize) -> usize> Liar<D> {
         let probe = self.near(2);
         let token = ReadToken { boot: self.near(0), round: self.near(1) };
         match kind {
-            0 => Message::Prepare(Prepare { configuration, ballot, from: first, promises: 2 + (probe % 8) / 7 }),
+            0 => Message::Prepare(Prepare {
+                configuration,
+                ballot,
+                from: first,
+                promises: 2 + (probe % 8) / 7,
+            }),
             1 => Message::Promise(Box::new(self.promise(truth))),
-            2 => Message::Accept(Accept { configuration, ballot, first, chosen, probe, values: self.values(truth) }),
+            2 => Message::Accept(Accept {
+                configuration,
+                ballot,
+                first,
+                chosen,
+                probe,
+                values: self.values(truth),
+            }),
             3 => {
                 let (start, next) = (Slot(self.near(truth.chosen)), first);
                 Message::Heartbeat(Heartbeat { configuration, ballot, start, next, chosen, probe })
@@ -266,7 +281,12 @@ impl<D: FnMut(usize) -> usize> Liar<D> {
             6 => Message::Ask(Ask { round: self.near(1) }),
             7 => {
                 let (leader, happy) = (Some(from), (self.draw)(2) == 0);
-                Message::Tell(Tell { leader, happy, configuration, ..unhappy(self.near(1), ballot, chosen.0) })
+                Message::Tell(Tell {
+                    leader,
+                    happy,
+                    configuration,
+                    ..unhappy(self.near(1), ballot, chosen.0)
+                })
             }
             8 => Message::Resigned { ballot },
             9 => {
@@ -277,7 +297,8 @@ impl<D: FnMut(usize) -> usize> Liar<D> {
             11 => Message::Piece(Box::new(self.piece(truth))),
             12 => Message::ReadIndex(token),
             13 => {
-                let answer = [ReadAnswer::At(chosen), ReadAnswer::NotLeader, ReadAnswer::Busy][(self.draw)(3)];
+                let answer =
+                    [ReadAnswer::At(chosen), ReadAnswer::NotLeader, ReadAnswer::Busy][(self.draw)(3)];
                 Message::ReadIndexReply { token, answer }
             }
             14 => Message::Call { ballot },
@@ -302,7 +323,10 @@ fn lies_of_every_kind_harm_no_node() {
             work_on(&mut cluster, &mut liar.draw, number);
         }
     }
-    assert!(told.iter().all(|&count| count > 400), "lies that are refused at the door prove little: {told:?}");
+    assert!(
+        told.iter().all(|&count| count > 400),
+        "lies that are refused at the door prove little: {told:?}"
+    );
 }
 
 /// Whether somebody who says this can be told from one who tells the truth only by waiting: then Paxos is safe and goes on. Who
@@ -343,7 +367,8 @@ fn after_lies_that_are_no_treason_the_group_serves_with_everything_it_had() {
                 cluster.deliver(Envelope { from, to, message });
             }
             work_on(&mut cluster, &mut liar.draw, number);
-            decided = cluster.nodes.values().map(|node| node.machine().lines.clone()).max_by_key(Vec::len).unwrap();
+            decided =
+                cluster.nodes.values().map(|node| node.machine().lines.clone()).max_by_key(Vec::len).unwrap();
         }
         cluster.run_for_ms(30_000);
         let [leader] = cluster.leaders()[..] else { panic!("{round}: {:?}", cluster.leaders()) };

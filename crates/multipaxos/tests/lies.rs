@@ -1,6 +1,8 @@
 //! What no correct node says, one lie at a time: P21 and P31. All at once they are in `hostile.rs`.
 
-use crate::common::alone::{Alone, accept, accepted, ballot, heartbeat, prepare, promise, unhappy, values, votes};
+use crate::common::alone::{
+    Alone, accept, accepted, ballot, heartbeat, prepare, promise, unhappy, values, votes,
+};
 use crate::common::{Cluster, Envelope, n};
 use consensus_core::{ConsensusAlgorithm, NodeId, Offence, Role, Slot};
 use multipaxos::{Ballot, Config, Learn, Message, MultiPaxos, Preempted, Promise};
@@ -125,7 +127,9 @@ fn nobody_leads_beyond_the_last_ballot() {
 #[test]
 fn what_is_malformed_is_refused_at_the_door() {
     let own = ballot(3, 2);
-    let page = |ballot, votes, next| Message::Promise(Box::new(Promise { ballot, from: Slot(1), chosen: Slot(4), votes, next }));
+    let page = |ballot, votes, next| {
+        Message::Promise(Box::new(Promise { ballot, from: Slot(1), chosen: Slot(4), votes, next }))
+    };
     let lies = [
         prepare(ballot(3, 3), 1),
         prepare(ballot(0, 2), 1),
@@ -208,7 +212,8 @@ fn acceptances_of_nothing_and_echoes_of_nothing_are_named() {
     alone.hear(2, accepted(own, 1, 2, 0, 0));
     alone.hear(3, accepted(own, 1, 1, 0, 99));
     assert_eq!(alone.decided(), 0);
-    let named: Vec<_> = alone.cluster.accusations.iter().map(|(_, peer, offence)| (peer.0, offence.clone())).collect();
+    let named: Vec<_> =
+        alone.cluster.accusations.iter().map(|(_, peer, offence)| (peer.0, offence.clone())).collect();
     assert_eq!(
         named,
         [

@@ -51,7 +51,8 @@ fn a_promise_holds_for_all_slots_and_is_durable() {
     let mut alone = Alone::new(3, true);
     assert_eq!(alone.hear(2, prepare(ballot(2, 2), 1)), [], "it is not on disk");
     assert_eq!(told(&alone.sync()), Some((0, Vec::new(), None)));
-    for said in [alone.hear(3, prepare(ballot(1, 3), 1)), alone.hear(3, accept(ballot(1, 3), 50, 0, &["a"]))] {
+    for said in [alone.hear(3, prepare(ballot(1, 3), 1)), alone.hear(3, accept(ballot(1, 3), 50, 0, &["a"]))]
+    {
         assert_eq!(overtaken(&said), Some(ballot(2, 2)));
     }
     alone.restart();
@@ -110,7 +111,9 @@ fn a_promise_tells_of_each_slot_the_highest_ballot_page_by_page() {
 fn a_promise_counts_when_its_last_page_has_come() {
     let mut alone = Alone::new(3, false);
     let own = alone.candidate(ballot(5, 2));
-    let Message::Promise(mut page) = promise(own, 1, 0, vec![votes(1, ballot(1, 2), &["a"])]) else { panic!() };
+    let Message::Promise(mut page) = promise(own, 1, 0, vec![votes(1, ballot(1, 2), &["a"])]) else {
+        panic!()
+    };
     page.next = Some(Slot(2));
     let asked = alone.hear(2, Message::Promise(page));
     assert_eq!((asked, alone.role()), (vec![prepare(own, 2)], Role::Candidate));
@@ -305,7 +308,8 @@ fn what_is_lost_is_said_again() {
     let mut alone = Alone::new(5, false);
     let own = alone.candidate(Ballot::ZERO);
     alone.hear(2, promise(own, 1, 0, Vec::new()));
-    let again = |message: &Message| matches!(message, Message::Prepare(Prepare { ballot, .. }) if *ballot == own);
+    let again =
+        |message: &Message| matches!(message, Message::Prepare(Prepare { ballot, .. }) if *ballot == own);
     assert_eq!(alone.wait(100).iter().filter(|message| again(message)).count(), 3);
 }
 
@@ -377,9 +381,8 @@ fn whoever_is_overtaken_stands_back_and_goes_higher() {
     alone.propose(1, b"a");
     assert_eq!(overtaken(&alone.hear(2, prepare(ballot(0, 2), 1))), None, "no ballot at all");
     let lower = ballot(own.round, 0);
-    let preempted = |ballot| {
-        Message::Preempted(multipaxos::Preempted { configuration: 1, ballot, chosen: Slot::ZERO })
-    };
+    let preempted =
+        |ballot| Message::Preempted(multipaxos::Preempted { configuration: 1, ballot, chosen: Slot::ZERO });
     alone.hear(2, preempted(lower));
     assert_eq!(alone.role(), Role::Leader);
     alone.hear(2, preempted(ballot(9, 2)));
@@ -434,7 +437,9 @@ fn any_node_reads_by_its_leader() {
     cluster.read(follower, 6);
     cluster.run_for_ms(3_000);
     for (node, read) in [(leader, 5), (follower, 6)] {
-        assert!(matches!(cluster.reads_refused(node)[..], [.., (id, Refusal::NotLeader { .. })] if id == read));
+        assert!(
+            matches!(cluster.reads_refused(node)[..], [.., (id, Refusal::NotLeader { .. })] if id == read)
+        );
     }
     // An answer to what was asked before a crash serves nothing.
     cluster.heal();

@@ -82,7 +82,8 @@ fn what_one_had_accepted_is_proposed_anew() {
     cluster.settle();
     cluster.crash(first);
     cluster.wire.clear();
-    let mut transcript = String::from("A leader dies; what one node accepted of it is proposed anew, behind a no-op.\n\n");
+    let mut transcript =
+        String::from("A leader dies; what one node accepted of it is proposed anew, behind a no-op.\n\n");
     let second = lead(&mut cluster, &mut transcript);
     assert_eq!(cluster.diary(second).len(), 1);
     write_disks(&mut cluster, &mut transcript);

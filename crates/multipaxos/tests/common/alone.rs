@@ -13,7 +13,10 @@ pub fn ballot(round: u64, node: u64) -> Ballot {
 }
 
 pub fn command(text: &'static str) -> Value {
-    Value::Command { id: proposal(1_000 + u64::from(text.as_bytes()[0])), payload: Bytes::from_static(text.as_bytes()) }
+    Value::Command {
+        id: proposal(1_000 + u64::from(text.as_bytes()[0])),
+        payload: Bytes::from_static(text.as_bytes()),
+    }
 }
 
 pub fn values(texts: &[&'static str]) -> Values {
