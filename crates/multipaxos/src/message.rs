@@ -322,9 +322,12 @@ impl Message {
         if !may_stop(values) {
             return Ok(());
         }
-        for (slot, value) in (first.0..).zip(values.iter()) {
+        if !fit(&[first.0]) {
+            return Err(MALFORMED);
+        }
+        for (next_slot, value) in (first.next().0..).zip(values.iter()) {
             if let Value::Stop(next) = value
-                && (!next.is_sound() || next.since.0 != slot + 1)
+                && (!next.is_sound() || next.since.0 != next_slot)
             {
                 return Err(Offence::Malformed("a stop-sign names a configuration that cannot follow it"));
             }

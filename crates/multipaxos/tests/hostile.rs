@@ -181,7 +181,8 @@ impl<D: FnMut(usize) -> usize> Liar<D> {
     }
 
     fn slot(&mut self, truth: &Truth) -> Slot {
-        Slot(self.near([truth.last, truth.chosen, truth.chosen + 1][(self.draw)(3)]))
+        let true_one = [truth.last, truth.chosen, truth.chosen + 1][(self.draw)(3)];
+        Slot(self.near(true_one))
     }
 
     /// Most often one that `from` may lead.

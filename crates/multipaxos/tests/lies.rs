@@ -5,7 +5,7 @@ use crate::common::alone::{
 };
 use crate::common::{Cluster, Envelope, n};
 use consensus_core::{ConsensusAlgorithm, NodeId, Offence, Role, Slot};
-use multipaxos::{Ballot, Config, Learn, Message, MultiPaxos, Preempted, Promise};
+use multipaxos::{Ballot, Config, Learn, Message, MultiPaxos, Preempted, Promise, Value, Values};
 
 /// The last round that anybody leads.
 const LAST_ROUND: u64 = 1 << 46;
@@ -170,6 +170,12 @@ fn what_is_malformed_is_refused_at_the_door() {
     }
     assert!(alone.cluster.accusations.iter().all(|(_, peer, _)| *peer == n(2)));
     assert_eq!((alone.node().promised(), alone.node().last()), (Ballot::ZERO, Slot::ZERO));
+    // A stop-sign as far as numbers go.
+    let next = alone.node().configuration().clone();
+    let stop: Values = [Value::Stop(Box::new(next))].into_iter().collect();
+    let Message::Accept(mut last) = accept(own, u64::MAX, 0, &["a"]) else { panic!() };
+    last.values = stop;
+    assert!(Message::Accept(last).check(n(2)).is_err());
     // Nobody speaks for us, nor is anybody zero.
     alone.hear(1, accept(ballot(3, 1), 1, 0, &["a"]));
     alone.hear(0, Message::Ask(multipaxos::Ask { round: 1 }));

@@ -78,8 +78,8 @@ fn what_one_had_accepted_is_proposed_anew() {
     cluster.propose(first, 1, b"lost");
     cluster.wire.clear();
     cluster.propose(first, 2, b"kept");
-    cluster.wire.retain(|envelope| envelope.to == witness);
-    cluster.settle();
+    let kept = cluster.wire.iter().find(|envelope| envelope.to == witness).cloned().unwrap();
+    cluster.deliver(kept);
     cluster.crash(first);
     cluster.wire.clear();
     let mut transcript =
