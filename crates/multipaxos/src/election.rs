@@ -47,7 +47,11 @@ impl MultiPaxos {
         self.become_follower(now, None, out);
         self.core.heard = None;
         if !self.core.is_voter() {
-            return self.core.ask_without_vote(now, out);
+            return self.core.ask_without_vote(now, out); // [P29]
+        }
+        // [P21] Nobody would believe us in a ballot beyond the last.
+        if !self.core.known().has_next() {
+            return;
         }
         if !self.core.config.ask_first {
             return self.become_candidate(now, None, out);
@@ -89,7 +93,9 @@ impl MultiPaxos {
     /// How somebody fares. Only an answer to what was asked last counts. [P18]
     pub(crate) fn on_tell(&mut self, now: Time, from: NodeId, tell: Tell, out: &mut Out) {
         let core = &mut self.core;
-        core.seen = core.seen.max(tell.ballot);
+        if core.configuration.members.contains(from) {
+            core.note_seen(from, tell.ballot, out);
+        }
         let Role::Follower(follower) = &mut self.role else { return };
         // [P14] Who hears no leader learns from anybody.
         if follower.leader.is_none() && tell.chosen > core.learner.chosen {

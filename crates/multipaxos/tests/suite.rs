@@ -1,6 +1,16 @@
 //! The tests of this crate, in one program: what they share is built once.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod catch_up;
 mod common;
+mod cost;
+mod election;
+mod flexible;
+mod hostile;
+mod lies;
+mod paper;
 mod reconfiguration;
+mod snapshot;
+mod spec;
 mod synod;
+mod transcript;
