@@ -2,8 +2,8 @@
 
 use crate::common::{Cluster, Envelope, n, proposal};
 use consensus_core::{
-    BadChange, Bytes, Change, Event, Members, NodeId, Offence, Outcome, Priority, ProposalId, ReadId,
-    Refusal, Reply, Role, Slot,
+    BadChange, Bytes, Change, Event, Members, NodeId, Offence, Outcome, Priority, ProposalId, Refusal, Reply,
+    Role, Slot,
 };
 use multipaxos::{
     Accept, Ballot, Config, Configuration, Heartbeat, Learnt, Message, MultiPaxos, Piece, Prepare, Sizes,
@@ -137,8 +137,8 @@ fn changes_that_make_no_sense_are_refused() {
         let said = said(&mut group, change.clone());
         assert!(said.contains(expected), "{change:?}: {said}");
     }
-    let (mut alone, leader) = self::group(1);
-    assert_eq!(bad_change(&mut alone, leader, Change::Remove(n(1))), BadChange::NobodyLeft);
+    let (mut alone, only) = self::group(1);
+    assert_eq!(bad_change(&mut alone, only, Change::Remove(only)), BadChange::NobodyLeft);
     group.reconfigure(other, 5, Change::Remove(n(4)));
     assert_eq!(group.refusals(other), [(5, Refusal::NotLeader { hint: Some(leader) })]);
 }
@@ -454,9 +454,8 @@ fn votes_told_after_a_seal(config: Config) -> Vec<Votes> {
     assert_eq!(configuration(&group, to).number, 2);
     group.wire.clear();
     say(&mut group, Message::Prepare(prepare));
-    let promised = group.wire.drain(..).find_map(|envelope| match envelope.message {
-        Message::Promise(promise) => Some(promise.votes),
-        _ => None,
+    let promised = group.wire.drain(..).find_map(|envelope| {
+        if let Message::Promise(promise) = envelope.message { Some(promise.votes) } else { None }
     });
     promised.expect("it promises")
 }
