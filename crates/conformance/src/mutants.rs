@@ -98,7 +98,9 @@ pub fn all() -> impl Iterator<Item = &'static dyn Hunted> {
 
 /// Hunts every bug with `only` in its name, or in that of its algorithm, one after the other, for as long as somebody asks for the next.
 pub fn hunts(only: &str, start: u64, jobs: usize) -> impl Iterator<Item = Result<Catch, Unsupported>> {
-    all().filter(move |hunt| format!("{}:{}", hunt.algorithm(), hunt.name()).contains(only)).map(move |hunt| hunt.hunt(start, jobs))
+    all()
+        .filter(move |hunt| format!("{}:{}", hunt.algorithm(), hunt.name()).contains(only))
+        .map(move |hunt| hunt.hunt(start, jobs))
 }
 
 impl<M, W> Hunted for Hunt<M, W>

@@ -118,10 +118,12 @@ impl MultiPaxos {
     pub(crate) fn on_prepare(&mut self, now: Time, from: NodeId, prepare: Prepare, out: &mut Out) {
         let Prepare { configuration, ballot, from: first, promises } = prepare;
         let known = Slot(first.0 - 1);
-        if !self.is_of_our_configuration(now, from, configuration, known, out) {
+        if !self.is_of_our_configuration(now, from, configuration, known, out)
+            && !self.core.config.plants(Mutant::PromiseOfAnyConfiguration)
+        {
             return;
         }
-        if promises != self.core.configuration.promises {
+        if configuration == self.core.configuration.number && promises != self.core.configuration.promises {
             return out.accuse(from, Offence::Impossible("it counts on other quorums"));
         }
         if !self.core.believes(from, ballot, out) {

@@ -4,6 +4,7 @@
 //! in `step` and closed in `flush`. The leader's own disk write runs beside the others'.
 
 use crate::acceptor::Open;
+use crate::configuration::Configuration;
 use crate::log::Fit;
 use crate::message::Accepted;
 use crate::mutant::Mutant;
@@ -15,6 +16,7 @@ use crate::state::{Core, MultiPaxos, Role};
 use crate::step::{Out, Timer};
 use crate::transfer::HandOver;
 use crate::value::{Value, Values};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use consensus_core::{Bytes, NodeId, Offence, ProposalId, Refusal, Slot, Time};
 
@@ -93,9 +95,23 @@ impl Leader {
         self.own = self.last.next();
     }
 
+    /// [P37] The last value of our configuration; nothing follows it.
+    pub(crate) fn seal(&mut self, next: Configuration, core: &mut Core, out: &mut Out) {
+        self.push(Value::Stop(Box::new(next)));
+        self.close_batch(core, out);
+        self.is_sealed = true;
+    }
+
     fn push(&mut self, value: Value) {
         self.pending_size += value.size();
         self.pending.push(value);
+    }
+
+    /// How many values are proposed, or about to be, and not chosen.
+    #[inline]
+    pub(crate) fn open_values(&self, core: &Core) -> usize {
+        let proposed = usize::try_from(self.last.0 - core.learner.mark.0).unwrap_or(usize::MAX);
+        proposed.saturating_add(self.pending.len())
     }
 
     /// Accepts values ourselves; the others are sent them when they are fed.
@@ -134,7 +150,8 @@ impl Leader {
         if core::mem::take(&mut self.has_progress) {
             self.advance(core, out);
         }
-        if !core::mem::take(&mut self.has_news) {
+        // [P38] Our ballot is not one of the next configuration.
+        if core.has_entered || !core::mem::take(&mut self.has_news) {
             return;
         }
         self.reads.start_round(core.learner.mark, self.may_answer_reads(core));
@@ -212,6 +229,8 @@ impl Leader {
         for peer in &self.peers {
             peer.assert_invariants(self.last);
         }
+        let ends = core.log.get(self.last).is_some_and(|(_, value)| matches!(value, Value::Stop(_)));
+        assert!(!self.is_sealed || ends, "something is proposed behind a stop-sign");
         assert!(
             self.peers.iter().map(|peer| peer.id).eq(core.configuration.members.others(core.id)),
             "others are fed than members"
@@ -247,13 +266,12 @@ impl MultiPaxos {
         if payload.len() > core.config.max_payload_bytes {
             return out.refuse(id, Refusal::TooLarge);
         }
-        if leader.is_sealed {
+        if leader.is_sealed && !core.config.plants(Mutant::ProposedBehindStop) {
             // Whoever leads the next configuration takes it.
             return out.refuse(id, Refusal::NotLeader { hint: None });
         }
         let value = Value::Command { id, payload };
-        let proposed = usize::try_from(leader.last.0 - core.learner.mark.0).unwrap_or(usize::MAX);
-        let open = proposed.saturating_add(leader.pending.len());
+        let open = leader.open_values(core);
         let size = leader.open.bytes() + leader.pending_size + value.size();
         // One proposal is always taken, however small the bound: a payload within its own limit must be able to pass.
         let is_full = size > core.config.max_open_bytes && open > 0;

@@ -5,6 +5,7 @@
 
 use crate::ballot::Ballot;
 use crate::config::Config;
+use crate::configuration::Configuration;
 use crate::log::{CHOSEN, Log};
 use crate::message::Votes;
 use crate::state::Core;
@@ -114,6 +115,16 @@ mutants! {
     ReadAnswerOfEarlierBoot,
     /// What was accepted behind a stop-sign stands in the next configuration.
     SealedVotesStay,
+    /// A leader proposes on behind its stop-sign.
+    ProposedBehindStop,
+    /// A configuration is entered when its predecessor's stop-sign is accepted, and not yet chosen.
+    EnteredWhenAccepted,
+    /// As many as were a quorum of the old configuration are one of the new.
+    OldQuorumCounts,
+    /// A promise is given, and counted, whichever configuration it is asked for in.
+    PromiseOfAnyConfiguration,
+    /// After a crash, what was learnt from others does not tell that everything before it was known to be chosen.
+    LearntProvesNothingBefore,
 }
 
 /// Gives a configuration its questions.
@@ -242,6 +253,14 @@ impl Config {
                 votes.ballot = votes.ballot.max(before);
             }
         }
+    }
+
+    /// The configuration that is entered; with the bug, with quorums as large as before.
+    pub(crate) fn or_old_quorums(&self, next: Configuration, old: &Configuration) -> Configuration {
+        if !self.plants(Mutant::OldQuorumCounts) || !old.is_known() {
+            return next;
+        }
+        Configuration { promises: old.promises, acceptances: old.acceptances, ..next }
     }
 
     /// The last slot that a new leader fills; with the bug one beyond.

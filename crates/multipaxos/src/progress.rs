@@ -149,19 +149,30 @@ pub(crate) fn send_heartbeat(peer: &mut Progress, start: Slot, core: &Core, prob
     send_heartbeat_with(peer, start, core, probe, out);
 }
 
+/// [P39] The configuration `sealed` has come to its end: the last that its leader says there.
+pub(crate) fn send_last_heartbeat(peer: &Progress, start: Slot, sealed: u64, core: &Core, out: &mut Out) {
+    let heartbeat = Heartbeat { configuration: sealed, ..heartbeat(peer, start, core, 0) };
+    // EARLY: it says nothing but our ballot, which is durable since before we led it, and what a quorum holds.
+    out.send_early(peer.id, Message::Heartbeat(heartbeat));
+}
+
 fn send_heartbeat_with(peer: &mut Progress, start: Slot, core: &Core, probe: u64, out: &mut Out) {
     peer.probe_sent = peer.probe_sent.max(probe);
     peer.mark_sent = core.learner.mark;
-    let heartbeat = Heartbeat {
+    let heartbeat = heartbeat(peer, start, core, probe);
+    // EARLY: it says nothing but our ballot, which is durable since before we led it, and what a quorum holds.
+    out.send_early(peer.id, Message::Heartbeat(heartbeat));
+}
+
+fn heartbeat(peer: &Progress, start: Slot, core: &Core, probe: u64) -> Heartbeat {
+    Heartbeat {
         configuration: core.configuration.number,
         ballot: core.promised.ballot(),
         start: start.max(core.log.base().next()),
         next: peer.next,
         chosen: core.learner.mark,
         probe,
-    };
-    // EARLY: it says nothing but our ballot, which is durable since before we led it, and what a quorum holds.
-    out.send_early(peer.id, Message::Heartbeat(heartbeat));
+    }
 }
 
 /// The accepts in flight to one node, bounded by count and bytes. [P10]

@@ -93,9 +93,10 @@ impl Candidate {
     }
 
     /// What is to be proposed anew, from the first slot that nobody knows to be chosen up to the last that anybody told of. [P3]
+    /// Where nobody told of the first slot of the configuration, it is opened. [P40]
     fn to_repeat(&self, core: &Core) -> Vec<Value> {
         let first = self.chosen.0.next();
-        let last = core.config.or_further(self.told.last());
+        let last = core.config.or_further(self.told.last()).max(core.configuration.opening());
         let told = |slot| self.told.get(Slot(slot)).map(|(_, value)| value.clone());
         if core.config.plants(Mutant::HolesSkipped) {
             return (first.0..=last.0).filter_map(told).collect();
@@ -103,7 +104,8 @@ impl Candidate {
         if core.config.plants(Mutant::NoopsOverVotes) {
             return (first.0..=last.0).map(|_| Value::Noop).collect();
         }
-        (first.0..=last.0).map(|slot| told(slot).unwrap_or(Value::Noop)).collect()
+        let of_nobody = |slot| core.configuration.opening_at(Slot(slot));
+        (first.0..=last.0).map(|slot| told(slot).unwrap_or_else(|| of_nobody(slot))).collect()
     }
 }
 
@@ -223,7 +225,7 @@ impl MultiPaxos {
         let Preempted { configuration, ballot, chosen } = preempted;
         if configuration > self.core.configuration.number {
             self.core.catch_up.want(from, chosen);
-            return;
+            return self.leave_sealed(now, out);
         }
         // [P31] Strangers overtake nobody.
         if configuration < self.core.configuration.number || !self.core.configuration.members.contains(from) {

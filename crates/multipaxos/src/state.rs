@@ -41,6 +41,8 @@ pub(crate) struct Core {
     pub(crate) configuration: Configuration,
     /// Those before it that the log or our snapshot still tells of.
     pub(crate) past: Vec<Configuration>,
+    /// The configuration is another one since the last look. [P38]
+    pub(crate) has_entered: bool,
     pub(crate) promised: Promised,
     /// The write that made the last promise durable.
     pub(crate) promise_written: WriteSeq,
@@ -117,8 +119,8 @@ impl MultiPaxos {
         let Boot { id, members, config, seed, now, snapshot, records } = boot;
         let birth = Configuration::birth(members.clone(), &config);
         let is_first_boot = records.is_empty() && snapshot.is_none();
-        let replayed = replay(birth, snapshot, records).map_err(RestoreError)?;
-        let Replayed { promised, log, chosen, snapshot, configuration, past } = replayed;
+        let replayed = replay(&config, birth, snapshot, records).map_err(RestoreError)?;
+        let Replayed { promised, log, chosen, snapshot, configuration, past, .. } = replayed;
         // Nodes that are given the same seed must not time out together.
         let mut rng = ChaCha8Rng::seed_from_u64(seed ^ id.0.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let boot = rng.next_u64();
@@ -129,6 +131,7 @@ impl MultiPaxos {
             config,
             configuration,
             past,
+            has_entered: false,
             promised,
             promise_written: WriteSeq::ZERO,
             log,

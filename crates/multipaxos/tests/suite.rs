@@ -9,6 +9,7 @@ mod flexible;
 mod hostile;
 mod lies;
 mod paper;
+mod reconfiguration;
 mod snapshot;
 mod spec;
 mod synod;

@@ -5,9 +5,9 @@
 use crate::subjects;
 use crate::suite::Tuning;
 use consensus_sim::Property::{
-    self, Agreement, Durability, Integrity, Linearizable, PrefixOrder, Progress,
+    self, Agreement, Durability, Integrity, Invariant, Linearizable, PrefixOrder, Progress,
 };
-use consensus_sim::{MILLION, Plan, Rhythm, Stream, TimingPlan};
+use consensus_sim::{Changes, MILLION, Plan, Rhythm, Stream, TimingPlan};
 use core::time::Duration;
 use multipaxos::{Config, Mutant, Sizes};
 
@@ -30,9 +30,11 @@ pub enum Season {
     Readers,
     /// An operator who has leadership handed over all the time, to nodes of which one is gone.
     HandOvers,
+    /// As ballots, with an operator who changes the members all the time.
+    Operators,
 }
 
-use Season::{Amnesia, Ballots, Deposed, FewAcceptances, HandOvers, Readers, Swarm};
+use Season::{Amnesia, Ballots, Deposed, FewAcceptances, HandOvers, Operators, Readers, Swarm};
 
 /// Two nodes decided differently, or one forgot what it had decided: whichever shows first.
 const UNSAFE: &[Property] = &[Agreement, Durability, PrefixOrder, Linearizable, Integrity];
@@ -75,6 +77,12 @@ pub const MULTIPAXOS: &[Hunt] = &[
     hunt(Mutant::ReadWithoutQuorum, &[Linearizable], 3, Deposed, 600),
     hunt(Mutant::ReadProbeReused, &[Linearizable], 3, Deposed, 1_500),
     hunt(Mutant::ReadAnswerOfEarlierBoot, &[Linearizable], 3, Readers, 600),
+    hunt(Mutant::SealedVotesStay, UNSAFE, 3, Operators, 2_000),
+    hunt(Mutant::ProposedBehindStop, &[Invariant], 3, Operators, 600),
+    hunt(Mutant::EnteredWhenAccepted, UNSAFE, 3, Operators, 600),
+    hunt(Mutant::OldQuorumCounts, UNSAFE, 3, Operators, 2_000),
+    hunt(Mutant::PromiseOfAnyConfiguration, UNSAFE, 3, Operators, 2_000),
+    hunt(Mutant::LearntProvesNothingBefore, UNSAFE, 3, Operators, 2_000),
 ];
 
 impl Hunt {
@@ -90,6 +98,7 @@ impl Hunt {
             Deposed => deposed(draw, plan),
             Readers => readers(draw, plan),
             HandOvers => hand_overs(draw, plan),
+            Operators => operators(draw, plan),
         };
         tuning.config.mutant = mutant;
         tuning
@@ -167,6 +176,14 @@ fn hand_overs(draw: &mut Stream, plan: &mut Plan) -> Tuning<Config> {
     plan.transfers = Some(Rhythm { every: millis(draw, 10, 60), lasts: millis(draw, 1, 1) });
     plan.lost_for_good = 1;
     tuning.config.ask_first = true;
+    tuning
+}
+
+fn operators(draw: &mut Stream, plan: &mut Plan) -> Tuning<Config> {
+    let mut tuning = ballots(draw, plan);
+    plan.changes = Some(Changes { spares: 3, every: millis(draw, 10, 80) });
+    plan.crashes = Some(Rhythm { every: millis(draw, 10, 100), lasts: millis(draw, 1, 60) });
+    tuning.config.ask_first = draw.below(2) == 0;
     tuning
 }
 

@@ -61,7 +61,9 @@ fn flexible(draw: &mut Stream, plan: &mut Plan) -> Option<multipaxos::Sizes> {
         return None;
     }
     let promises = plan.nodes + 1 - acceptances;
-    let spare = plan.nodes - promises.max(acceptances);
+    // Other members may spare fewer: sizes fit themselves to how many they are.
+    let changes = plan.changes.is_some();
+    let spare = if changes { 0 } else { plan.nodes - promises.max(acceptances) };
     plan.lost_for_good = plan.lost_for_good.min(spare);
     plan.left_out.truncate(spare - plan.lost_for_good);
     plan.hardships.rot = None;
