@@ -466,6 +466,33 @@ fn what_was_accepted_behind_a_stop_sign_is_void() {
     assert_eq!(votes_told_after_a_seal(Config::default()), []);
 }
 
+/// Whether a node in the second configuration promises what is asked for in the first; it says in which it is instead.
+fn promises_in_an_earlier_configuration(config: Config) -> bool {
+    let (mut group, leader) = group_with(3, config);
+    let leader = change(&mut group, leader, 1, Change::AddLearner(n(9)));
+    let (from, to) = (group.others(leader)[0], group.others(leader)[1]);
+    let ballot = Ballot { round: 50, node: from };
+    let prepare = Prepare { configuration: 1, ballot, from: Slot(1), promises: 2 };
+    group.wire.clear();
+    group.deliver(Envelope { from, to, message: Message::Prepare(prepare) });
+    let says_so = |envelope: &Envelope<Message>| matches!(&envelope.message, Message::Preempted(said) if said.configuration == 2);
+    assert!(group.wire.iter().any(says_so));
+    group.wire.iter().any(|envelope| matches!(envelope.message, Message::Promise(_)))
+}
+
+// tests [P38] [P41]
+#[test]
+fn promises_are_given_within_one_configuration() {
+    assert!(!promises_in_an_earlier_configuration(Config::default()));
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn promises_of_any_configuration_are_found() {
+    let mutant = Some(multipaxos::Mutant::PromiseOfAnyConfiguration);
+    assert!(promises_in_an_earlier_configuration(Config { mutant, ..Config::default() }));
+}
+
 #[cfg(feature = "mutants")]
 #[test]
 fn votes_that_outlive_their_configuration_are_found() {
