@@ -1,5 +1,5 @@
 //! Paxos as deterministic state machines under the trait of `consensus-core`: [`synod`] agrees on one value, [`MultiPaxos`] on a log.
-//! The clauses that they keep (S1 to S11, P1 to P31) are in `spec.md` beside this crate's manifest.
+//! The clauses that they keep (S1 to S11, P1 to P36) are in `spec.md` beside this crate's manifest.
 //!
 //! They know no clock, socket, disk, thread or random source, and not how their effects are carried out: a
 //! `consensus_core::Node` drives them.
@@ -18,6 +18,7 @@ mod configuration;
 mod election;
 mod leader;
 mod learner;
+mod lease;
 mod log;
 mod membership;
 mod message;

@@ -28,7 +28,7 @@ pub(crate) struct Candidate {
     told: Log,
     /// The highest mark below which everything is chosen, and who told it.
     chosen: (Slot, NodeId),
-    /// The leader called it to succeed it, in this ballot.
+    /// The leader of this ballot called it to succeed it.
     called_by: Option<Ballot>,
 }
 
@@ -54,6 +54,7 @@ impl Candidate {
             ballot: self.promises.ballot(),
             from: self.wanted(node),
             promises: core.configuration.promises,
+            called_by: self.called_by,
         };
         out.send_after(node, Message::Prepare(prepare), core.promise_written); // [S1]
     }
@@ -213,14 +214,6 @@ impl MultiPaxos {
         };
         if is_over {
             self.become_follower(now, None, out);
-        }
-    }
-
-    /// Whether the leader of this ballot called us to lead the present one.
-    pub(crate) fn called_by(&self) -> Option<Ballot> {
-        match &self.role {
-            Role::Candidate(candidate) => candidate.called_by,
-            Role::Follower(_) | Role::Leader(_) => None,
         }
     }
 }
