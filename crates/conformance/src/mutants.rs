@@ -1,16 +1,18 @@
 //! Testing the tester: known bugs are planted one by one, and the suite must find each of them within its budget.
 
+mod leases;
 mod plant;
 mod raft;
 mod synod;
 
+pub use self::leases::{LEASES, Watch};
 pub use self::plant::{named, names};
 pub use self::raft::{RAFT, RAFT_BY_SCHEDULE, Weather};
 pub use self::synod::{SYNOD, Sky};
 use crate::claims::Unsupported;
 use crate::subjects::{Entry, Subject};
 use crate::suite::{Options, Tuning, check_until_failure, run_seed};
-use ::multipaxos::Synod;
+use ::multipaxos::{MultiPaxos, Synod};
 use ::raft::Raft;
 use consensus_core::ConsensusAlgorithm;
 use consensus_sim::{Plan, Property, Stream};
@@ -87,7 +89,8 @@ pub struct HuntReport {
 /// Every hunt of every algorithm.
 pub fn all() -> impl Iterator<Item = &'static dyn Hunted> {
     let raft = RAFT.iter().map(|hunt| hunt as &dyn Hunted);
-    raft.chain(SYNOD.iter().map(|hunt| hunt as &dyn Hunted))
+    let synod = SYNOD.iter().map(|hunt| hunt as &dyn Hunted);
+    raft.chain(synod).chain(LEASES.iter().map(|hunt| hunt as &dyn Hunted))
 }
 
 /// Hunts every bug with `only` in its name, one after the other, for as long as somebody asks for the next.
@@ -159,6 +162,19 @@ impl Tuned for Hunt<::multipaxos::Mutant, Sky> {
         plan: &mut Plan,
         is_planted: bool,
     ) -> Tuning<::multipaxos::synod::Config> {
+        self.tuned(draw, plan, is_planted.then_some(self.mutant))
+    }
+}
+
+impl Tuned for Hunt<::multipaxos::Mutant, Watch> {
+    type Algorithm = MultiPaxos;
+
+    fn tuned(
+        &self,
+        draw: &mut Stream,
+        plan: &mut Plan,
+        is_planted: bool,
+    ) -> Tuning<::multipaxos::Config> {
         self.tuned(draw, plan, is_planted.then_some(self.mutant))
     }
 }

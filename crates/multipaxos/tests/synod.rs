@@ -1,9 +1,6 @@
 //! Single-decree Paxos: one test per clause of `spec.md`, S1 to S11.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod common;
-
-use common::{Cluster, Envelope, n, proposal};
+use crate::common::{Cluster, Envelope, n, proposal};
 use consensus_core::memory::{MemoryStorage, Outbox};
 use consensus_core::{
     Bytes, Event, Members, Node, NodeConfig, NodeError, NodeId, Offence, Refusal, Slot, Storage, Time,
