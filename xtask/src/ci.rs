@@ -9,6 +9,10 @@ pub const CONFORMANCE_SEEDS: &str = "2000";
 /// Seeds whose fingerprints must not depend on the build.
 const HASHED_SEEDS: &str = "60";
 
+/// What lets a build plant bugs. The programs are chosen by their names, not by their packages: so they share with the tests of the
+/// workspace what is built, down to the last dependency.
+const PLANTS: &str = "conformance/mutants";
+
 /// Formatting, lints, documentation, the bench, a build without `std`, the planted bugs, a fixed budget of simulated runs, and the controls.
 ///
 /// # Errors
@@ -24,8 +28,8 @@ pub fn run() -> Result<()> {
     succeed(cargo()?.args(bench))?;
     without_std()?;
     mutants(&[])?;
-    let planted = ["test", "--quiet", "--package", "conformance", "--features", "mutants"];
-    succeed(cargo()?.args(planted).args(["--test", "planted"]))?;
+    let planted = ["test", "--quiet", "--features", PLANTS, "--test", "planted"];
+    succeed(cargo()?.args(planted))?;
     same_in_release()?;
     conformance(&["run", "--algorithm", "raft", "--seeds", CONFORMANCE_SEEDS, "--controls"])
 }
@@ -57,8 +61,11 @@ fn without_std() -> Result<()> {
 /// If a fingerprint differs, or a build fails.
 fn same_in_release() -> Result<()> {
     let hashes = |profile: &str| {
-        let build = ["run", "--quiet", "--locked", "--package", "conformance", "--profile", profile, "--"];
-        output(cargo()?.args(build).args(["hash", "--seeds", HASHED_SEEDS]))
+        let build = ["run", "--quiet", "--locked", "--bin", "conformance", "--profile", profile, "--"];
+        let mut command = cargo()?;
+        // The optimisations of a release, without those that take a second pass over everything.
+        command.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
+        output(command.args(build).args(["hash", "--seeds", HASHED_SEEDS]))
     };
     let (dev, again, release) = (hashes("dev")?, hashes("dev")?, hashes("release")?);
     if dev.lines().count().to_string() != HASHED_SEEDS {
@@ -77,7 +84,7 @@ fn same_in_release() -> Result<()> {
 /// # Errors
 /// If a property is violated.
 pub fn conformance(words: &[&str]) -> Result<()> {
-    succeed(cargo()?.args(["run", "--quiet", "--package", "conformance", "--"]).args(words))
+    succeed(cargo()?.args(["run", "--quiet", "--bin", "conformance", "--"]).args(words))
 }
 
 /// One simulated run. A build that can plant bugs is made only if one is to be planted.
@@ -88,7 +95,7 @@ pub fn sim(words: &[&str]) -> Result<()> {
     if words.iter().all(|word| *word != "--mutant" && !word.starts_with("--mutant=")) {
         return conformance(words);
     }
-    let build = ["run", "--quiet", "--package", "conformance", "--features", "mutants", "--"];
+    let build = ["run", "--quiet", "--bin", "conformance", "--features", PLANTS, "--"];
     succeed(cargo()?.args(build).args(words))
 }
 
@@ -97,7 +104,7 @@ pub fn sim(words: &[&str]) -> Result<()> {
 /// # Errors
 /// If a planted bug survives.
 pub fn mutants(words: &[&str]) -> Result<()> {
-    let build = ["run", "--quiet", "--package", "conformance", "--features", "mutants", "--", "mutants"];
+    let build = ["run", "--quiet", "--bin", "conformance", "--features", PLANTS, "--", "mutants"];
     succeed(cargo()?.args(build).args(words))?;
     let by_schedule = ["test", "--quiet", "--package", "raft", "--features", "mutants", "--test", "suite"];
     succeed(cargo()?.args(by_schedule).args(["--", "mutants::"]))

@@ -34,6 +34,13 @@ const CONTESTANTS: &[Named] = &[
             Ok(Box::new(ours::Ours::<raft::Raft>::build(shape, &config)?))
         },
     },
+    Named {
+        name: "ours (multipaxos)",
+        build: |shape| {
+            let config = multipaxos::Config { retained_values: 0, ..multipaxos::Config::default() };
+            Ok(Box::new(ours::Ours::<multipaxos::MultiPaxos>::build(shape, &config)?))
+        },
+    },
     Named { name: "raft-rs 0.7", build: |_| Ok(Box::new(raft_rs::RaftRs::build()?)) },
     Named { name: "omnipaxos 0.2", build: |_| Ok(Box::new(omni::Omni::build()?)) },
     Named {

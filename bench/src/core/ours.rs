@@ -102,7 +102,7 @@ impl<A: ConsensusAlgorithm> Ours<A> {
             }
             let statuses: Vec<_> = cluster.nodes.iter().map(Node::status).collect();
             let leader = statuses.iter().position(|status| status.role == Role::Leader);
-            let settled = statuses.iter().all(|s| s.leader.is_some() && s.decided > Slot::ZERO);
+            let settled = statuses.iter().all(|status| status.leader.is_some());
             if let (Some(leader), true) = (leader, settled) {
                 cluster.leader = leader;
                 return Ok(cluster);

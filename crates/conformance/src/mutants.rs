@@ -1,11 +1,13 @@
 //! Testing the tester: known bugs are planted one by one, and the suite must find each of them within its budget.
 
 mod leases;
+mod multipaxos;
 mod plant;
 mod raft;
 mod synod;
 
 pub use self::leases::{LEASES, Watch};
+pub use self::multipaxos::{MULTIPAXOS, Season};
 pub use self::plant::{named, names};
 pub use self::raft::{RAFT, RAFT_BY_SCHEDULE, Weather};
 pub use self::synod::{SYNOD, Sky};
@@ -49,6 +51,9 @@ pub trait Tuned: Copy + Debug + Sync + 'static {
 
 /// A hunt, whatever the algorithm.
 pub trait Hunted: Sync {
+    /// Whose bug it is.
+    fn algorithm(&self) -> &'static str;
+
     /// The name of the bug.
     fn name(&self) -> String;
 
@@ -89,13 +94,14 @@ pub struct HuntReport {
 /// Every hunt of every algorithm.
 pub fn all() -> impl Iterator<Item = &'static dyn Hunted> {
     let raft = RAFT.iter().map(|hunt| hunt as &dyn Hunted);
-    let synod = SYNOD.iter().map(|hunt| hunt as &dyn Hunted);
-    raft.chain(synod).chain(LEASES.iter().map(|hunt| hunt as &dyn Hunted))
+    let log = MULTIPAXOS.iter().map(|hunt| hunt as &dyn Hunted);
+    let leases = LEASES.iter().map(|hunt| hunt as &dyn Hunted);
+    raft.chain(log).chain(leases).chain(SYNOD.iter().map(|hunt| hunt as &dyn Hunted))
 }
 
-/// Hunts every bug with `only` in its name, one after the other, for as long as somebody asks for the next.
+/// Hunts every bug with `only` in its name, or in that of its algorithm, one after the other, for as long as somebody asks for the next.
 pub fn hunts(only: &str, start: u64, jobs: usize) -> impl Iterator<Item = Result<Catch, Unsupported>> {
-    all().filter(move |hunt| hunt.name().contains(only)).map(move |hunt| hunt.hunt(start, jobs))
+    all().filter(move |hunt| format!("{}:{}", hunt.algorithm(), hunt.name()).contains(only)).map(move |hunt| hunt.hunt(start, jobs))
 }
 
 impl<M, W> Hunted for Hunt<M, W>
@@ -104,6 +110,10 @@ where
     W: Copy + Debug + Sync + 'static,
     Self: Tuned,
 {
+    fn algorithm(&self) -> &'static str {
+        <Self as Tuned>::Algorithm::NAME
+    }
+
     fn name(&self) -> String {
         format!("{:?}", self.mutant)
     }
@@ -149,6 +159,14 @@ impl Tuned for Hunt<::raft::Mutant, Weather> {
     type Algorithm = Raft;
 
     fn tuned(&self, draw: &mut Stream, plan: &mut Plan, is_planted: bool) -> Tuning<::raft::Config> {
+        self.tuned(draw, plan, is_planted.then_some(self.mutant))
+    }
+}
+
+impl Tuned for Hunt<::multipaxos::Mutant, Season> {
+    type Algorithm = MultiPaxos;
+
+    fn tuned(&self, draw: &mut Stream, plan: &mut Plan, is_planted: bool) -> Tuning<::multipaxos::Config> {
         self.tuned(draw, plan, is_planted.then_some(self.mutant))
     }
 }

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 #![allow(clippy::disallowed_methods, reason = "a test measures time")]
 
-mod support;
-
+use crate::support::fixed::Fixed;
+use crate::support::{Notebook, free_addresses, number, soon};
 use bytes::Bytes;
 use consensus_core::{Decision, GroupId, InstallError, NodeId, Slot, StateMachine};
 use consensus_runtime::{
@@ -15,8 +15,6 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use support::fixed::Fixed;
-use support::{Notebook, free_addresses, number, soon};
 use tempfile::TempDir;
 
 /// A few hosts in this process.

@@ -3,15 +3,13 @@
 //! The bytes are made here by hand, from the layouts that the crate documents, so that a change of layout is noticed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 
-mod support;
-
+use crate::support::fixed::{Fixed, FixedConfig, LEADER};
+use crate::support::{Cluster, Notebook, number, soon};
 use consensus_core::wire::MAX_FRAME_BYTES;
 use consensus_core::{ClusterId, NodeId};
 use consensus_runtime::{Handle, HostReading, Replica, Replicated};
 use std::net::SocketAddr;
 use std::time::Duration;
-use support::fixed::{Fixed, FixedConfig, LEADER};
-use support::{Cluster, Notebook, number, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

@@ -8,8 +8,7 @@
     reason = "a test measures time, and its processes print"
 )]
 
-mod support;
-
+use crate::support::{Notebook, free_addresses, number, within};
 use bytes::Bytes;
 use consensus_core::{GroupId, NodeId};
 use consensus_runtime::{GroupConfig, Handle, Host, HostConfig, Replicated};
@@ -21,7 +20,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
-use support::{Notebook, free_addresses, number, within};
 use tempfile::TempDir;
 
 const GROUPS: u64 = 50;
@@ -85,7 +83,7 @@ impl Process {
         let addresses: Vec<_> = peers.values().map(ToString::to_string).collect();
         let role = format!("{node} {boot} {} {}", directory.display(), addresses.join(" "));
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "process", "--nocapture"])
+            .args(["--exact", "kill::process", "--nocapture"])
             .env(ROLE, role)
             .stdout(Stdio::piped())
             .spawn()

@@ -1,14 +1,12 @@
 //! Replicas of one process on the in-process network, with memory for a disk.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 
-mod support;
-
+use crate::support::{Notebook, number, soon};
 use bytes::Bytes;
 use consensus_core::{Change, NodeId};
 use consensus_runtime::{Handle, LocalNetwork, Replica, ReplicaConfig, Replicated, RequestError, StartError};
 use raft::{Config, Raft};
 use std::time::Duration;
-use support::{Notebook, number, soon};
 
 fn config(node: u64) -> ReplicaConfig<Raft> {
     let algorithm = Config { election_timeout_ms: 200, heartbeat_interval_ms: Some(30), ..Config::default() };

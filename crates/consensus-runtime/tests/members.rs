@@ -1,8 +1,7 @@
 //! Nodes that come, move, and go while their group runs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 
-mod support;
-
+use crate::support::{Cluster, Notebook, free_addresses, number, soon, within};
 use bytes::Bytes;
 use consensus_core::{Change, ClusterId, NodeId, Refusal};
 use consensus_runtime::{
@@ -13,7 +12,6 @@ use raft::{Config, Raft};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
-use support::{Cluster, Notebook, free_addresses, number, soon, within};
 use tempfile::TempDir;
 
 /// A group of its own: others may have had our ports before.

@@ -1,8 +1,10 @@
 //! What can be seen of a running replica from outside: reports and metrics.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 
-mod support;
-
+use crate::support::fixed::Fixed;
+use crate::support::scrape::Scrape;
+use crate::support::seen::{leader, quick, start, start_all, until, write};
+use crate::support::{Cluster, Notebook, free_addresses, soon};
 use consensus_core::{Feeding, GroupId, NodeId, Slot};
 use consensus_runtime::{
     GroupConfig, Host, HostConfig, LocalNetwork, PeerReport, Replica, ReplicaConfig, Replicated, Report,
@@ -12,10 +14,6 @@ use prometheus_client::registry::Registry;
 use raft::Raft;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use support::fixed::Fixed;
-use support::scrape::Scrape;
-use support::seen::{leader, quick, start, start_all, until, write};
-use support::{Cluster, Notebook, free_addresses, soon};
 use tempfile::TempDir;
 
 fn peer(report: &Report, id: NodeId) -> PeerReport {

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 #![allow(clippy::disallowed_methods, reason = "a test measures time")]
 
-mod support;
-
+use crate::support::fixed::Fixed;
+use crate::support::{Notebook, free_addresses, soon, within};
 use consensus_core::{
     Boot, ConfigError, ConsensusAlgorithm, Epoch, GroupId, Guarantees, In, Input, Members, NodeId, Out,
     RestoreError, Role, Slot, Status,
@@ -15,8 +15,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
-use support::fixed::Fixed;
-use support::{Notebook, free_addresses, soon, within};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

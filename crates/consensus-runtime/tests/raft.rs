@@ -2,14 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 #![allow(clippy::disallowed_methods, reason = "a test measures time")]
 
-mod support;
-
+use crate::support::{Cluster, Notebook, number, soon};
 use bytes::Bytes;
 use consensus_core::NodeId;
 use consensus_runtime::{Handle, Replica, Replicated, RequestError};
 use raft::{Config, Raft};
 use std::time::{Duration, Instant};
-use support::{Cluster, Notebook, number, soon};
 
 fn quick() -> Cluster<Raft> {
     Cluster::new(3, Config { election_timeout_ms: 200, heartbeat_interval_ms: Some(30), ..Config::default() })

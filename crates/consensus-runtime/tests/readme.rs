@@ -4,10 +4,9 @@
 #[allow(dead_code, reason = "its `main` names fixed ports")]
 #[path = "../examples/three_replicas.rs"]
 mod example;
-mod support;
 
+use crate::support::{free_addresses, soon};
 use consensus_core::NodeId;
-use support::{free_addresses, soon};
 
 #[tokio::test]
 async fn the_example_serves_and_serves_again() {

@@ -1,16 +1,14 @@
 //! The runtime's own promises, shown with an algorithm that is too simple to hide behind.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 
-mod support;
-
+use crate::support::broken_disk::{BreakableDisk, Switch};
+use crate::support::fixed::{Fixed, FixedConfig, LEADER};
+use crate::support::{Cluster, Notebook, number, soon, within};
 use bytes::Bytes;
 use consensus_core::{Change, ClusterId, NodeId, Refusal};
 use consensus_runtime::{Replica, Replicated, RequestError, StartError, StopReason};
 use consensus_wal::FileDisk;
 use std::time::Duration;
-use support::broken_disk::{BreakableDisk, Switch};
-use support::fixed::{Fixed, FixedConfig, LEADER};
-use support::{Cluster, Notebook, number, soon, within};
 
 fn calm(size: usize) -> Cluster<Fixed> {
     Cluster::new(size, FixedConfig::default())

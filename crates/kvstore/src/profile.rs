@@ -9,6 +9,7 @@ use consensus_runtime::{
     Enquiry, Handle, Host, PeerAddress, Peers, Replica, ReplicaConfig, Replicated, RequestError, Runnable,
     StopReason, remembered,
 };
+use multipaxos::MultiPaxos;
 use raft::Raft;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -49,6 +50,30 @@ impl fmt::Display for Profile {
     }
 }
 
+/// The protocol that keeps the promise of [`Profile::Cp`]. All members of a cluster run the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Algorithm {
+    /// Raft.
+    #[default]
+    Raft,
+    /// Multi-Paxos: a leader also where only one node still reaches a quorum.
+    MultiPaxos,
+}
+
+impl Algorithm {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Raft, Self::MultiPaxos];
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Raft => "raft",
+            Self::MultiPaxos => "multipaxos",
+        })
+    }
+}
+
 /// What a replica is made from, whatever the protocol.
 #[derive(Clone, Debug)]
 pub struct ReplicaOptions {
@@ -66,6 +91,8 @@ pub struct ReplicaOptions {
     pub listen_peer: SocketAddr,
     /// The directory of the journal.
     pub data_dir: PathBuf,
+    /// The protocol, where the profile leaves a choice.
+    pub algorithm: Algorithm,
     /// After how long without a leader an election begins, in milliseconds.
     pub election_timeout_ms: u64,
     /// How often a leader shows that it lives, in milliseconds; `None`: as the protocol has it.
@@ -135,17 +162,33 @@ pub async fn start(
 ) -> Result<Running, MemberError> {
     let refuse = |reason| Err(MemberError::Profile { profile, reason });
     match profile {
-        Profile::Cp => {
-            let algorithm = raft::Config {
-                election_timeout_ms: options.election_timeout_ms,
-                heartbeat_interval_ms: options.heartbeat_interval_ms,
-                max_snapshot_bytes: MAX_SNAPSHOT_BYTES,
-                ..raft::Config::default()
-            };
-            run::<Raft>(algorithm, options, machine).await
-        }
+        Profile::Cp => match options.algorithm {
+            Algorithm::Raft => run::<Raft>(raft_config(&options), options, machine).await,
+            Algorithm::MultiPaxos => {
+                run::<MultiPaxos>(multipaxos_config(&options), options, machine).await
+            }
+        },
         Profile::Ca => refuse("it needs atomic commitment"),
         Profile::Ap => refuse("it needs causal replication"),
+    }
+}
+
+fn raft_config(options: &ReplicaOptions) -> raft::Config {
+    raft::Config {
+        election_timeout_ms: options.election_timeout_ms,
+        heartbeat_interval_ms: options.heartbeat_interval_ms,
+        max_snapshot_bytes: MAX_SNAPSHOT_BYTES,
+        ..raft::Config::default()
+    }
+}
+
+fn multipaxos_config(options: &ReplicaOptions) -> multipaxos::Config {
+    let timeout = options.election_timeout_ms;
+    multipaxos::Config {
+        election_timeout_ms: timeout,
+        heartbeat_interval_ms: options.heartbeat_interval_ms.unwrap_or_else(|| (timeout / 10).max(1)),
+        max_snapshot_bytes: MAX_SNAPSHOT_BYTES,
+        ..multipaxos::Config::default()
     }
 }
 

@@ -126,10 +126,21 @@ fn gap(writes: &[Acknowledged], killed: Instant) -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_acknowledged_is_lost() {
+async fn raft_loses_nothing_that_was_acknowledged() {
+    nothing_acknowledged_is_lost("raft").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn multipaxos_loses_nothing_that_was_acknowledged() {
+    nothing_acknowledged_is_lost("multipaxos").await;
+}
+
+async fn nothing_acknowledged_is_lost(algorithm: &str) {
     let election_timeout = ELECTION_TIMEOUT.as_millis().to_string();
     // Small enough that each member takes several snapshots, and that the killed leader comes back to one.
     let flags = [
+        "--algorithm",
+        algorithm,
         "--election-timeout-ms",
         &election_timeout,
         "--heartbeat-interval-ms",
@@ -148,7 +159,7 @@ async fn nothing_acknowledged_is_lost() {
     tokio::time::sleep(4 * ELECTION_TIMEOUT).await;
     let mut acknowledged = load.finish().await;
     let gap = gap(&acknowledged, killed);
-    println!("leader killed after {} writes; service resumed after {gap:?}", acknowledged.len());
+    println!("{algorithm}: leader killed after {} writes; service resumed after {gap:?}", acknowledged.len());
     assert!(
         acknowledged.iter().filter(|write| write.answered < killed).count() > 100,
         "no load before the kill"

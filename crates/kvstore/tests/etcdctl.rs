@@ -23,10 +23,19 @@ fn all_members(count: usize, line: impl Fn(usize) -> String) -> String {
 
 #[tokio::test]
 async fn etcdctl_works_with_any_of_three_members() {
+    etcdctl_works("raft").await;
+}
+
+#[tokio::test]
+async fn etcdctl_works_with_multipaxos() {
+    etcdctl_works("multipaxos").await;
+}
+
+async fn etcdctl_works(algorithm: &str) {
     if !is_installed("etcdctl", "etcd-client") {
         return;
     }
-    let mut cluster = Cluster::new(3, &[]);
+    let mut cluster = Cluster::new(3, &["--algorithm", algorithm]);
     cluster.start_all();
     let leader = cluster.leader().await;
     for index in 0..3 {

@@ -268,14 +268,6 @@ impl Log {
         Some((first, last))
     }
 
-    /// What the values from `from` to `to`, both included, count for when bytes are bounded. There must be no hole.
-    #[inline]
-    pub(crate) fn size(&self, from: Slot, to: Slot) -> usize {
-        match self.batches.back() {
-            Some(newest) if newest.first == from && to == newest.last() => newest.values.size(),
-            Some(_) | None => self.run(from, to).map(|(_, value)| value.size()).sum(),
-        }
-    }
 
     /// Values of consecutive slots from `from` on, up to `to`, at most so many and so many bytes, but at least one if `from` holds
     /// any. They are shared with the log if one batch holds them, and collected anew if they are scattered over several.

@@ -32,7 +32,7 @@ pub(crate) struct Sim {
     /// The most runs that shrinking takes.
     #[arg(long, value_name = "RUNS", default_value_t = MAX_RUNS)]
     shrink_runs: u64,
-    /// Plant this bug: one of those that `conformance mutants` lists. It brings its algorithm along.
+    /// Plant this bug: one of those that `conformance mutants` lists.
     #[arg(long, value_name = "NAME")]
     mutant: Option<String>,
     /// Where to write the trace: as JSON if the name ends in .json, otherwise as readable lines.
@@ -52,11 +52,11 @@ pub(crate) struct Sim {
 /// Does the run; whether it passed.
 pub(crate) fn replay(sim: &Sim) -> Result<bool> {
     let sound = crate::known(&sim.algorithm)?;
-    let sick = sim.mutant.as_deref().map(planted).transpose()?;
+    let sick = sim.mutant.as_deref().map(|name| planted(&sim.algorithm, name)).transpose()?;
     let drawn = sick.as_deref().unwrap_or(sound);
     let planned = super::plan::under(drawn, sim.plan.as_deref())?;
     let subject = planned.as_deref().unwrap_or(drawn);
-    let command = command(sim, subject.name());
+    let command = command(sim);
     let mut recipe = Recipe { seed: sim.seed, mask: sim.only.clone(), overrides: sim.set.clone() };
     if let Some(format) = &sim.print_plan {
         let format = Format::named(format)
@@ -85,10 +85,10 @@ pub(crate) fn replay(sim: &Sim) -> Result<bool> {
 }
 
 /// The command that does such a run again, up to the seed's number.
-fn command(sim: &Sim, algorithm: &str) -> String {
+fn command(sim: &Sim) -> String {
     let mutant = sim.mutant.as_ref().map(|name| format!(" --mutant {name}")).unwrap_or_default();
     let plan = sim.plan.as_ref().map(|path| format!(" --plan '{}'", path.display())).unwrap_or_default();
-    format!("cargo xtask sim --algorithm {algorithm}{mutant}{plan} --seed")
+    format!("cargo xtask sim --algorithm {}{mutant}{plan} --seed", sim.algorithm)
 }
 
 fn told(shrunk: &Shrunk, command: &str) -> String {
@@ -138,15 +138,16 @@ fn faults(report: &Report) -> String {
 }
 
 #[cfg(feature = "mutants")]
-fn planted(name: &str) -> Result<Box<dyn Subject>> {
+fn planted(algorithm: &str, name: &str) -> Result<Box<dyn Subject>> {
     use conformance::mutants::{named, names};
-    let hunt = named(name)
-        .with_context(|| format!("there is no bug {name:?} to plant; there are: {}", names().join(", ")))?;
+    let hunt = named(algorithm, name).with_context(|| {
+        format!("there is no bug {name:?} to plant in {algorithm}; there are: {}", names(algorithm).join(", "))
+    })?;
     Ok(hunt.planted())
 }
 
 #[cfg(not(feature = "mutants"))]
-fn planted(name: &str) -> Result<Box<dyn Subject>> {
+fn planted(_algorithm: &str, name: &str) -> Result<Box<dyn Subject>> {
     bail!(
         "this build cannot plant bugs such as {name:?}; use: cargo run -p conformance --features mutants -- sim"
     )

@@ -75,6 +75,7 @@ impl Dev {
                 incarnation: 0,
                 listen_peer,
                 data_dir: data.join(node.0.to_string()),
+                algorithm: self.member.algorithm,
                 election_timeout_ms: self.member.election_timeout_ms,
                 heartbeat_interval_ms: self.member.heartbeat_interval_ms,
                 snapshot_after_bytes: self.member.snapshot_after_bytes,

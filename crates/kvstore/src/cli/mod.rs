@@ -57,6 +57,9 @@ struct MemberFlags {
     /// What gives way when the network is cut: cp keeps linearizable and refuses without a majority; ca, ap are to come
     #[arg(long, value_name = "PROFILE", default_value = "cp", value_parser = profile)]
     profile: kvstore::profile::Profile,
+    /// The protocol of the profile cp: raft or multipaxos; the same at all members, and for good
+    #[arg(long, value_name = "NAME", default_value = "raft", value_parser = algorithm)]
+    algorithm: kvstore::profile::Algorithm,
     /// After how long without a leader an election begins; more than twice the heartbeat interval
     #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..=600_000))]
     election_timeout_ms: u64,
@@ -82,6 +85,12 @@ fn profile(text: &str) -> Result<kvstore::profile::Profile, String> {
         "ap" => Ok(Profile::Ap),
         _ => Err("choose cp, ca or ap".into()),
     }
+}
+
+fn algorithm(text: &str) -> Result<kvstore::profile::Algorithm, String> {
+    use kvstore::profile::Algorithm;
+    let named = Algorithm::ALL.into_iter().find(|algorithm| algorithm.to_string() == text.to_ascii_lowercase());
+    named.ok_or_else(|| "choose raft or multipaxos".into())
 }
 
 /// `HOST:PORT`; a name is looked up once, at the start.

@@ -149,6 +149,7 @@ impl Serve {
                 incarnation: origin.incarnation,
                 listen_peer,
                 data_dir: self.data,
+                algorithm: self.member.algorithm,
                 election_timeout_ms: self.member.election_timeout_ms,
                 heartbeat_interval_ms: self.member.heartbeat_interval_ms,
                 snapshot_after_bytes: self.member.snapshot_after_bytes,
