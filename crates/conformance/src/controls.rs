@@ -162,11 +162,7 @@ pub fn has_any(algorithm: &str) -> bool {
 ///
 /// # Errors
 /// The suite cannot check what an algorithm claims.
-pub fn of(
-    algorithm: &str,
-    jobs: usize,
-    mut tell: impl FnMut(&Control),
-) -> Result<Vec<Control>, Unsupported> {
+pub fn of(algorithm: &str, jobs: usize, mut tell: impl FnMut(&Control)) -> Result<Vec<Control>, Unsupported> {
     let mut done = Vec::new();
     if ["all", "raft"].contains(&algorithm) {
         done.extend(raft(jobs, &mut tell)?);

@@ -101,7 +101,9 @@ pub fn all() -> impl Iterator<Item = &'static dyn Hunted> {
 
 /// Hunts every bug with `only` in its name, or in that of its algorithm, one after the other, for as long as somebody asks for the next.
 pub fn hunts(only: &str, start: u64, jobs: usize) -> impl Iterator<Item = Result<Catch, Unsupported>> {
-    all().filter(move |hunt| format!("{}:{}", hunt.algorithm(), hunt.name()).contains(only)).map(move |hunt| hunt.hunt(start, jobs))
+    all()
+        .filter(move |hunt| format!("{}:{}", hunt.algorithm(), hunt.name()).contains(only))
+        .map(move |hunt| hunt.hunt(start, jobs))
 }
 
 impl<M, W> Hunted for Hunt<M, W>
@@ -187,12 +189,7 @@ impl Tuned for Hunt<::multipaxos::Mutant, Sky> {
 impl Tuned for Hunt<::multipaxos::Mutant, Watch> {
     type Algorithm = MultiPaxos;
 
-    fn tuned(
-        &self,
-        draw: &mut Stream,
-        plan: &mut Plan,
-        is_planted: bool,
-    ) -> Tuning<::multipaxos::Config> {
+    fn tuned(&self, draw: &mut Stream, plan: &mut Plan, is_planted: bool) -> Tuning<::multipaxos::Config> {
         self.tuned(draw, plan, is_planted.then_some(self.mutant))
     }
 }

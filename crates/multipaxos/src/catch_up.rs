@@ -221,6 +221,8 @@ impl MultiPaxos {
             return;
         }
         core.catch_up.want(from, through);
+        // What was asked for beyond the snapshot stays to be asked.
+        core.catch_up.next = core.catch_up.next.min(through.next());
         let incoming = &mut core.catch_up.incoming;
         Incoming::take(incoming, piece);
         if let Some(whole) = incoming.take_if(|incoming| incoming.is_whole()) {
@@ -237,7 +239,8 @@ impl MultiPaxos {
     pub(crate) fn on_learn_timeout(&mut self, now: Time, out: &mut Out) {
         let core = &mut self.core;
         let patience = core.answer_time();
-        let expired: Vec<_> = core.catch_up.asked.extract_if(.., |asked| asked.at + patience <= now).collect();
+        let expired: Vec<_> =
+            core.catch_up.asked.extract_if(.., |asked| asked.at + patience <= now).collect();
         // A snapshot that nobody has any more is given up.
         let most = core.catch_up.sources.len() + 1;
         if expired.iter().any(|question| question.piece.is_some()) {

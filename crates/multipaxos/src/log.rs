@@ -268,7 +268,6 @@ impl Log {
         Some((first, last))
     }
 
-
     /// Values of consecutive slots from `from` on, up to `to`, at most so many and so many bytes, but at least one if `from` holds
     /// any. They are shared with the log if one batch holds them, and collected anew if they are scattered over several.
     #[inline]

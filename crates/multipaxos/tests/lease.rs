@@ -63,8 +63,9 @@ fn asked(cluster: &mut Cluster, from: NodeId, to: NodeId, prepare: Prepare) -> (
     cluster.wire.clear();
     cluster.deliver(Envelope { from, to, message: Message::Prepare(prepare) });
     let said: Vec<_> = cluster.wire.drain(..).map(|envelope| envelope.message).collect();
-    let is_promised =
-        said.iter().any(|message| matches!(message, Message::Promise(promise) if promise.ballot == prepare.ballot));
+    let is_promised = said
+        .iter()
+        .any(|message| matches!(message, Message::Promise(promise) if promise.ballot == prepare.ballot));
     (is_promised, !said.is_empty())
 }
 

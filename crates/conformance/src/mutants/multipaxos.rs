@@ -4,9 +4,7 @@
 
 use crate::subjects;
 use crate::suite::Tuning;
-use consensus_sim::Property::{
-    self, Agreement, Durability, Integrity, Linearizable, PrefixOrder, Progress,
-};
+use consensus_sim::Property::{self, Agreement, Durability, Integrity, Linearizable, PrefixOrder, Progress};
 use consensus_sim::{MILLION, Plan, Rhythm, Stream, TimingPlan};
 use core::time::Duration;
 use multipaxos::{Config, Mutant, Sizes};
