@@ -3,4 +3,5 @@
 
 mod common;
 mod lease;
+mod newcomer;
 mod synod;
