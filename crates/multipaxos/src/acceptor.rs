@@ -11,7 +11,7 @@ use crate::mutant::Mutant;
 use crate::read::Forwarded;
 use crate::record::Record;
 use crate::state::{Core, MultiPaxos, Role};
-use crate::step::Out;
+use crate::step::{FAR_BALLOT, Out};
 use crate::synod::Answer;
 use crate::value::Values;
 use alloc::boxed::Box;
@@ -50,7 +50,8 @@ impl Follower {
     #[inline]
     fn note_accepted(&mut self, core: &Core, first: Slot, last: Slot) {
         match &mut self.span {
-            Some((_, end)) if end.next() == first => *end = last,
+            // What was held before may follow, too.
+            Some((_, end)) if end.next() == first && last >= core.log.last() => *end = last,
             Some(_) | None => self.look_around(core, last),
         }
     }
@@ -123,6 +124,9 @@ impl MultiPaxos {
         if promises != self.core.configuration.promises {
             return out.accuse(from, Offence::Impossible("it counts on other quorums"));
         }
+        if !self.core.believes(from, ballot, out) {
+            return;
+        }
         let before = self.promised();
         let ballot_here = self.core.config.as_ballot(before, ballot);
         match self.core.promised.answer(ballot_here) {
@@ -186,7 +190,7 @@ impl MultiPaxos {
         if !core.is_full() || follower.span.is_none() {
             follower.look_around(core, Slot(next.0 - 1));
         }
-        follower.owes_echo = true;
+        follower.owes_echo |= probe > 0;
         follower.probe = follower.probe.max(probe);
         core.learn(out);
         // [P14] What lies before, nobody will propose to us.
@@ -228,6 +232,9 @@ impl MultiPaxos {
         if !self.is_of_our_configuration(now, from, configuration, chosen, out) {
             return false;
         }
+        if !self.core.believes(from, ballot, out) {
+            return false;
+        }
         let ballot = self.core.config.as_ballot(self.promised(), ballot);
         match self.core.promised.answer(ballot) {
             Answer::Refused(_) => {
@@ -256,6 +263,20 @@ pub(crate) enum Taken {
 }
 
 impl Core {
+    /// [P21] [P29] [P31] Whether a voter of our configuration may lead this ballot, as far as we know of ballots.
+    fn believes(&self, from: NodeId, ballot: Ballot, out: &mut Out) -> bool {
+        let voters = self.configuration.members.voters();
+        if !voters.is_empty() && !voters.contains(&from) {
+            out.accuse(from, Offence::Impossible("it leads without a vote"));
+            return false;
+        }
+        let is_credible = ballot.is_credible(self.known());
+        if !is_credible {
+            out.accuse(from, FAR_BALLOT);
+        }
+        is_credible
+    }
+
     /// Promises `ballot`, which is above all that was promised. Whoever we were bound to relies on us no more. [P33]
     pub(crate) fn promise(&mut self, ballot: Ballot, out: &mut Out) {
         self.promised.raise(ballot);

@@ -6,6 +6,7 @@
 
 use crate::log::CHOSEN;
 use crate::message::{Learn, Learnt, Message, Piece};
+use crate::mutant::Mutant;
 use crate::record::Record;
 use crate::snapshot::Incoming;
 use crate::state::{Core, MultiPaxos};
@@ -56,6 +57,11 @@ impl CatchUp {
     pub(crate) fn want(&mut self, node: NodeId, chosen: Slot) {
         self.target = self.target.max(chosen);
         self.note_source(node, chosen);
+    }
+
+    /// How much of a snapshot has arrived, in bytes.
+    pub(crate) fn received(&self) -> u64 {
+        self.incoming.as_ref().map_or(0, Incoming::received)
     }
 
     fn note_source(&mut self, node: NodeId, chosen: Slot) {
@@ -176,6 +182,9 @@ impl MultiPaxos {
         let Learn { first, last, piece } = learn;
         let chosen = core.learner.chosen;
         if first <= core.log.base() {
+            if core.config.plants(Mutant::CutWithoutSnapshot) {
+                return;
+            }
             if let Some(piece) = core.piece_for(now, first, piece) {
                 // EARLY: a snapshot holds what is chosen; forgetting that we sent it contradicts nothing.
                 out.send_early(from, Message::Piece(Box::new(piece)));
@@ -200,7 +209,13 @@ impl MultiPaxos {
             return;
         }
         core.catch_up.note_source(from, chosen);
+        // Nobody needs more than was asked for; if it leads, it must not have more.
+        let values = values.take(usize::try_from(question.last.0 + 1 - first.0).unwrap_or(usize::MAX));
         let last = Slot(first.0 + values.len() as u64 - 1);
+        if self.is_overtaken_by(first, &values) {
+            self.resign(now, out);
+        }
+        let core = &mut self.core;
         core.keep(first, values, out);
         if last < question.last && core.learner.chosen < question.last {
             // It did not fit.
@@ -220,13 +235,14 @@ impl MultiPaxos {
         if through <= core.learner.chosen {
             return;
         }
-        core.catch_up.want(from, through);
+        core.catch_up.note_source(from, through);
         // What was asked for beyond the snapshot stays to be asked.
         core.catch_up.next = core.catch_up.next.min(through.next());
         let incoming = &mut core.catch_up.incoming;
         Incoming::take(incoming, piece);
         if let Some(whole) = incoming.take_if(|incoming| incoming.is_whole()) {
-            return core.install(whole, out);
+            self.yield_to_snapshot(now, through, out);
+            return self.core.install(whole, out);
         }
         // Whoever has this snapshot is asked for the rest of it.
         if let Some(incoming) = incoming.as_ref().filter(|incoming| incoming.through == through) {

@@ -10,6 +10,9 @@ use core::time::Duration;
 /// Room in a frame beside the payloads: the envelope, and the heads of the values.
 const FRAME_MARGIN_BYTES: usize = 64 << 10;
 
+/// The most proposals that may be open at a leader, whatever is configured: what lies further ahead is made up.
+pub(crate) const MAX_OPEN_VALUES: usize = 1 << 22;
+
 /// The configuration of one node. All nodes of a group should have the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -131,6 +134,9 @@ impl Config {
         if self.snapshot_piece_bytes == 0 || self.snapshot_piece_bytes > frame {
             let problem = format!("it must lie within 1..={frame}");
             return Err(ConfigError::new("snapshot_piece_bytes", problem));
+        }
+        if self.max_open_values > MAX_OPEN_VALUES {
+            return refuse("max_open_values", "it must be at most 2^22");
         }
         if self.max_ahead_values < self.max_open_values as u64 {
             return refuse("max_ahead_values", "it must be at least max_open_values");

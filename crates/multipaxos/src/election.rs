@@ -46,7 +46,8 @@ impl MultiPaxos {
         // Nobody leads us any more, as far as we know. [P28]
         self.become_follower(now, None, out);
         self.core.heard = None;
-        if !self.core.is_voter() {
+        // [P21] [P29] Nobody would believe us without a vote, or in a ballot beyond the last.
+        if !self.core.is_voter() || !self.core.known().has_next() {
             return;
         }
         if !self.core.config.ask_first {
@@ -94,7 +95,9 @@ impl MultiPaxos {
     /// How somebody fares. Only an answer to what was asked last counts. [P18]
     pub(crate) fn on_tell(&mut self, now: Time, from: NodeId, tell: Tell, out: &mut Out) {
         let core = &mut self.core;
-        core.seen = core.seen.max(tell.ballot);
+        if core.configuration.members.contains(from) {
+            core.note_seen(from, tell.ballot, out);
+        }
         let Role::Follower(follower) = &mut self.role else { return };
         // [P14] Who hears no leader learns from anybody.
         if follower.leader.is_none() && tell.chosen > core.learner.chosen {

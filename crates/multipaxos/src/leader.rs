@@ -4,6 +4,7 @@
 //! in `step` and closed in `flush`. The leader's own disk write runs beside the others'.
 
 use crate::acceptor::Open;
+use crate::log::Fit;
 use crate::message::Accepted;
 use crate::mutant::Mutant;
 use crate::progress::{Progress, feed, fill_hole, send_heartbeat};
@@ -54,6 +55,8 @@ pub(crate) struct Leader {
     has_progress: bool,
     /// Something happened since the others were fed last, beyond a write of our own that became durable.
     has_news: bool,
+    /// How much we knew of what was chosen before our ballot, and when that last grew.
+    past: (Known, Time),
     pub(crate) reads: ReadQueue,
     pub(crate) lease: Lease,
     pub(crate) hand_over: Option<HandOver>,
@@ -75,6 +78,7 @@ impl Leader {
             open: Open::default(),
             has_progress: true,
             has_news: true,
+            past: (Known::default(), now),
             reads: ReadQueue::new(),
             lease: Lease::default(),
             hand_over: None,
@@ -180,20 +184,26 @@ impl Leader {
     /// [P11] [P28] Leadership is lost: what clients wanted and was proposed may yet be chosen in another's ballot; what is of this
     /// burst never left.
     pub(crate) fn abdicate(mut self, core: &Core, hint: Option<NodeId>, out: &mut Out) {
-        let first = core.learner.mark.next().max(self.own);
+        // What is chosen, and not decided here yet, a snapshot may swallow.
+        let first = core.learner.chosen.next().max(self.own);
         let is_denied = core.config.plants(Mutant::InterruptedAsRefused);
         let reason = if is_denied { Refusal::NotLeader { hint } } else { Refusal::Interrupted };
-        for (_, value) in core.log.run(first.max(core.log.base().next()), self.last) {
-            if let Some(id) = value.id() {
-                out.refuse(id, reason.clone());
-            }
-        }
+        self.interrupt(first, self.last, &reason, core, out);
         for value in self.pending.drain(..) {
             if let Some(id) = value.id() {
                 out.refuse(id, Refusal::NotLeader { hint });
             }
         }
         self.reads.refuse_all(core, hint, out);
+    }
+
+    /// Refuses what clients wanted in these slots.
+    fn interrupt(&self, first: Slot, last: Slot, reason: &Refusal, core: &Core, out: &mut Out) {
+        for (_, value) in core.log.run(first.max(core.log.base().next()), last) {
+            if let Some(id) = value.id() {
+                out.refuse(id, reason.clone());
+            }
+        }
     }
 
     pub(crate) fn assert_invariants(&self, core: &Core) {
@@ -299,7 +309,10 @@ impl MultiPaxos {
         match &mut self.role {
             Role::Follower(follower) => follower.repeat_reads(now, &self.core, out),
             Role::Candidate(_) => self.ask_for_promises(now, out),
-            Role::Leader(leader) if leader.hears_quorum(now, &self.core) => {
+            Role::Leader(leader) => {
+                if !leader.hears_quorum(now, &self.core) || leader.is_stranded(now, &self.core) {
+                    return self.resign(now, out);
+                }
                 let (start, probe) = (leader.start, leader.begin_probe(now, &self.core.config));
                 leader.ask_for_past(&mut self.core);
                 for peer in &mut leader.peers {
@@ -308,10 +321,32 @@ impl MultiPaxos {
                 leader.review_hand_over(now, &self.core, out);
                 out.set_timer(Timer::Heartbeat, now + self.core.config.heartbeat_interval());
             }
-            Role::Leader(_) => self.resign(now, out),
         }
     }
+
+    /// [P13] Whether these values, which are chosen, show that somebody leads a higher ballot: others were proposed in ours, or
+    /// none yet.
+    pub(crate) fn is_overtaken_by(&self, first: Slot, values: &Values) -> bool {
+        let Role::Leader(leader) = &self.role else { return false };
+        let last = Slot(first.0 + values.len() as u64 - 1);
+        last > leader.last || self.core.log.fit(self.promised(), first, values) == Fit::Contradicts
+    }
+
+    /// [P13] A snapshot is about to replace what it contains, of which we know only that it is chosen. If that is more than was
+    /// chosen in our ballot, it may be something else than we proposed. What clients wanted from us, and it contains, they must ask
+    /// for again.
+    pub(crate) fn yield_to_snapshot(&mut self, now: Time, through: Slot, out: &mut Out) {
+        let Role::Leader(leader) = &self.role else { return };
+        if through > self.core.learner.mark {
+            return self.resign(now, out);
+        }
+        let first = self.core.learner.chosen.next().max(leader.own);
+        leader.interrupt(first, through.min(leader.last), &Refusal::Interrupted, &self.core, out);
+    }
 }
+
+/// How much is known: everything up to a slot, and so many bytes of a snapshot.
+type Known = (Slot, u64);
 
 impl Leader {
     /// [P14] What was chosen before our ballot began we may lack ourselves.
@@ -320,6 +355,16 @@ impl Leader {
         for peer in self.peers.iter().filter(|peer| peer.chosen > core.learner.chosen) {
             core.catch_up.want(peer.id, peer.chosen.min(before));
         }
+    }
+
+    /// [P13] Whether nobody has told us more, for long, of what was chosen before our ballot began. Who knew it may be gone for good;
+    /// those who accepted it tell of it in phase 1 of the next ballot.
+    fn is_stranded(&mut self, now: Time, core: &Core) -> bool {
+        let known = (core.learner.chosen, core.catch_up.received());
+        if known != self.past.0 {
+            self.past = (known, now);
+        }
+        known.0.next() < self.start && now >= self.past.1 + core.config.election_timeout() * 2
     }
 
     /// [P19] Whether enough others were heard within T to choose anything.

@@ -249,18 +249,19 @@ impl Log {
         self.overlapping(from, Slot(u64::MAX)).filter_map(move |batch| batch.within(from, batch.last()))
     }
 
-    /// The slots around `slot` that are held in `ballot`, without a hole; none if `slot` itself is not.
+    /// The slots around `slot` that are held in `ballot`, or known to be chosen, without a hole; none if `slot` itself is not.
     pub(crate) fn around(&self, ballot: Ballot, slot: Slot) -> Option<(Slot, Slot)> {
         let place = self.place_of(slot)?;
-        let (mut first, mut last) = (self.batch_at(slot).filter(|batch| batch.ballot == ballot)?.first, slot);
+        let is_held = |batch: &Batch| batch.ballot == ballot || batch.ballot == CHOSEN;
+        let (mut first, mut last) = (self.batch_at(slot).filter(|batch| is_held(batch))?.first, slot);
         for batch in self.batches.range(place..) {
-            if batch.ballot != ballot || batch.first > last.next() {
+            if !is_held(batch) || batch.first > last.next() {
                 break;
             }
             last = batch.last();
         }
         for batch in self.batches.range(..place).rev() {
-            if batch.ballot != ballot || batch.last().next() != first {
+            if !is_held(batch) || batch.last().next() != first {
                 break;
             }
             first = batch.first;
@@ -458,7 +459,7 @@ mod tests {
             let fits = |taken: &[u64]| {
                 expected.starts_with(taken) && (taken.len() * 2 >= expected.len().min(most) || taken.len() >= most / 2)
             };
-            by_size == by_count && fits(&by_count) && (expected.is_empty() || !by_count.is_empty())
+            fits(&by_size) && fits(&by_count) && (expected.is_empty() || !by_count.is_empty())
         }
 
         // tests [P15]

@@ -137,7 +137,7 @@ pub struct Heartbeat {
     pub next: Slot,
     /// As in [`Accept::chosen`].
     pub chosen: Slot,
-    /// As in [`Accept::probe`].
+    /// The number of the newest probe, to be echoed; zero if this is only news and no answer is needed.
     pub probe: u64,
 }
 
@@ -327,9 +327,12 @@ impl Message {
         if !may_stop(values) {
             return Ok(());
         }
-        for (slot, value) in (first.0..).zip(values.iter()) {
+        if !fit(&[first.0]) {
+            return Err(MALFORMED);
+        }
+        for (next_slot, value) in (first.next().0..).zip(values.iter()) {
             if let Value::Stop(next) = value
-                && (!next.is_sound() || next.since.0 != slot + 1)
+                && (!next.is_sound() || next.since.0 != next_slot)
             {
                 return Err(Offence::Malformed("a stop-sign names a configuration that cannot follow it"));
             }
@@ -351,7 +354,7 @@ impl Promise {
             Message::check_stops(&votes.values, votes.first)?;
             before = Slot(votes.first.0 + votes.values.len() as u64 - 1);
         }
-        let is_next = self.next.is_none_or(|next| next > before && fit(&[next.0]));
+        let is_next = self.next.is_none_or(|next| next > before && fit(&[next.0]) && !self.votes.is_empty());
         Ok(fit(&[self.from.0, self.chosen.0]) && self.ballot.is_sound() && is_next)
     }
 }

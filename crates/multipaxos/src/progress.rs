@@ -95,7 +95,8 @@ pub(crate) fn feed(peer: &mut Progress, start: Slot, last: Slot, core: &Core, pr
     }
     let is_idle = peer.window.is_empty() && peer.next > last;
     let mark = core.learner.mark;
-    if (core.config.eager_commit && is_idle && peer.mark_sent < mark) || peer.probe_sent < probe {
+    let probe = if peer.probe_sent < probe { probe } else { 0 };
+    if (core.config.eager_commit && is_idle && peer.mark_sent < mark) || probe > 0 {
         send_heartbeat_with(peer, start, core, probe, out);
     }
 }

@@ -5,6 +5,7 @@
 //! told is chosen, and is learnt and not proposed.
 
 use crate::ballot::Ballot;
+use crate::config::MAX_OPEN_VALUES;
 use crate::leader::Leader;
 use crate::log::Log;
 use crate::message::{Message, Preempted, Prepare, Promise};
@@ -14,7 +15,7 @@ use crate::step::{Out, Timer};
 use crate::synod::Promises;
 use crate::value::{Value, Values};
 use alloc::vec::Vec;
-use consensus_core::{NodeId, Slot, Time, WriteSeq};
+use consensus_core::{NodeId, Offence, Slot, Time, WriteSeq};
 
 /// Somebody who asks for promises.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub(crate) struct Candidate {
     pages: Vec<(NodeId, Slot)>,
     /// What the first pages are asked for.
     from: Slot,
+    /// The last slot that each acceptor told of.
+    reach: Vec<(NodeId, Slot)>,
     /// Of each slot the value in the highest ballot that was told of.
     told: Log,
     /// The highest mark below which everything is chosen, and who told it.
@@ -60,7 +63,11 @@ impl Candidate {
     }
 
     /// Takes over what an acceptor tells. [S5]
-    fn note_votes(&mut self, promise: Promise, core: &Core) {
+    fn note_votes(&mut self, from: NodeId, promise: Promise, core: &Core) {
+        if let Some(votes) = promise.votes.last() {
+            self.reach.retain(|(node, _)| *node != from);
+            self.reach.push((from, Slot(votes.first.0 + votes.values.len() as u64 - 1)));
+        }
         for votes in promise.votes {
             let ballot = core.config.as_told_in(&self.told, &votes);
             self.told.accept(ballot, votes.first, votes.values, WriteSeq::ZERO);
@@ -71,6 +78,19 @@ impl Candidate {
         if chosen > self.chosen.0 {
             self.chosen = (chosen, node);
         }
+    }
+
+    /// [P31] Where a hole begins that no leader leaves. What lies further ahead of what is chosen than anybody proposes, somebody
+    /// made up.
+    fn impossible_hole(&self) -> Option<Slot> {
+        let mut end = self.chosen.0;
+        for batch in self.told.batches() {
+            if batch.first.0 > end.0 + MAX_OPEN_VALUES as u64 + 1 {
+                return Some(end);
+            }
+            end = end.max(batch.last());
+        }
+        None
     }
 
     /// What is to be proposed anew, from the first slot that nobody knows to be chosen up to the last that anybody told of. [P3]
@@ -93,12 +113,13 @@ impl MultiPaxos {
     pub(crate) fn become_candidate(&mut self, now: Time, called_by: Option<Ballot>, out: &mut Out) {
         self.become_follower(now, None, out);
         let core = &mut self.core;
-        let ballot = core.promised.ballot().max(core.seen).next(core.id);
+        let ballot = core.known().next(core.id);
         core.own_promise(ballot, out);
         let from = core.learner.chosen.next();
         let candidate = Candidate {
             promises: Promises::new(ballot),
             pages: Vec::new(),
+            reach: Vec::new(),
             from,
             told: Log::new(Slot(from.0 - 1)),
             chosen: (Slot(from.0 - 1), core.id),
@@ -138,7 +159,7 @@ impl MultiPaxos {
         }
         candidate.note_chosen(promise.chosen, from);
         let next = promise.next.filter(|_| !core.config.plants(Mutant::PromiseCutShort));
-        candidate.note_votes(promise, core);
+        candidate.note_votes(from, promise, core);
         if let Some(next) = next {
             candidate.want(from, next);
             candidate.ask(from, core, out);
@@ -176,6 +197,13 @@ impl MultiPaxos {
         }
         // We may have learnt more since we began to ask.
         candidate.note_chosen(core.learner.chosen, core.id);
+        if let Some(hole) = candidate.impossible_hole() {
+            for (node, _) in candidate.reach.iter().filter(|(_, reach)| *reach > hole) {
+                out.accuse(*node, Offence::Impossible("it accepted what nobody can have proposed"));
+            }
+            self.become_follower(now, None, out);
+            return self.core.arm_retry(now, out);
+        }
         let (chosen, source) = candidate.chosen;
         let mut values = candidate.to_repeat(core);
         core.respect_stops(chosen.next(), &candidate.told, &mut values);
@@ -198,7 +226,8 @@ impl MultiPaxos {
             self.core.catch_up.want(from, chosen);
             return;
         }
-        if configuration < self.core.configuration.number {
+        // [P31] Strangers overtake nobody.
+        if configuration < self.core.configuration.number || !self.core.configuration.members.contains(from) {
             return;
         }
         if self.core.config.plants(Mutant::RefusalCountsAsPromise)
@@ -207,7 +236,7 @@ impl MultiPaxos {
             candidate.promises.add(from, candidate.promises.ballot());
             return self.lead_if_promised(now, out);
         }
-        self.core.seen = self.core.seen.max(ballot);
+        self.core.note_seen(from, ballot, out);
         let is_over = match &self.role {
             Role::Follower(_) => false,
             Role::Candidate(_) | Role::Leader(_) => ballot > self.core.promised.ballot(),

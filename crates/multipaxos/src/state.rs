@@ -16,7 +16,7 @@ use crate::log::Log;
 use crate::proposer::Candidate;
 use crate::replay::{Replayed, replay};
 use crate::snapshot::Snapshot;
-use crate::step::{Out, Timer};
+use crate::step::{FAR_BALLOT, Out, Timer};
 use crate::synod::Promised;
 use alloc::vec::Vec;
 use consensus_core::{
@@ -235,6 +235,21 @@ impl MultiPaxos {
 impl Core {
     pub(crate) fn is_voter(&self) -> bool {
         self.configuration.members.is_voter(self.id)
+    }
+
+    /// The highest ballot that we know of.
+    pub(crate) fn known(&self) -> Ballot {
+        self.promised.ballot().max(self.seen)
+    }
+
+    /// Takes note of a ballot that a member tells of: ours goes above it. Nobody believes one that is far in the future, but takes a
+    /// step towards it: who was told too much, and said it here, is met again after some steps. [P21]
+    pub(crate) fn note_seen(&mut self, from: NodeId, ballot: Ballot, out: &mut Out) {
+        let credible = ballot.as_credible(self.known());
+        if credible != ballot {
+            out.accuse(from, FAR_BALLOT);
+        }
+        self.seen = self.seen.max(credible);
     }
 
     /// Somebody was heard who leads, or is about to: the next question is a timeout away. [P17]

@@ -10,6 +10,9 @@ use consensus_core::{
     Timing, WriteSeq,
 };
 
+/// A ballot that no group comes to.
+pub(crate) const FAR_BALLOT: Offence = Offence::Impossible("its ballot is far in the future");
+
 /// The effect buffer.
 pub(crate) type Out = Effects<Message, Record, Timer>;
 

@@ -44,7 +44,8 @@ impl MultiPaxos {
         if !follows || ballot != self.promised() {
             return;
         }
-        if self.core.priority == Priority::Never || !self.core.is_voter() {
+        let may_lead = self.core.is_voter() && self.core.known().has_next();
+        if self.core.priority == Priority::Never || !may_lead {
             return out.send_after(from, Message::Declined { ballot }, self.core.promise_written);
         }
         self.become_candidate(now, Some(ballot), out);

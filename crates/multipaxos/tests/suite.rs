@@ -1,7 +1,17 @@
 //! The tests of this crate, in one program: what they share is built once.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod catch_up;
 mod common;
+mod cost;
+mod election;
+mod flexible;
+mod hostile;
 mod lease;
+mod lies;
 mod newcomer;
+mod paper;
+mod snapshot;
+mod spec;
 mod synod;
+mod transcript;

@@ -1,6 +1,6 @@
 //! Single-decree Paxos: one test per clause of `spec.md`, S1 to S11.
 
-use crate::common::{Cluster, Diary, Envelope, n, proposal};
+use crate::common::{self, Cluster, Envelope, n, proposal};
 use consensus_core::memory::{MemoryStorage, Outbox};
 use consensus_core::{
     Bytes, Event, Members, Node, NodeConfig, NodeError, NodeId, Offence, Refusal, Slot, Storage, Time,
@@ -283,7 +283,7 @@ fn records_that_contradict_each_other_keep_a_node_from_starting() {
             storage.append(seq, record);
         }
         let config = NodeConfig::<Synod>::new(n(1), Members::of([n(1)]), 1);
-        let machine = Diary::default();
+        let machine = common::Diary::default();
         let opened = Node::open(config, Time::ZERO, Outbox::default(), storage.crash(), machine);
         assert!(matches!(opened.map(|_| ()), Err(NodeError::Restore(_))));
     }
@@ -306,7 +306,7 @@ fn few_acceptances_suffice_where_many_promises_are_asked_for() {
     let mut node = NodeConfig::<Synod>::new(n(1), cluster.members.clone(), 1);
     node.algorithm = config;
     let disk = MemoryStorage::default();
-    let opened = Node::open(node, Time::ZERO, Outbox::default(), disk, Diary::default());
+    let opened = Node::open(node, Time::ZERO, Outbox::default(), disk, common::Diary::default());
     assert!(matches!(opened.map(|_| ()), Err(NodeError::Config(error)) if error.field == "quorums"));
 }
 
