@@ -154,15 +154,15 @@ fn run_many(run: &Run) -> Result<bool> {
 
 /// What comes of the controls of the chosen algorithms; told as they end, unless a document is to hold them.
 fn run_controls(run: &Run) -> Result<Vec<Control>> {
-    if !["all", "raft"].contains(&run.algorithm.as_str()) {
+    if !controls::has_any(&run.algorithm) {
         return Ok(Vec::new());
     }
     if run.json {
-        return Ok(controls::raft(run.jobs, |_| {})?);
+        return Ok(controls::of(&run.algorithm, run.jobs, |_| {})?);
     }
     print(&controls::head())?;
     let mut told = Ok(());
-    let controls = controls::raft(run.jobs, |control| {
+    let controls = controls::of(&run.algorithm, run.jobs, |control| {
         let line = print(&control.to_string());
         if told.is_ok() {
             told = line;

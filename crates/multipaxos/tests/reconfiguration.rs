@@ -2,8 +2,8 @@
 
 use crate::common::{Cluster, Envelope, n, proposal};
 use consensus_core::{
-    BadChange, Bytes, Change, Event, Members, NodeId, Offence, Outcome, Priority, ProposalId,
-    Refusal, Reply, Role, Slot,
+    BadChange, Bytes, Change, Event, Members, NodeId, Offence, Outcome, Priority, ProposalId, Refusal, Reply,
+    Role, Slot,
 };
 use multipaxos::{
     Accept, Ballot, Config, Configuration, Heartbeat, Learnt, Message, MultiPaxos, Piece, Sizes, Tell, Value,
