@@ -7,7 +7,7 @@ mod raft;
 mod synod;
 
 pub use self::leases::{LEASES, Watch};
-pub use self::multipaxos::{MULTIPAXOS, Season};
+pub use self::multipaxos::{MULTIPAXOS, MULTIPAXOS_BY_SCHEDULE, Season};
 pub use self::plant::{named, names};
 pub use self::raft::{RAFT, RAFT_BY_SCHEDULE, Weather};
 pub use self::synod::{SYNOD, Sky};

@@ -325,6 +325,7 @@ impl Core {
             seq = out.persist(Record::Accepted { ballot, first, values: values.clone(), chosen });
         }
         self.log.accept(ballot, first, values, seq);
+        self.or_at_once();
         Taken::Held
     }
 

@@ -129,6 +129,7 @@ impl Leader {
         core.open.note(self.last, values.size());
         self.open.note(self.last, values.size());
         core.log.accept(ballot, first, values, seq);
+        core.or_at_once();
     }
 
     pub(crate) fn peer(&mut self, id: NodeId) -> Option<&mut Progress> {

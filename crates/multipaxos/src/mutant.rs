@@ -279,6 +279,14 @@ impl Config {
 }
 
 impl Core {
+    /// With the bug, no write is waited for that never was begun.
+    #[inline]
+    pub(crate) fn or_at_once(&mut self) {
+        if self.config.plants(Mutant::AcceptanceNotWritten) {
+            self.log.on_durable(self.durable);
+        }
+    }
+
     /// `durable`, or with the bug what is not on disk yet too.
     #[inline]
     pub(crate) fn or_unwritten(&self, durable: Slot, last: Slot) -> Slot {

@@ -9,6 +9,8 @@ mod flexible;
 mod hostile;
 mod lease;
 mod lies;
+#[cfg(feature = "mutants")]
+mod mutants;
 mod newcomer;
 mod paper;
 mod reconfiguration;
