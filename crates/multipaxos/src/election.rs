@@ -47,7 +47,7 @@ impl MultiPaxos {
         self.become_follower(now, None, out);
         self.core.heard = None;
         if !self.core.is_voter() {
-            return self.core.ask_without_vote(now, out);
+            return self.core.ask_without_vote(now, out); // [P29]
         }
         // [P21] Nobody would believe us in a ballot beyond the last.
         if !self.core.known().has_next() {

@@ -151,6 +151,10 @@ impl Leader {
     #[inline]
     pub(crate) fn flush(&mut self, now: Time, core: &mut Core, out: &mut Out) {
         self.close_batch(core, out);
+        if self.is_sealed {
+            // [P39] Our own disk may be enough to choose it: whoever is to begin must have it then.
+            self.feed_all(core, out);
+        }
         if core::mem::take(&mut self.has_progress) {
             self.advance(core, out);
         }
@@ -159,11 +163,16 @@ impl Leader {
             return;
         }
         self.take_reads(now, core, out);
+        self.feed_all(core, out);
+        self.call_successor(core, out);
+        self.confirm_reads(core, out);
+    }
+
+    #[inline]
+    fn feed_all(&mut self, core: &Core, out: &mut Out) {
         for peer in &mut self.peers {
             feed(peer, self.start, self.last, core, self.reads.probe(), out);
         }
-        self.call_successor(core, out);
-        self.confirm_reads(core, out);
     }
 
     pub(crate) fn close_batch(&mut self, core: &mut Core, out: &mut Out) {

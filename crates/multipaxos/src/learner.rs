@@ -47,9 +47,7 @@ impl Learner {
     fn step_on(&self, log: &Log, trusts: bool, enters: bool) -> Option<(Slot, bool)> {
         let next = self.chosen.next();
         let batch = log.batch_at(next)?;
-        let last = if batch.ballot == CHOSEN {
-            batch.last()
-        } else if enters && may_stop(&batch.values) {
+        let last = if batch.ballot == CHOSEN || (enters && may_stop(&batch.values)) {
             batch.last()
         } else if batch.ballot == self.mark_of || trusts {
             batch.last().min(self.mark)

@@ -6,8 +6,8 @@ use consensus_core::{
     Role, Slot,
 };
 use multipaxos::{
-    Accept, Ballot, Config, Configuration, Heartbeat, Learnt, Message, MultiPaxos, Piece, Sizes, Tell, Value,
-    Values,
+    Accept, Ballot, Config, Configuration, Heartbeat, Learnt, Message, MultiPaxos, Piece, Prepare, Sizes,
+    Tell, Value, Values, Votes,
 };
 
 type Group = Cluster<MultiPaxos>;
@@ -137,8 +137,8 @@ fn changes_that_make_no_sense_are_refused() {
         let said = said(&mut group, change.clone());
         assert!(said.contains(expected), "{change:?}: {said}");
     }
-    let (mut alone, leader) = self::group(1);
-    assert_eq!(bad_change(&mut alone, leader, Change::Remove(n(1))), BadChange::NobodyLeft);
+    let (mut alone, only) = self::group(1);
+    assert_eq!(bad_change(&mut alone, only, Change::Remove(only)), BadChange::NobodyLeft);
     group.reconfigure(other, 5, Change::Remove(n(4)));
     assert_eq!(group.refusals(other), [(5, Refusal::NotLeader { hint: Some(leader) })]);
 }
@@ -430,6 +430,47 @@ fn a_newcomer_that_knows_no_members_takes_no_snapshot() {
     group.crash(n(4));
     group.start(n(4));
     assert_eq!(group.node(n(4)).algorithm().last(), Slot(3), "the log is not cut");
+}
+
+/// What a node promises in the next configuration that has accepted something behind the stop-sign of its own.
+fn votes_told_after_a_seal(config: Config) -> Vec<Votes> {
+    let mut group = Group::with(3, config, false, 1);
+    let (leader, to) = (n(1), n(3));
+    for id in [1, 2] {
+        group.crash(n(id));
+    }
+    let command = |number| Value::Command { id: proposal(number), payload: Bytes::from_static(b"x") };
+    let say = |group: &mut Group, message| group.deliver(Envelope { from: leader, to, message });
+    let ballot = Ballot { round: 2, node: leader };
+    let values: Values = (1..=2).map(command).collect();
+    let accept = Accept { configuration: 1, ballot, first: Slot(1), chosen: Slot::ZERO, probe: 0, values };
+    say(&mut group, Message::Accept(accept));
+    // Another leader had the first slot sealed.
+    let ballot = Ballot { round: 5, ..ballot };
+    let prepare = Prepare { configuration: 2, ballot, from: Slot(2), promises: 2 };
+    say(&mut group, Message::Prepare(prepare));
+    let values = [Value::Stop(Box::new(next(2, 2)))].into_iter().collect();
+    say(&mut group, Message::Learnt(Learnt { first: Slot(1), chosen: Slot(1), values }));
+    assert_eq!(configuration(&group, to).number, 2);
+    group.wire.clear();
+    say(&mut group, Message::Prepare(prepare));
+    let promised = group.wire.drain(..).find_map(|envelope| {
+        if let Message::Promise(promise) = envelope.message { Some(promise.votes) } else { None }
+    });
+    promised.expect("it promises")
+}
+
+// tests [P38]
+#[test]
+fn what_was_accepted_behind_a_stop_sign_is_void() {
+    assert_eq!(votes_told_after_a_seal(Config::default()), []);
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn votes_that_outlive_their_configuration_are_found() {
+    let mutant = Some(multipaxos::Mutant::SealedVotesStay);
+    assert_ne!(votes_told_after_a_seal(Config { mutant, ..Config::default() }), []);
 }
 
 // tests [P38] [P30]

@@ -48,7 +48,8 @@ const fn hunt(mutant: Mutant, by: &'static [Property], nodes: usize, weather: Se
     Hunt { mutant, by, nodes, weather, budget }
 }
 
-/// Every bug that is hunted in the log.
+/// Every bug that is hunted in the log. `SealedVotesStay` takes a ballot that is lower than one of the configuration before, and has a
+/// schedule of its own in `crates/multipaxos/tests/reconfiguration.rs`.
 pub const MULTIPAXOS: &[Hunt] = &[
     hunt(Mutant::LastReportedWins, UNSAFE, 3, Ballots, 600),
     hunt(Mutant::LargestValueWins, UNSAFE, 3, Ballots, 600),
@@ -80,11 +81,10 @@ pub const MULTIPAXOS: &[Hunt] = &[
     hunt(Mutant::ReadWithoutQuorum, &[Linearizable], 3, Deposed, 600),
     hunt(Mutant::ReadProbeReused, &[Linearizable], 3, Deposed, 1_500),
     hunt(Mutant::ReadAnswerOfEarlierBoot, &[Linearizable], 3, Readers, 600),
-    hunt(Mutant::SealedVotesStay, UNSAFE, 3, Operators, 2_000),
     hunt(Mutant::ProposedBehindStop, &[Invariant], 3, Operators, 600),
     hunt(Mutant::EnteredWhenAccepted, UNSAFE, 3, Operators, 600),
     hunt(Mutant::OldQuorumCounts, UNSAFE, 3, Operators, 2_000),
-    hunt(Mutant::PromiseOfAnyConfiguration, UNSAFE, 3, Operators, 2_000),
+    hunt(Mutant::PromiseOfAnyConfiguration, UNSAFE, 3, Operators, 6_000),
     hunt(Mutant::LearntProvesNothingBefore, UNSAFE, 3, Operators, 2_000),
 ];
 

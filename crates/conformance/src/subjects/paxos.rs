@@ -51,7 +51,8 @@ pub fn synod(draw: &mut Stream, plan: &mut Plan) -> Tuning<multipaxos::synod::Co
     let quorums = flexible(draw, plan);
     // Several ballots in a row may be overtaken, each after a wait of up to 33 times the shortest.
     let patience = Duration::from_millis(2_000 + 100 * retry_ms) + slowest_sync(plan);
-    Tuning { config: multipaxos::synod::Config { retry_ms, quorums, ..Default::default() }, patience }
+    let config = multipaxos::synod::Config { quorums, ..Default::default() };
+    Tuning { config: multipaxos::synod::Config { retry_ms, ..config }, patience }
 }
 
 /// How long a sync that began in the storm may go on, where everybody may be waiting for that one disk.
