@@ -137,7 +137,6 @@ macro_rules! asked {
 
             #[cfg(not(feature = "mutants"))]
             #[inline(always)]
-            #[expect(clippy::unused_self, reason = "the same shape as with the feature")]
             pub(crate) const fn plants(&self, _mutant: Mutant) -> bool {
                 false
             }
