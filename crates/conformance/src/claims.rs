@@ -68,8 +68,8 @@ pub fn claims_of(guarantees: Guarantees) -> Result<Claims, Unsupported> {
         }
     }
     match membership {
-        Membership::Static | Membership::Joint => {}
-        Membership::OneAtATime | Membership::StopSign => {
+        Membership::Static | Membership::Joint | Membership::StopSign => {}
+        Membership::OneAtATime => {
             unchecked.push("changes of the members: all runs keep the members they began with");
         }
     }
@@ -80,7 +80,10 @@ pub fn claims_of(guarantees: Guarantees) -> Result<Claims, Unsupported> {
         survives_losses,
         synchronous,
         guarantees,
-        changes_members: matches!((problem, membership), (Problem::Log, Membership::Joint)),
+        changes_members: matches!(
+            (problem, membership),
+            (Problem::Log, Membership::Joint | Membership::StopSign)
+        ),
     })
 }
 

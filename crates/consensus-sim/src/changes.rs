@@ -3,7 +3,7 @@
 use crate::plan::text;
 use crate::random::Stream;
 use bytes::Bytes;
-use consensus_core::{Members, NodeId, Slot, quorum, wire};
+use consensus_core::{Members, Membership, NodeId, Slot, quorum, wire};
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
@@ -33,13 +33,19 @@ pub(crate) struct MemberHistory {
     decided: Vec<(Slot, Members)>,
     /// The newest that are decided, and all that were seen since and may yet hold.
     possible: Vec<Members>,
-    /// What was asked for last: whoever was asked may be about to begin it.
-    asked: Option<Members>,
+    /// What was asked for last: whoever was asked may be about to begin it. Of sealed configurations, all that was asked for since
+    /// one was entered: the members are seen only when the seal is decided.
+    asked: Vec<Members>,
+    how: Membership,
 }
 
 impl MemberHistory {
-    pub(crate) fn new(birth: Members) -> Self {
-        Self { decided: vec![(Slot::ZERO, birth.clone())], possible: vec![birth], asked: None }
+    pub(crate) fn new(birth: Members, how: Membership) -> Self {
+        Self { decided: vec![(Slot::ZERO, birth.clone())], possible: vec![birth], asked: Vec::new(), how }
+    }
+
+    const fn is_sealed(&self) -> bool {
+        matches!(self.how, Membership::StopSign)
     }
 
     /// The newest members that are decided.
@@ -63,7 +69,13 @@ impl MemberHistory {
             return Ok(());
         }
         let Ok(members) = wire::decode::<Members>(payload, wire::MAX_FRAME_BYTES) else { return Ok(()) };
-        if !follows(before, &members) {
+        if self.is_sealed() {
+            // Each is on its own; but nobody votes in two at once, and somebody must vote.
+            if members.voters().is_empty() || !members.outgoing().is_empty() {
+                return Err(format!("at {slot}, {before:?} was followed by {members:?}, who cannot decide"));
+            }
+            self.asked.clear();
+        } else if !follows(before, &members) {
             return Err(format!(
                 "at {slot}, {before:?} was followed by {members:?}: their quorums may miss each other"
             ));
@@ -75,7 +87,12 @@ impl MemberHistory {
 
     /// A leader is asked for these members.
     pub(crate) fn on_asked(&mut self, members: Members) {
-        self.asked = Some(members);
+        if !self.is_sealed() {
+            self.asked.clear();
+        }
+        if !self.asked.contains(&members) {
+            self.asked.push(members);
+        }
     }
 
     /// A node takes these for the members. Perhaps they were decided long ago; but who was a member then may be one again.
@@ -142,7 +159,7 @@ mod tests {
 
     #[test]
     fn what_may_be_lost_depends_on_every_configuration_that_may_hold() {
-        let mut history = MemberHistory::new(members(&[1, 2, 3], &[]));
+        let mut history = MemberHistory::new(members(&[1, 2, 3], &[]), Membership::Joint);
         let lose = |history: &MemberHistory, lost: &[u64]| history.survive(|node| lost.contains(&node.0));
         assert!(lose(&history, &[2]) && !lose(&history, &[2, 3]));
         let next = members(&[1, 2], &[]);
@@ -153,5 +170,18 @@ mod tests {
         assert!(history.may_name(NodeId(2)) && !history.may_name(NodeId(3)));
         let apart = wire::encode(&members(&[7, 8], &[])).into();
         assert!(history.on_decided(Slot(6), &apart).is_err());
+    }
+
+    #[test]
+    fn sealed_configurations_need_not_meet_and_all_that_was_asked_for_may_hold() {
+        let mut history = MemberHistory::new(members(&[1, 2, 3], &[]), Membership::StopSign);
+        let lose = |history: &MemberHistory, lost: &[u64]| history.survive(|node| lost.contains(&node.0));
+        history.on_asked(members(&[1], &[]));
+        history.on_asked(members(&[1, 2, 3, 4], &[]));
+        assert!(!lose(&history, &[1]) && lose(&history, &[2]));
+        history.on_decided(Slot(5), &wire::encode(&members(&[7, 8, 9], &[])).into()).unwrap();
+        assert!(lose(&history, &[1, 2, 3]) && !lose(&history, &[7, 8]));
+        assert!(history.on_decided(Slot(6), &wire::encode(&members(&[], &[])).into()).is_err());
+        assert!(history.on_decided(Slot(6), &wire::encode(&members(&[7], &[8])).into()).is_err());
     }
 }

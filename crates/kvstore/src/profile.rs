@@ -164,9 +164,7 @@ pub async fn start(
     match profile {
         Profile::Cp => match options.algorithm {
             Algorithm::Raft => run::<Raft>(raft_config(&options), options, machine).await,
-            Algorithm::MultiPaxos => {
-                run::<MultiPaxos>(multipaxos_config(&options), options, machine).await
-            }
+            Algorithm::MultiPaxos => run::<MultiPaxos>(multipaxos_config(&options), options, machine).await,
         },
         Profile::Ca => refuse("it needs atomic commitment"),
         Profile::Ap => refuse("it needs causal replication"),

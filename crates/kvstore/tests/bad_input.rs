@@ -107,7 +107,10 @@ fn flags_are_checked_before_anything_is_touched() {
         &["profile ca is not built in yet"],
     );
     refuses(&mut with(&["--id", "1", "--peers", peers, "--profile", "xy"]), &["choose cp, ca or ap"]);
-    refuses(&mut with(&["--id", "1", "--peers", peers, "--algorithm", "paxos"]), &["choose raft or multipaxos"]);
+    refuses(
+        &mut with(&["--id", "1", "--peers", peers, "--algorithm", "paxos"]),
+        &["choose raft or multipaxos"],
+    );
     let dev = |args: &[&str]| {
         let mut command = Command::new(KVSTORE);
         command.arg("dev").args(args);

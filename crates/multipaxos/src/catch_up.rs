@@ -1,7 +1,8 @@
 //! Learning what was chosen without us.
 //!
-//! Who lacks something asks those who know, several questions at once, and keeps what comes in whatever order: what is chosen is
-//! chosen for good, so it does not matter who tells it, or in which ballot it was. What somebody has cut off comes as a piece of a
+//! Who lacks something asks those who know, several questions at once: what is chosen is chosen for good, so it does not matter
+//! who tells it, or in which ballot it was. Answers that come early wait for those before them. In the log they would pass for
+//! votes of a configuration that may be sealed in between, and an overruled stop-sign looks just like that. What somebody has cut off comes as a piece of a
 //! snapshot instead; pieces are asked for one after the other. What stays unanswered is asked of somebody else.
 
 use crate::log::CHOSEN;
@@ -13,6 +14,7 @@ use crate::state::{Core, MultiPaxos};
 use crate::step::{Out, Timer};
 use crate::value::Values;
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use consensus_core::{MAX_MEMBERS, NodeId, Offence, Slot, Time};
 use core::time::Duration;
@@ -33,6 +35,8 @@ pub(crate) struct CatchUp {
     /// Whether the timer runs that looks after those that stay unanswered.
     is_timed: bool,
     pub(crate) incoming: Option<Incoming>,
+    /// What is chosen behind something that we lack, by the first slot.
+    early: BTreeMap<Slot, Values>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -161,8 +165,23 @@ impl Core {
         self.config.heartbeat_interval() * 2
     }
 
-    /// Keeps values that are chosen. [P14]
+    /// Keeps values that are chosen, once everything before them is known. [P14]
     fn keep(&mut self, first: Slot, values: Values, out: &mut Out) {
+        self.catch_up.early.insert(first, values);
+        self.keep_what_came_early(out);
+    }
+
+    /// [P14] [P41] Something more is known: what came early may be next.
+    pub(crate) fn keep_what_came_early(&mut self, out: &mut Out) {
+        while let Some(entry) = self.catch_up.early.first_entry()
+            && *entry.key() <= self.learner.chosen.next()
+        {
+            let (first, values) = entry.remove_entry();
+            self.keep_next(first, values, out);
+        }
+    }
+
+    fn keep_next(&mut self, first: Slot, values: Values, out: &mut Out) {
         let chosen = self.learner.chosen;
         let skipped = usize::try_from(chosen.next().0.saturating_sub(first.0)).unwrap_or(usize::MAX);
         let (first, values) = (first.max(chosen.next()), values.skip(skipped));
@@ -235,7 +254,12 @@ impl MultiPaxos {
         if through <= core.learner.chosen {
             return;
         }
+        if piece.configuration.number < core.configuration.number {
+            return out.accuse(from, Offence::Impossible("its snapshot ends in an earlier configuration"));
+        }
         core.catch_up.note_source(from, through);
+        // What was asked for beyond the snapshot stays to be asked.
+        core.catch_up.next = core.catch_up.next.min(through.next());
         let incoming = &mut core.catch_up.incoming;
         Incoming::take(incoming, piece);
         if let Some(whole) = incoming.take_if(|incoming| incoming.is_whole()) {

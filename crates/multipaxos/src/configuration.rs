@@ -6,9 +6,13 @@
 use crate::config::Config;
 use crate::log::Log;
 use crate::value::Value;
+use alloc::boxed::Box;
 use consensus_core::quorum::Flexible;
 use consensus_core::{Members, NodeId, ProposalId, Slot, quorum};
 use serde::{Deserialize, Serialize};
+
+/// The number of the configuration of a node that knows none.
+const UNKNOWN: u64 = 0;
 
 /// Who chooses from a slot on, until a stop-sign is chosen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,11 +32,29 @@ pub struct Configuration {
 }
 
 impl Configuration {
-    /// The one at birth.
+    /// The one at birth. A node that joins a group which exists is told no members, and knows nothing of it. [P42]
     pub(crate) fn birth(members: Members, config: &Config) -> Self {
-        let (promises, acceptances) = config.quorums_for(members.voter_count());
-        let (id, since) = (ProposalId::default(), Slot(1));
-        Self { number: 1, id, since, members, promises: promises as u64, acceptances: acceptances as u64 }
+        if members == Members::default() {
+            return Self { number: UNKNOWN, ..Self::of(ProposalId::default(), members, (0, 0)) };
+        }
+        let quorums = config.quorums_for(members.voter_count());
+        Self::of(ProposalId::default(), members, quorums)
+    }
+
+    fn of(id: ProposalId, members: Members, (promises, acceptances): (usize, usize)) -> Self {
+        let (promises, acceptances) = (promises as u64, acceptances as u64);
+        Self { number: 1, id, since: Slot(1), members, promises, acceptances }
+    }
+
+    /// The one that follows it if the stop-sign is at `stop`: with these members, and the quorums that `config` has for them. [P37]
+    pub(crate) fn followed_by(&self, members: Members, id: ProposalId, stop: Slot, config: &Config) -> Self {
+        let quorums = config.quorums_for(members.voter_count());
+        Self { number: self.number + 1, since: stop.next(), ..Self::of(id, members, quorums) }
+    }
+
+    /// Whether the node knows which one it is in. [P42]
+    pub(crate) const fn is_known(&self) -> bool {
+        self.number != UNKNOWN
     }
 
     /// Whether quorums of its two kinds share a voter.
@@ -44,6 +66,19 @@ impl Configuration {
             && self.since > Slot::ZERO
             && self.members.outgoing().is_empty()
             && self.members.witnesses().is_empty()
+    }
+
+    /// The slot that opens it; none if it is the one at birth. [P40]
+    pub(crate) const fn opening(&self) -> Slot {
+        if self.number > 1 { self.since } else { Slot::ZERO }
+    }
+
+    /// What is proposed at `slot` if nothing may have been chosen there. [P40]
+    pub(crate) fn opening_at(&self, slot: Slot) -> Value {
+        if slot == self.opening() {
+            return Value::Begin { id: self.id, members: Box::new(self.members.clone().into()) };
+        }
+        Value::Noop
     }
 
     pub(crate) const fn first_quorum(&self) -> usize {
@@ -71,10 +106,11 @@ impl Configuration {
     }
 }
 
-/// The stop-sign of configuration `number` among the slots from `from` to `to`, which the log holds without a hole.
+/// The stop-sign of configuration `number` among the slots from `from` to `to`, which the log holds without a hole. Who does not
+/// know the number has all from the first slot on, and knows it by the first stop-sign.
 pub(crate) fn stop_sign(log: &Log, number: u64, from: Slot, to: Slot) -> Option<(Slot, &Configuration)> {
     log.run(from, to).find_map(|(slot, value)| match value {
-        Value::Stop(next) if next.number == number + 1 => Some((slot, &**next)),
+        Value::Stop(next) if next.number == number + 1 || number == UNKNOWN => Some((slot, &**next)),
         Value::Stop(_) | Value::Noop | Value::Command { .. } | Value::Begin { .. } => None,
     })
 }

@@ -46,19 +46,17 @@ impl MultiPaxos {
         // Nobody leads us any more, as far as we know. [P28]
         self.become_follower(now, None, out);
         self.core.heard = None;
-        // [P21] [P29] Nobody would believe us without a vote, or in a ballot beyond the last.
-        if !self.core.is_voter() || !self.core.known().has_next() {
+        if !self.core.is_voter() {
+            return self.core.ask_without_vote(now, out); // [P29]
+        }
+        // [P21] Nobody would believe us in a ballot beyond the last.
+        if !self.core.known().has_next() {
             return;
         }
         if !self.core.config.ask_first {
             return self.become_candidate(now, None, out);
         }
-        let core = &mut self.core;
-        core.ask_round += 1;
-        for voter in core.configuration.other_voters(core.id) {
-            // EARLY: a question claims nothing.
-            out.send_early(voter, Message::Ask(Ask { round: core.ask_round }));
-        }
+        self.core.ask_everybody(out);
         if let Role::Follower(follower) = &mut self.role {
             follower.poll = Some(Poll::default());
         }
@@ -151,6 +149,8 @@ impl MultiPaxos {
 
     pub(crate) fn on_resigned(&mut self, now: Time, from: NodeId, ballot: Ballot, out: &mut Out) {
         if ballot == self.promised() {
+            // It has no lease any more, and nobody had one for long who led less. [P35]
+            self.core.bound = None;
             self.lose_leader(now, from, out);
         }
     }
@@ -171,6 +171,29 @@ impl MultiPaxos {
         {
             self.core.heard = None;
             self.core.hasten_election(now, out);
+        }
+    }
+}
+
+impl Core {
+    fn ask_everybody(&mut self, out: &mut Out) {
+        self.ask_round += 1;
+        for voter in self.configuration.other_voters(self.id) {
+            // EARLY: a question claims nothing.
+            out.send_early(voter, Message::Ask(Ask { round: self.ask_round }));
+        }
+    }
+
+    /// [P41] Whoever has no vote, and hears nobody, asks what it has missed: that it is no member any more, perhaps. Whoever is not
+    /// asks until it knows that the others have begun without it, and is quiet then.
+    fn ask_without_vote(&mut self, now: Time, out: &mut Out) {
+        let is_member = self.configuration.members.contains(self.id);
+        let is_in_doubt = self.learner.chosen < self.configuration.opening();
+        if is_member || is_in_doubt {
+            self.ask_everybody(out);
+        }
+        if is_in_doubt {
+            self.arm_retry(now, out);
         }
     }
 }

@@ -4,6 +4,7 @@
 //! in `step` and closed in `flush`. The leader's own disk write runs beside the others'.
 
 use crate::acceptor::Open;
+use crate::configuration::Configuration;
 use crate::log::Fit;
 use crate::message::Accepted;
 use crate::mutant::Mutant;
@@ -15,7 +16,9 @@ use crate::state::{Core, MultiPaxos, Role};
 use crate::step::{Out, Timer};
 use crate::transfer::HandOver;
 use crate::value::{Value, Values};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
+use consensus_core::lease::Lease;
 use consensus_core::{Bytes, NodeId, Offence, ProposalId, Refusal, Slot, Time};
 
 /// What a leader knows of another node, for inspection.
@@ -57,6 +60,7 @@ pub(crate) struct Leader {
     /// How much we knew of what was chosen before our ballot, and when that last grew.
     past: (Known, Time),
     pub(crate) reads: ReadQueue,
+    pub(crate) lease: Lease,
     pub(crate) hand_over: Option<HandOver>,
     /// A stop-sign is proposed: nothing more is.
     pub(crate) is_sealed: bool,
@@ -78,6 +82,7 @@ impl Leader {
             has_news: true,
             past: (Known::default(), now),
             reads: ReadQueue::new(),
+            lease: Lease::default(),
             hand_over: None,
             is_sealed: false,
         }
@@ -93,9 +98,23 @@ impl Leader {
         self.own = self.last.next();
     }
 
+    /// [P37] The last value of our configuration; nothing follows it.
+    pub(crate) fn seal(&mut self, next: Configuration, core: &mut Core, out: &mut Out) {
+        self.push(Value::Stop(Box::new(next)));
+        self.close_batch(core, out);
+        self.is_sealed = true;
+    }
+
     fn push(&mut self, value: Value) {
         self.pending_size += value.size();
         self.pending.push(value);
+    }
+
+    /// How many values are proposed, or about to be, and not chosen.
+    #[inline]
+    pub(crate) fn open_values(&self, core: &Core) -> usize {
+        let proposed = usize::try_from(self.last.0 - core.learner.mark.0).unwrap_or(usize::MAX);
+        proposed.saturating_add(self.pending.len())
     }
 
     /// Accepts values ourselves; the others are sent them when they are fed.
@@ -110,6 +129,7 @@ impl Leader {
         core.open.note(self.last, values.size());
         self.open.note(self.last, values.size());
         core.log.accept(ballot, first, values, seq);
+        core.or_at_once();
     }
 
     pub(crate) fn peer(&mut self, id: NodeId) -> Option<&mut Progress> {
@@ -129,20 +149,30 @@ impl Leader {
 
     /// The end of a burst: close the batch, choose, probe for reads, feed the others.
     #[inline]
-    pub(crate) fn flush(&mut self, core: &mut Core, out: &mut Out) {
+    pub(crate) fn flush(&mut self, now: Time, core: &mut Core, out: &mut Out) {
         self.close_batch(core, out);
+        if self.is_sealed {
+            // [P39] Our own disk may be enough to choose it: whoever is to begin must have it then.
+            self.feed_all(core, out);
+        }
         if core::mem::take(&mut self.has_progress) {
             self.advance(core, out);
         }
-        if !core::mem::take(&mut self.has_news) {
+        // [P38] Our ballot is not one of the next configuration.
+        if core.has_entered || !core::mem::take(&mut self.has_news) {
             return;
         }
-        self.reads.start_round(core.learner.mark, self.may_answer_reads(core));
+        self.take_reads(now, core, out);
+        self.feed_all(core, out);
+        self.call_successor(core, out);
+        self.confirm_reads(core, out);
+    }
+
+    #[inline]
+    fn feed_all(&mut self, core: &Core, out: &mut Out) {
         for peer in &mut self.peers {
             feed(peer, self.start, self.last, core, self.reads.probe(), out);
         }
-        self.call_successor(core, out);
-        self.confirm_reads(core, out);
     }
 
     pub(crate) fn close_batch(&mut self, core: &mut Core, out: &mut Out) {
@@ -212,6 +242,8 @@ impl Leader {
         for peer in &self.peers {
             peer.assert_invariants(self.last);
         }
+        let ends = core.log.get(self.last).is_some_and(|(_, value)| matches!(value, Value::Stop(_)));
+        assert!(!self.is_sealed || ends, "something is proposed behind a stop-sign");
         assert!(
             self.peers.iter().map(|peer| peer.id).eq(core.configuration.members.others(core.id)),
             "others are fed than members"
@@ -247,13 +279,12 @@ impl MultiPaxos {
         if payload.len() > core.config.max_payload_bytes {
             return out.refuse(id, Refusal::TooLarge);
         }
-        if leader.is_sealed {
+        if leader.is_sealed && !core.config.plants(Mutant::ProposedBehindStop) {
             // Whoever leads the next configuration takes it.
             return out.refuse(id, Refusal::NotLeader { hint: None });
         }
         let value = Value::Command { id, payload };
-        let proposed = usize::try_from(leader.last.0 - core.learner.mark.0).unwrap_or(usize::MAX);
-        let open = proposed.saturating_add(leader.pending.len());
+        let open = leader.open_values(core);
         let size = leader.open.bytes() + leader.pending_size + value.size();
         // One proposal is always taken, however small the bound: a payload within its own limit must be able to pass.
         let is_full = size > core.config.max_open_bytes && open > 0;
@@ -289,6 +320,8 @@ impl MultiPaxos {
         peer.heard = now;
         if probe > peer.probe_echoed {
             peer.probe_echoed = probe;
+            let late = core.config.plants(Mutant::LeaseFromEcho).then_some(now);
+            peer.vouched = late.or(leader.lease.departure_of(probe)).max(peer.vouched); // [P32]
             leader.reads.on_echo();
         }
         let before = peer.matched;
@@ -308,7 +341,7 @@ impl MultiPaxos {
                 if !leader.hears_quorum(now, &self.core) || leader.is_stranded(now, &self.core) {
                     return self.resign(now, out);
                 }
-                let (start, probe) = (leader.start, leader.reads.probe());
+                let (start, probe) = (leader.start, leader.begin_probe(now, &self.core.config));
                 leader.ask_for_past(&mut self.core);
                 for peer in &mut leader.peers {
                     send_heartbeat(peer, start, &self.core, probe, out);

@@ -44,10 +44,10 @@ impl Learner {
     /// The last slot of the batch that holds the slot behind what is known to be chosen, as far as that is known to be chosen
     /// too. [P7]
     #[inline]
-    fn step_on(&self, log: &Log, trusts: bool) -> Option<(Slot, bool)> {
+    fn step_on(&self, log: &Log, trusts: bool, enters: bool) -> Option<(Slot, bool)> {
         let next = self.chosen.next();
         let batch = log.batch_at(next)?;
-        let last = if batch.ballot == CHOSEN {
+        let last = if batch.ballot == CHOSEN || (enters && may_stop(&batch.values)) {
             batch.last()
         } else if batch.ballot == self.mark_of || trusts {
             batch.last().min(self.mark)
@@ -67,8 +67,9 @@ impl Core {
     #[inline]
     pub(crate) fn learn(&mut self, out: &mut Out) {
         let trusts = self.config.plants(Mutant::MarkTrustedBlindly);
+        let enters = self.config.plants(Mutant::EnteredWhenAccepted);
         let mut moved = false;
-        while let Some((last, may_stop)) = self.learner.step_on(&self.log, trusts) {
+        while let Some((last, may_stop)) = self.learner.step_on(&self.log, trusts, enters) {
             let from = self.learner.chosen.next();
             let stop = if may_stop { self.stop_within(from, last) } else { None };
             self.learner.chosen = stop.unwrap_or(last);

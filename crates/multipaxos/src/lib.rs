@@ -1,5 +1,5 @@
 //! Paxos as deterministic state machines under the trait of `consensus-core`: [`synod`] agrees on one value, [`MultiPaxos`] on a log.
-//! The clauses that they keep (S1 to S11, P1 to P31) are in `spec.md` beside this crate's manifest.
+//! The clauses that they keep (S1 to S11, P1 to P42) are in `spec.md` beside this crate's manifest.
 //!
 //! They know no clock, socket, disk, thread or random source, and not how their effects are carried out: a
 //! `consensus_core::Node` drives them.
@@ -13,11 +13,13 @@ extern crate std;
 mod acceptor;
 mod ballot;
 mod catch_up;
+mod change;
 mod config;
 mod configuration;
 mod election;
 mod leader;
 mod learner;
+mod lease;
 mod log;
 mod membership;
 mod message;

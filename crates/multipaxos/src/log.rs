@@ -329,12 +329,14 @@ impl Log {
         self.base = self.base.max(slot);
     }
 
-    /// Forgets everything after `slot`.
-    pub(crate) fn forget_after(&mut self, slot: Slot) {
-        while self.batches.pop_back_if(|batch| batch.first > slot).is_some() {}
-        if let Some(batch) = self.batches.back_mut() {
-            batch.values = batch.values.take(distance(batch.first, slot.next()));
-        }
+    /// Forgets what was accepted after `slot`, but for what is known to be chosen.
+    pub(crate) fn forget_votes_after(&mut self, slot: Slot) {
+        self.batches.retain_mut(|batch| {
+            if batch.ballot != CHOSEN && batch.last() > slot {
+                batch.values = batch.values.take(distance(batch.first, slot.next()));
+            }
+            !batch.values.is_empty()
+        });
     }
 
     /// The batches, oldest first: the records that bring the log back.
@@ -469,7 +471,7 @@ mod tests {
             log.forget_through(Slot(before));
             model.retain(|slot, _| *slot > before);
             let cut = held(&log) == model && log.base() == Slot(before);
-            log.forget_after(Slot(after.max(before)));
+            log.forget_votes_after(Slot(after.max(before)));
             log.assert_invariants();
             model.retain(|slot, _| *slot <= after.max(before));
             cut && held(&log) == model

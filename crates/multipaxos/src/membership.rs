@@ -1,15 +1,103 @@
-//! From one configuration to the next.
+//! From one configuration to the next (Lamport, Malkhi and Zhou 2008, *Stoppable Paxos*; Omni-Paxos §6).
+//!
+//! A configuration ends with its *stop-sign*, the last value that it chooses; the next one begins at the slot behind it. Whoever
+//! knows that the stop-sign is chosen is in the next configuration, and takes part in no ballot of the old one any more.
+//!
+//! Who leads there first? Whoever led the ballot in which the stop-sign was chosen knows it before anybody else, and holds all
+//! that was chosen; so it asks for promises in the next configuration at once, one round trip, without asking how the others fare:
+//! nobody else can lead there yet. If it has no vote there, or does not wish to lead, it calls somebody who has. It tells its old
+//! followers before, so that they are there when they are asked. None of that is needed for safety: in the next configuration the
+//! new ballot is one among others, and whoever hears nobody asks around as ever.
+//!
+//! Why is it safe? Each configuration is a Paxos of its own, over slots that no other one chooses.
+//! - Nothing behind a stop-sign is chosen by its own configuration. Its proposer proposes nothing behind it. Somebody who leads
+//!   later ballots of that configuration proposes it anew and stops there, or knows that it was not chosen (`respect_stops`).
+//! - A message that asks for something names its configuration, and is answered within that alone. A ballot is led in one
+//!   configuration only: whoever enters the next begins with a fresh one. So promises and acceptances of two are never mixed.
+//! - A promise outlives the configuration in which it was given: it only refuses more. What was accepted behind the stop-sign is
+//!   void, since nothing of it was chosen; that was the only thing which it could have told the next configuration.
+//! - What shows that a stop-sign was not chosen is a vote behind it in a higher ballot of the same configuration. So nothing else
+//!   may stand in the log behind it: no vote of another configuration, and nothing that was learnt while the stop-sign is not known
+//!   to be chosen, now or after a crash (`catch_up`).
+//! - Whoever takes part in a configuration has the whole log before it: that is how it got there. A quorum which has chosen
+//!   something there holds everything without help from those who have gone.
+//! - Reads: as long as a leader does not know that its stop-sign is chosen, nobody does but those who heard it from a leader of a
+//!   higher ballot of the same configuration; and whoever confirms our probes has promised none. So while it may read, the next
+//!   configuration has not begun.
 
+use crate::acceptor::Open;
 use crate::configuration::{Configuration, stop_sign};
+use crate::leader::Leader;
 use crate::log::Log;
+use crate::message::Message;
 use crate::mutant::Mutant;
-use crate::state::{Core, MultiPaxos};
+use crate::progress::send_last_heartbeat;
+use crate::state::{Core, MultiPaxos, Role};
 use crate::step::Out;
 use crate::value::Value;
 use alloc::vec::Vec;
-use consensus_core::{NodeId, Slot, Time};
+use consensus_core::{NodeId, Note, Slot, Time};
 
 impl MultiPaxos {
+    /// [P38] At the end of every step and flush: whoever has entered another configuration begins there.
+    #[inline]
+    pub(crate) fn begin_if_entered(&mut self, now: Time, out: &mut Out) {
+        if core::mem::take(&mut self.core.has_entered) {
+            self.begin(now, out);
+        }
+    }
+
+    /// [P39] Every role is played within one configuration.
+    #[cold]
+    fn begin(&mut self, now: Time, out: &mut Out) {
+        match &self.role {
+            Role::Leader(leader) => {
+                let heir = leader.heir(&self.core);
+                leader.say_sealed(heir, &self.core, out);
+                self.become_follower(now, None, out);
+                self.begin_after_leading(now, heir, out);
+            }
+            Role::Candidate(candidate) => {
+                let called_by = candidate.called_by();
+                self.become_follower(now, None, out);
+                if called_by.is_some() && self.core.is_voter() {
+                    return self.become_candidate(now, called_by, out);
+                }
+                self.core.heard = None;
+                self.core.hasten_election(now, out);
+            }
+            Role::Follower(follower) => {
+                let leader = follower.leader;
+                self.become_follower(now, None, out);
+                // Whoever led is about to lead again, or has called somebody who is.
+                if leader.is_some_and(|leader| !self.core.configuration.members.is_voter(leader)) {
+                    self.core.heard = None;
+                    self.core.arm_retry(now, out);
+                }
+            }
+        }
+    }
+
+    fn begin_after_leading(&mut self, now: Time, heir: Option<NodeId>, out: &mut Out) {
+        if !self.core.is_voter() {
+            // [P41] We have to learn that the others have begun.
+            return self.core.hasten_election(now, out);
+        }
+        match heir {
+            None => self.become_candidate(now, None, out),
+            Some(_) => self.core.hear(now),
+        }
+    }
+
+    /// [P41] Our configuration is sealed, as somebody has told us who is in a later one: nothing more is to be had in it. What we
+    /// lack we have asked for.
+    pub(crate) fn leave_sealed(&mut self, now: Time, out: &mut Out) {
+        match self.role {
+            Role::Follower(_) => {}
+            Role::Candidate(_) | Role::Leader(_) => self.become_follower(now, None, out),
+        }
+    }
+
     /// Whether `from`, which knows that everything up to `chosen` is chosen, is in the configuration that we are in. Whoever is
     /// behind is told so; whoever is ahead is asked for what we lack.
     pub(crate) fn is_of_our_configuration(
@@ -27,8 +115,24 @@ impl MultiPaxos {
         if number > core.configuration.number {
             core.hear(now);
             core.catch_up.want(from, chosen);
+            self.leave_sealed(now, out);
         }
-        number == core.configuration.number
+        number == self.core.configuration.number
+    }
+}
+
+impl Leader {
+    /// [P39] Everybody who followed is told that the stop-sign is chosen, and `heir` is called. The next configuration is ours.
+    fn say_sealed(&self, heir: Option<NodeId>, core: &Core, out: &mut Out) {
+        let sealed = core.configuration.number - 1;
+        for peer in &self.peers {
+            send_last_heartbeat(peer, self.start, sealed, core, out);
+        }
+        if let Some(heir) = heir {
+            // EARLY: it says nothing but our ballot, which is durable since before we led it.
+            out.send_early(heir, Message::Call { ballot: core.promised.ballot() });
+        }
+        out.note(Note::ChangeDone { slot: core.learner.chosen });
     }
 }
 
@@ -51,13 +155,21 @@ impl Core {
         if next.number == self.configuration.number {
             return;
         }
+        self.has_entered = true;
+        let next = self.config.or_old_quorums(next, &self.configuration);
         if !self.config.plants(Mutant::SealedVotesStay) {
-            self.log.forget_after(self.learner.chosen);
+            self.log.forget_votes_after(self.learner.chosen);
+            self.open = Open::of(&self.log, self.learner.chosen);
         }
         if next.members != self.configuration.members {
             out.members(next.members.clone());
         }
         self.past.push(core::mem::replace(&mut self.configuration, next));
+    }
+
+    /// No snapshot that ends before configuration `number` is taken or told of any more.
+    pub(crate) fn forget_configurations_before(&mut self, number: u64) {
+        self.past.retain(|configuration| configuration.number >= number);
     }
 
     /// The configuration that chooses the slot behind `slot`, which is known to be chosen.

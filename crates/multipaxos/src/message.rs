@@ -76,6 +76,8 @@ pub struct Prepare {
     pub from: Slot,
     /// How many promises it thinks to need.
     pub promises: u64,
+    /// The ballot whose leader called it to lead this one, and holds no lease any more.
+    pub called_by: Option<Ballot>,
 }
 
 /// Phase 1b, or a page of it.
@@ -266,6 +268,7 @@ impl Message {
             Self::Accept(m) => {
                 leads(m.ballot, from)?;
                 Self::check_stops(&m.values, m.first)?;
+                Self::check_seal(&m.values, Some(m.configuration))?;
                 fit(&[m.configuration, m.first.0, m.chosen.0, m.probe])
                     && !m.values.is_empty()
                     && m.first > Slot::ZERO
@@ -284,7 +287,10 @@ impl Message {
             }
             Self::Prepare(m) => {
                 leads(m.ballot, from)?;
-                fit(&[m.configuration, m.from.0, m.promises]) && m.from > Slot::ZERO
+                let is_called_from_below = |by: Ballot| by.is_sound() && by < m.ballot;
+                fit(&[m.configuration, m.from.0, m.promises])
+                    && m.from > Slot::ZERO
+                    && m.called_by.is_none_or(is_called_from_below)
             }
             Self::Promise(m) => m.is_sound()?,
             Self::Preempted(m) => fit(&[m.configuration, m.ballot.round, m.chosen.0]),
@@ -334,6 +340,24 @@ impl Message {
         }
         Ok(())
     }
+
+    /// [P37] Nothing is proposed behind the stop-sign, and it names the configuration behind the one in which it is proposed.
+    fn check_seal(values: &Values, configuration: Option<u64>) -> Result<(), Offence> {
+        if !may_stop(values) {
+            return Ok(());
+        }
+        let mut values = values.iter().skip_while(|value| !matches!(value, Value::Stop(_)));
+        let Some(Value::Stop(next)) = values.next() else { return Ok(()) };
+        if values.next().is_some() {
+            return Err(Offence::Impossible("it proposes something behind its stop-sign"));
+        }
+        if configuration.is_some_and(|number| next.number != number + 1) {
+            return Err(Offence::Impossible(
+                "its stop-sign does not name the configuration that follows its own",
+            ));
+        }
+        Ok(())
+    }
 }
 
 impl Promise {
@@ -347,6 +371,9 @@ impl Promise {
                 return Ok(false);
             }
             Message::check_stops(&votes.values, votes.first)?;
+            if votes.ballot != CHOSEN {
+                Message::check_seal(&votes.values, None)?;
+            }
             before = Slot(votes.first.0 + votes.values.len() as u64 - 1);
         }
         let is_next = self.next.is_none_or(|next| next > before && fit(&[next.0]) && !self.votes.is_empty());

@@ -5,6 +5,7 @@
 
 use crate::ballot::Ballot;
 use crate::config::Config;
+use crate::configuration::Configuration;
 use crate::log::{CHOSEN, Log};
 use crate::message::Votes;
 use crate::state::Core;
@@ -112,8 +113,28 @@ mutants! {
     ReadProbeReused,
     /// An answer to what was asked before a crash serves a read after it.
     ReadAnswerOfEarlierBoot,
+    /// An acceptor that a lease binds promises all the same.
+    LeaseRefusesNobody,
+    /// A lease is counted from when the echo of a probe arrives, not from when the probe left.
+    LeaseFromEcho,
+    /// Who restarts promises at once, though it may have answered a leader a moment ago.
+    LeaseForgottenInCrash,
+    /// A leader that has called its successor keeps its lease.
+    LeaseAfterCall,
+    /// A lease lasts an election timeout, whatever the clocks do.
+    LeaseOfPerfectClocks,
     /// What was accepted behind a stop-sign stands in the next configuration.
     SealedVotesStay,
+    /// A leader proposes on behind its stop-sign.
+    ProposedBehindStop,
+    /// A configuration is entered when its predecessor's stop-sign is accepted, and not yet chosen.
+    EnteredWhenAccepted,
+    /// As many as were a quorum of the old configuration are one of the new.
+    OldQuorumCounts,
+    /// A promise is given, and counted, whichever configuration it is asked for in.
+    PromiseOfAnyConfiguration,
+    /// After a crash, what was learnt from others does not tell that everything before it was known to be chosen.
+    LearntProvesNothingBefore,
 }
 
 /// Gives a configuration its questions.
@@ -243,6 +264,14 @@ impl Config {
         }
     }
 
+    /// The configuration that is entered; with the bug, with quorums as large as before.
+    pub(crate) fn or_old_quorums(&self, next: Configuration, old: &Configuration) -> Configuration {
+        if !self.plants(Mutant::OldQuorumCounts) || !old.is_known() {
+            return next;
+        }
+        Configuration { promises: old.promises, acceptances: old.acceptances, ..next }
+    }
+
     /// The last slot that a new leader fills; with the bug one beyond.
     pub(crate) fn or_further(&self, last: Slot) -> Slot {
         if self.plants(Mutant::NoopsBeyondLast) { Slot(last.0 + 1) } else { last }
@@ -250,6 +279,14 @@ impl Config {
 }
 
 impl Core {
+    /// With the bug, no write is waited for that never was begun.
+    #[inline]
+    pub(crate) fn or_at_once(&mut self) {
+        if self.config.plants(Mutant::AcceptanceNotWritten) {
+            self.log.on_durable(self.durable);
+        }
+    }
+
     /// `durable`, or with the bug what is not on disk yet too.
     #[inline]
     pub(crate) fn or_unwritten(&self, durable: Slot, last: Slot) -> Slot {

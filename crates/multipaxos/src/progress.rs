@@ -34,6 +34,8 @@ pub(crate) struct Progress {
     pub(crate) probe_sent: u64,
     /// The newest probe that was echoed.
     pub(crate) probe_echoed: u64,
+    /// When that left, or a little before; only with leases. [P32]
+    pub(crate) vouched: Option<Time>,
     /// When it was last heard.
     pub(crate) heard: Time,
     /// Whether it declined to lead.
@@ -54,6 +56,7 @@ impl Progress {
             // No read waits for the first probe.
             probe_sent: 1,
             probe_echoed: 0,
+            vouched: None,
             heard: now,
             has_declined: false,
         }
@@ -149,19 +152,30 @@ pub(crate) fn send_heartbeat(peer: &mut Progress, start: Slot, core: &Core, prob
     send_heartbeat_with(peer, start, core, probe, out);
 }
 
+/// [P39] The configuration `sealed` has come to its end: the last that its leader says there.
+pub(crate) fn send_last_heartbeat(peer: &Progress, start: Slot, sealed: u64, core: &Core, out: &mut Out) {
+    let heartbeat = Heartbeat { configuration: sealed, ..heartbeat(peer, start, core, 0) };
+    // EARLY: it says nothing but our ballot, which is durable since before we led it, and what a quorum holds.
+    out.send_early(peer.id, Message::Heartbeat(heartbeat));
+}
+
 fn send_heartbeat_with(peer: &mut Progress, start: Slot, core: &Core, probe: u64, out: &mut Out) {
     peer.probe_sent = peer.probe_sent.max(probe);
     peer.mark_sent = core.learner.mark;
-    let heartbeat = Heartbeat {
+    let heartbeat = heartbeat(peer, start, core, probe);
+    // EARLY: it says nothing but our ballot, which is durable since before we led it, and what a quorum holds.
+    out.send_early(peer.id, Message::Heartbeat(heartbeat));
+}
+
+fn heartbeat(peer: &Progress, start: Slot, core: &Core, probe: u64) -> Heartbeat {
+    Heartbeat {
         configuration: core.configuration.number,
         ballot: core.promised.ballot(),
         start: start.max(core.log.base().next()),
         next: peer.next,
         chosen: core.learner.mark,
         probe,
-    };
-    // EARLY: it says nothing but our ballot, which is durable since before we led it, and what a quorum holds.
-    out.send_early(peer.id, Message::Heartbeat(heartbeat));
+    }
 }
 
 /// The accepts in flight to one node, bounded by count and bytes. [P10]

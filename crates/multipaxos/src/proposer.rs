@@ -31,7 +31,7 @@ pub(crate) struct Candidate {
     told: Log,
     /// The highest mark below which everything is chosen, and who told it.
     chosen: (Slot, NodeId),
-    /// The leader called it to succeed it, in this ballot.
+    /// The leader of this ballot called it to succeed it.
     called_by: Option<Ballot>,
 }
 
@@ -39,6 +39,11 @@ impl Candidate {
     pub(crate) fn assert_invariants(&self, core: &Core) {
         assert_eq!(self.promises.ballot(), core.promised.ballot(), "a candidate promises its own ballot");
         self.told.assert_invariants();
+    }
+
+    /// The ballot of the leader that called it, if it was called.
+    pub(crate) const fn called_by(&self) -> Option<Ballot> {
+        self.called_by
     }
 
     fn wanted(&self, node: NodeId) -> Slot {
@@ -57,6 +62,7 @@ impl Candidate {
             ballot: self.promises.ballot(),
             from: self.wanted(node),
             promises: core.configuration.promises,
+            called_by: self.called_by,
         };
         out.send_after(node, Message::Prepare(prepare), core.promise_written); // [S1]
     }
@@ -93,9 +99,10 @@ impl Candidate {
     }
 
     /// What is to be proposed anew, from the first slot that nobody knows to be chosen up to the last that anybody told of. [P3]
+    /// Where nobody told of the first slot of the configuration, it is opened. [P40]
     fn to_repeat(&self, core: &Core) -> Vec<Value> {
         let first = self.chosen.0.next();
-        let last = core.config.or_further(self.told.last());
+        let last = core.config.or_further(self.told.last()).max(core.configuration.opening());
         let told = |slot| self.told.get(Slot(slot)).map(|(_, value)| value.clone());
         if core.config.plants(Mutant::HolesSkipped) {
             return (first.0..=last.0).filter_map(told).collect();
@@ -103,7 +110,8 @@ impl Candidate {
         if core.config.plants(Mutant::NoopsOverVotes) {
             return (first.0..=last.0).map(|_| Value::Noop).collect();
         }
-        (first.0..=last.0).map(|slot| told(slot).unwrap_or(Value::Noop)).collect()
+        let of_nobody = |slot| core.configuration.opening_at(Slot(slot));
+        (first.0..=last.0).map(|slot| told(slot).unwrap_or_else(|| of_nobody(slot))).collect()
     }
 }
 
@@ -223,7 +231,7 @@ impl MultiPaxos {
         let Preempted { configuration, ballot, chosen } = preempted;
         if configuration > self.core.configuration.number {
             self.core.catch_up.want(from, chosen);
-            return;
+            return self.leave_sealed(now, out);
         }
         // [P31] Strangers overtake nobody.
         if configuration < self.core.configuration.number || !self.core.configuration.members.contains(from) {
@@ -242,14 +250,6 @@ impl MultiPaxos {
         };
         if is_over {
             self.become_follower(now, None, out);
-        }
-    }
-
-    /// Whether the leader of this ballot called us to lead the present one.
-    pub(crate) fn called_by(&self) -> Option<Ballot> {
-        match &self.role {
-            Role::Candidate(candidate) => candidate.called_by,
-            Role::Follower(_) | Role::Leader(_) => None,
         }
     }
 }

@@ -23,7 +23,7 @@ pub enum Record {
         /// Everything up to here was known to be chosen before that.
         chosen: Slot,
     },
-    /// Values are known to be chosen.
+    /// Values are known to be chosen, and so is everything before them.
     Learnt {
         /// The slot of the first value.
         first: Slot,

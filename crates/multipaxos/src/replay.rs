@@ -1,7 +1,9 @@
 //! From records to state, and back.
 
+use crate::config::Config;
 use crate::configuration::{Configuration, stop_sign};
 use crate::log::{CHOSEN, Log};
+use crate::mutant::Mutant;
 use crate::record::Record;
 use crate::snapshot::Snapshot;
 use crate::state::Core;
@@ -20,6 +22,8 @@ pub(crate) struct Replayed {
     pub(crate) configuration: Configuration,
     /// Those before it that the log still tells of.
     pub(crate) past: Vec<Configuration>,
+    /// A bug is planted.
+    is_forgetful: bool,
 }
 
 impl Replayed {
@@ -31,6 +35,7 @@ impl Replayed {
             snapshot: None,
             configuration: birth,
             past: Vec::new(),
+            is_forgetful: false,
         }
     }
 
@@ -60,7 +65,7 @@ impl Replayed {
             return;
         };
         self.chosen = slot;
-        self.log.forget_after(slot);
+        self.log.forget_votes_after(slot);
         self.past.push(core::mem::replace(&mut self.configuration, next));
     }
 
@@ -91,6 +96,9 @@ impl Replayed {
                 self.keep(ballot, first, values)?;
             }
             Record::Learnt { first, values } => {
+                if !self.is_forgetful {
+                    self.learn_through(Slot(first.0.saturating_sub(1)))?;
+                }
                 self.keep(CHOSEN, first, values)?;
                 self.learn_from_others();
             }
@@ -115,11 +123,13 @@ impl Replayed {
 /// Reads the records in order. What does not fit together is refused: an acceptor that silently forgot what it once accepted
 /// would be worse than one that does nothing. [P30]
 pub(crate) fn replay(
+    config: &Config,
     birth: Configuration,
     snapshot: Option<(Slot, Bytes)>,
     records: Vec<Record>,
 ) -> Result<Replayed, &'static str> {
     let mut state = Replayed::empty(birth);
+    state.is_forgetful = config.plants(Mutant::LearntProvesNothingBefore);
     let mut snapshot = snapshot;
     for record in records {
         state.take(record, &mut snapshot)?;

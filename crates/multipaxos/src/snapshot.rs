@@ -39,7 +39,10 @@ impl MultiPaxos {
         if through <= newest || through > core.learner.chosen || through < core.log.base() {
             return;
         }
-        let Some(configuration) = core.configuration_behind(through).cloned() else { return };
+        // [P42] Who does not know the members would pass that on.
+        let known = core.configuration_behind(through).filter(|configuration| configuration.is_known());
+        let Some(configuration) = known.cloned() else { return };
+        core.forget_configurations_before(configuration.number);
         core.keep_serving(now);
         core.snapshot = Some(Snapshot { through, configuration, bytes: bytes.clone(), asked: None });
         core.log.forget_through(core.retained_from(through));
@@ -99,6 +102,7 @@ impl Core {
         self.log.forget_through(through);
         (self.learner.chosen, self.learner.handed_over) = (through, through);
         self.adopt_configuration(configuration.clone(), out);
+        self.forget_configurations_before(configuration.number);
         let snapshot = Snapshot { through, configuration, bytes: bytes.clone(), asked: None };
         self.snapshot = Some(snapshot);
         let tail = self.records();
@@ -106,6 +110,7 @@ impl Core {
         out.install(through, bytes);
         self.open.settle(through);
         self.learn(out);
+        self.keep_what_came_early(out);
     }
 }
 

@@ -6,8 +6,8 @@ use crate::record::Record;
 use crate::state::{MultiPaxos, Role};
 use consensus_core::{
     Boot, ConfigError, ConsensusAlgorithm, Decision, Effects, Faults, Guarantees, Input, Members, Membership,
-    NodeId, Offence, Problem, Reads, Refusal, Resilience, RestoreError, Slot, Status, Termination, Time,
-    Timing, WriteSeq,
+    NodeId, Offence, Problem, Reads, Resilience, RestoreError, Slot, Status, Termination, Time, Timing,
+    WriteSeq,
 };
 
 /// A ballot that no group comes to.
@@ -36,7 +36,7 @@ impl ConsensusAlgorithm for MultiPaxos {
         timing: Timing::PartialSynchrony,
         termination: Termination::AfterStabilisation,
         reads: Reads::Barrier,
-        membership: Membership::Static,
+        membership: Membership::StopSign,
     };
     type Config = Config;
     type Message = Message;
@@ -64,13 +64,14 @@ impl ConsensusAlgorithm for MultiPaxos {
             Input::Propose { id, payload } => self.on_propose(id, payload, out),
             Input::Read(id) => self.on_read(id, out),
             Input::Compact { through, snapshot } => self.on_compact(now, through, snapshot, out),
-            Input::Reconfigure { id, change: _ } => out.refuse(id, Refusal::Unsupported),
+            Input::Reconfigure { id, change } => self.on_reconfigure(now, id, &change, out),
             Input::Suspect { peer, suspected } => self.on_suspicion(now, peer, suspected, out),
             Input::Transfer { to } => self.on_transfer(now, to, out),
             Input::Priority(priority) => self.on_priority(now, priority, out),
             // Nothing was ever given to be judged.
             Input::Judged { .. } => {}
         }
+        self.begin_if_entered(now, out);
         if !is_own_write && let Role::Leader(leader) = &mut self.role {
             leader.on_news();
         }
@@ -81,8 +82,9 @@ impl ConsensusAlgorithm for MultiPaxos {
         match &mut self.role {
             Role::Follower(follower) => follower.flush(now, &mut self.core, out),
             Role::Candidate(_) => {}
-            Role::Leader(leader) => leader.flush(&mut self.core, out),
+            Role::Leader(leader) => leader.flush(now, &mut self.core, out),
         }
+        self.begin_if_entered(now, out);
         self.core.ask_for_missing(now, out);
         self.core.hand_over(out);
     }

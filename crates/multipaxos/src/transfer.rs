@@ -38,9 +38,11 @@ impl MultiPaxos {
         }
     }
 
-    /// [P23] The leader calls us to succeed it. Only the leader that we follow can.
+    /// [P23] The leader calls us to succeed it. Only the leader that we follow can, or have followed into the present
+    /// configuration. [P39]
     pub(crate) fn on_call(&mut self, now: Time, from: NodeId, ballot: Ballot, out: &mut Out) {
-        let follows = matches!(&self.role, Role::Follower(follower) if follower.leader == Some(from));
+        let follows = |leader: Option<NodeId>| leader.is_none_or(|leader| leader == from);
+        let follows = matches!(&self.role, Role::Follower(follower) if follows(follower.leader));
         if !follows || ballot != self.promised() {
             return;
         }
@@ -88,6 +90,19 @@ impl Leader {
         }
     }
 
+    /// [P39] Who is called to begin in the next configuration; nobody if we do so ourselves.
+    pub(crate) fn heir(&self, core: &Core) -> Option<NodeId> {
+        let can_begin =
+            |peer: &&Progress| core.configuration.members.is_voter(peer.id) && peer.matched == self.last;
+        if let Some(HandOver { to, .. }) = self.hand_over
+            && self.peers.iter().filter(can_begin).any(|peer| peer.id == to)
+        {
+            return Some(to);
+        }
+        let leads_on = core.is_voter() && core.priority != Priority::Never;
+        if leads_on { None } else { self.best_successor(core) }
+    }
+
     /// The voter that was heard last and holds most, among those who do not decline.
     fn best_successor(&self, core: &Core) -> Option<NodeId> {
         let may_lead = |peer: &&Progress| core.configuration.members.is_voter(peer.id) && !peer.has_declined;
@@ -102,6 +117,7 @@ impl Leader {
         };
         if self.peers.iter().any(|peer| peer.id == hand_over.to && peer.matched == self.last) {
             hand_over.is_called = true;
+            self.lease.forfeit(); // [P35]
             // EARLY: it says nothing but our ballot, which is durable since before we led it.
             out.send_early(hand_over.to, Message::Call { ballot: core.promised.ballot() });
         }

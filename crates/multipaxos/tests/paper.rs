@@ -236,12 +236,12 @@ fn a_leader_sends_a_hole_again_once_per_interval() {
 #[test]
 fn what_is_known_to_be_chosen_counts_as_held() {
     let mut alone = Alone::with(3, Config { max_accept_values: 4, ..Config::default() }, false);
-    alone.hear(2, Message::Tell(unhappy(0, Ballot::ZERO, 8)));
-    alone.hear(2, learnt(5, 8, &["e", "f", "g", "h"]));
-    assert_eq!((alone.decided(), alone.node().last()), (0, Slot(8)));
+    alone.hear(2, Message::Tell(unhappy(0, Ballot::ZERO, 4)));
+    alone.hear(2, learnt(1, 4, &["a", "b", "c", "d"]));
+    assert_eq!((alone.decided(), alone.node().last()), (4, Slot(4)));
     let own = ballot(1, 3);
-    assert_eq!(span(&alone.hear(3, accept(own, 3, 2, &["c", "d", "e", "f"]))), Some((3, 8)));
-    assert_eq!(span(&alone.hear(3, accept(own, 7, 2, &["g", "h"]))), Some((3, 8)));
+    assert_eq!(span(&alone.hear(3, accept(own, 3, 2, &["c", "d", "e", "f"]))), Some((1, 6)));
+    assert_eq!(span(&alone.hear(3, accept(own, 7, 2, &["g", "h"]))), Some((1, 8)));
 }
 
 // tests [P6]

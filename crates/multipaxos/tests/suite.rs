@@ -7,8 +7,13 @@ mod cost;
 mod election;
 mod flexible;
 mod hostile;
+mod lease;
 mod lies;
+#[cfg(feature = "mutants")]
+mod mutants;
+mod newcomer;
 mod paper;
+mod reconfiguration;
 mod snapshot;
 mod spec;
 mod synod;

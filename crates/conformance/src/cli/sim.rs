@@ -141,7 +141,10 @@ fn faults(report: &Report) -> String {
 fn planted(algorithm: &str, name: &str) -> Result<Box<dyn Subject>> {
     use conformance::mutants::{named, names};
     let hunt = named(algorithm, name).with_context(|| {
-        format!("there is no bug {name:?} to plant in {algorithm}; there are: {}", names(algorithm).join(", "))
+        format!(
+            "there is no bug {name:?} to plant in {algorithm}; there are: {}",
+            names(algorithm).join(", ")
+        )
     })?;
     Ok(hunt.planted())
 }

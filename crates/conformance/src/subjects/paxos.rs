@@ -1,6 +1,6 @@
 //! How runs of the Paxos family are configured.
 
-use super::pick;
+use super::{declared_drift, pick};
 use crate::suite::Tuning;
 use consensus_sim::{Plan, Stream};
 use core::time::Duration;
@@ -13,7 +13,7 @@ pub fn multipaxos(draw: &mut Stream, plan: &mut Plan) -> Tuning<multipaxos::Conf
     let round_ms = u64::try_from(round.as_millis()).unwrap_or(u64::MAX);
     let heartbeat_interval_ms = draw.between(5, 40).max(round_ms);
     let election_timeout_ms = heartbeat_interval_ms * draw.between(3, 8);
-    let config = multipaxos::Config {
+    let mut config = multipaxos::Config {
         election_timeout_ms,
         heartbeat_interval_ms,
         quorums: flexible(draw, plan),
@@ -32,6 +32,11 @@ pub fn multipaxos(draw: &mut Stream, plan: &mut Plan) -> Tuning<multipaxos::Conf
         promotion_lag_values: pick(draw, &[0, 5, 1_000]),
         ..multipaxos::Config::default()
     };
+    if draw.below(2) == 0 {
+        config.lease_drift_ppm = Some(declared_drift(plan));
+        // No bound covers a clock that stands still.
+        plan.clocks_stop_ppm = 0;
+    }
     // Several ballots in a row may come to nothing, each after up to one and a half timeouts.
     let patience = Duration::from_millis(3_000 + 20 * election_timeout_ms);
     Tuning { config, patience }
@@ -46,7 +51,8 @@ pub fn synod(draw: &mut Stream, plan: &mut Plan) -> Tuning<multipaxos::synod::Co
     let quorums = flexible(draw, plan);
     // Several ballots in a row may be overtaken, each after a wait of up to 33 times the shortest.
     let patience = Duration::from_millis(2_000 + 100 * retry_ms) + slowest_sync(plan);
-    Tuning { config: multipaxos::synod::Config { retry_ms, quorums, ..Default::default() }, patience }
+    let config = multipaxos::synod::Config { quorums, ..Default::default() };
+    Tuning { config: multipaxos::synod::Config { retry_ms, ..config }, patience }
 }
 
 /// How long a sync that began in the storm may go on, where everybody may be waiting for that one disk.
@@ -61,7 +67,9 @@ fn flexible(draw: &mut Stream, plan: &mut Plan) -> Option<multipaxos::Sizes> {
         return None;
     }
     let promises = plan.nodes + 1 - acceptances;
-    let spare = plan.nodes - promises.max(acceptances);
+    // Other members may spare fewer: sizes fit themselves to how many they are.
+    let changes = plan.changes.is_some();
+    let spare = if changes { 0 } else { plan.nodes - promises.max(acceptances) };
     plan.lost_for_good = plan.lost_for_good.min(spare);
     plan.left_out.truncate(spare - plan.lost_for_good);
     plan.hardships.rot = None;

@@ -413,7 +413,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             fairness: Fairness::new(hosts.len()),
             lookout: Lookout::new(hosts.len(), plan.workload.clients),
             costs: Costs::default(),
-            member_history: MemberHistory::new(members.clone()),
+            member_history: MemberHistory::new(members.clone(), A::GUARANTEES.membership),
             members,
             plan,
             config,

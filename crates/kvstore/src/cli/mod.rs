@@ -89,7 +89,8 @@ fn profile(text: &str) -> Result<kvstore::profile::Profile, String> {
 
 fn algorithm(text: &str) -> Result<kvstore::profile::Algorithm, String> {
     use kvstore::profile::Algorithm;
-    let named = Algorithm::ALL.into_iter().find(|algorithm| algorithm.to_string() == text.to_ascii_lowercase());
+    let named =
+        Algorithm::ALL.into_iter().find(|algorithm| algorithm.to_string() == text.to_ascii_lowercase());
     named.ok_or_else(|| "choose raft or multipaxos".into())
 }
 
