@@ -2,7 +2,7 @@
 //! hunts. The same schedule without the bug must go well.
 
 use crate::common::alone::{Alone, ballot, command, promise, votes};
-use crate::common::{Cluster, n};
+use crate::common::Cluster;
 use consensus_core::NodeId;
 use multipaxos::{Config, Message, MultiPaxos, Mutant};
 
