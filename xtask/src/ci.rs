@@ -31,7 +31,7 @@ pub fn run() -> Result<()> {
     let planted = ["test", "--quiet", "--features", PLANTS, "--test", "planted"];
     succeed(cargo()?.args(planted))?;
     same_in_release()?;
-    conformance(&["run", "--algorithm", "raft", "--seeds", CONFORMANCE_SEEDS, "--controls"])
+    conformance(&["run", "--algorithm", "all", "--seeds", CONFORMANCE_SEEDS, "--controls"])
 }
 
 /// Raft and all below it link without `std`, as far as the host can show: a program has but one panic handler, and `std` brings
@@ -106,6 +106,7 @@ pub fn sim(words: &[&str]) -> Result<()> {
 pub fn mutants(words: &[&str]) -> Result<()> {
     let build = ["run", "--quiet", "--bin", "conformance", "--features", PLANTS, "--", "mutants"];
     succeed(cargo()?.args(build).args(words))?;
-    let by_schedule = ["test", "--quiet", "--package", "raft", "--features", "mutants", "--test", "suite"];
-    succeed(cargo()?.args(by_schedule).args(["--", "mutants::"]))
+    let packages = ["test", "--quiet", "--package", "raft", "--package", "multipaxos"];
+    let by_schedule = ["--features", "raft/mutants,multipaxos/mutants", "--test", "suite", "--", "mutants::"];
+    succeed(cargo()?.args(packages).args(by_schedule))
 }

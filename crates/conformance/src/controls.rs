@@ -5,7 +5,7 @@
 //! much), or the group must stand still, agree all the same, and live again (more than f nodes down).
 
 use crate::claims::Unsupported;
-use crate::leases;
+use crate::leases::{self, Leased};
 use crate::liar::{ByzantineProof, Liar, Lie, ReadsAtOnce, TooResilient};
 use crate::panics::guarded;
 use crate::subjects;
@@ -152,6 +152,27 @@ pub fn halt<A: ConsensusAlgorithm>(
     control
 }
 
+/// Whether there are controls of the algorithm of this name, or of those that "all" stands for.
+#[must_use]
+pub fn has_any(algorithm: &str) -> bool {
+    ["all", "raft", "multipaxos"].contains(&algorithm)
+}
+
+/// The controls of the algorithm of this name, or of all of them. Tells of each as soon as it is over.
+///
+/// # Errors
+/// The suite cannot check what an algorithm claims.
+pub fn of(algorithm: &str, jobs: usize, mut tell: impl FnMut(&Control)) -> Result<Vec<Control>, Unsupported> {
+    let mut done = Vec::new();
+    if ["all", "raft"].contains(&algorithm) {
+        done.extend(raft(jobs, &mut tell)?);
+    }
+    if ["all", "multipaxos"].contains(&algorithm) {
+        done.extend(multipaxos(jobs, &mut tell)?);
+    }
+    Ok(done)
+}
+
 /// The controls of Raft. Tells of each as soon as it is over.
 ///
 /// # Errors
@@ -167,14 +188,9 @@ pub fn raft(jobs: usize, mut tell: impl FnMut(&Control)) -> Result<Vec<Control>,
     add(find::<Raft>("raft: one Byzantine node, forgets its disk", SAFETY, 200, jobs, &amnesia)?);
     add(find::<Raft>("raft: one Byzantine node, forges senders", SAFETY, 200, jobs, &forgery)?);
     add(find::<Raft>("raft: syncs that lie", LYING_DISK, 50, jobs, &lying_syncs)?);
-    add(find::<Raft>("raft: leases, and clocks beyond the declared bound", STALE, 50, jobs, &wild_clocks)?);
-    add(find::<Raft>(
-        "raft: leases, and clocks that stop with their machine",
-        STALE,
-        100,
-        jobs,
-        &stopped_clocks,
-    )?);
+    for (what, budget, tune) in leases_betrayed::<raft::Config>() {
+        add(find::<Raft>(format!("raft: {what}"), STALE, budget, jobs, &tune)?);
+    }
     add(halt::<Raft>("raft: f + 1 nodes down", 10, subjects::raft));
     add(liar::<Raft, TooResilient>(LIVENESS, 50, jobs, &subjects::raft)?);
     add(liar::<Raft, ByzantineProof>(SAFETY, 100, jobs, &subjects::raft)?);
@@ -254,14 +270,39 @@ fn lying_syncs(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
     subjects::raft(draw, plan)
 }
 
+type Weather<C> = fn(&mut Stream, &mut Plan) -> Tuning<C>;
+
+/// What no lease withstands, and the most seeds that it may take to show.
+fn leases_betrayed<C: Leased>() -> [(&'static str, u64, Weather<C>); 2] {
+    [
+        ("leases, and clocks beyond the declared bound", 50, wild_clocks),
+        ("leases, and clocks that stop with their machine", 100, stopped_clocks),
+    ]
+}
+
+/// The controls of Multi-Paxos. Tells of each as soon as it is over.
+///
+/// # Errors
+/// The suite cannot check what the algorithm claims.
+pub fn multipaxos(jobs: usize, mut tell: impl FnMut(&Control)) -> Result<Vec<Control>, Unsupported> {
+    let mut done = Vec::new();
+    for (what, budget, tune) in leases_betrayed::<multipaxos::Config>() {
+        let control =
+            find::<multipaxos::MultiPaxos>(format!("multipaxos: {what}"), STALE, budget, jobs, &tune)?;
+        tell(&control);
+        done.push(control);
+    }
+    Ok(done)
+}
+
 /// Clocks drift, and next to nothing was declared.
-fn wild_clocks(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
+fn wild_clocks<C: Leased>(draw: &mut Stream, plan: &mut Plan) -> Tuning<C> {
     plan.nodes = 3;
     leases::cut_off_leaders(draw, plan, 1_000)
 }
 
 /// Clocks keep pace, but a leader that stands still does so with its clock. Whoever is elected meanwhile must not reach it.
-fn stopped_clocks(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
+fn stopped_clocks<C: Leased>(draw: &mut Stream, plan: &mut Plan) -> Tuning<C> {
     plan.nodes = 3;
     let tuning = leases::cut_off_in_time(draw, plan);
     (plan.hardships.pauses, plan.clocks_stop_ppm) = (plan.partitions, MILLION);

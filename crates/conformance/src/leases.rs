@@ -8,8 +8,39 @@ use core::time::Duration;
 /// The largest drift of the clocks here: the slowest counts a third of what the fastest does.
 pub const DRIFT_PPM: u64 = MILLION / 2;
 
+/// A configuration of an algorithm that has leases.
+pub trait Leased: Sized {
+    /// With leases for clocks that keep this bound.
+    fn leased(election_timeout_ms: u64, drift_ppm: u32) -> Self;
+
+    /// How long those who heard a leader are bound.
+    fn bound(&self) -> Duration;
+}
+
+impl Leased for raft::Config {
+    fn leased(election_timeout_ms: u64, drift_ppm: u32) -> Self {
+        Self { election_timeout_ms, lease_drift_ppm: Some(drift_ppm), ..Self::default() }
+    }
+
+    fn bound(&self) -> Duration {
+        Duration::from_millis(self.election_timeout_ms)
+    }
+}
+
+impl Leased for multipaxos::Config {
+    fn leased(election_timeout_ms: u64, drift_ppm: u32) -> Self {
+        let heartbeat_interval_ms = election_timeout_ms / 10;
+        let lease_drift_ppm = Some(drift_ppm);
+        Self { election_timeout_ms, heartbeat_interval_ms, lease_drift_ppm, ..Self::default() }
+    }
+
+    fn bound(&self) -> Duration {
+        Duration::from_millis(self.election_timeout_ms)
+    }
+}
+
 /// Leaders that are cut off for a few election timeouts, clocks that drift by up to [`DRIFT_PPM`], and nothing else.
-pub fn cut_off_leaders(draw: &mut Stream, plan: &mut Plan, declared_ppm: u64) -> Tuning<raft::Config> {
+pub fn cut_off_leaders<C: Leased>(draw: &mut Stream, plan: &mut Plan, declared_ppm: u64) -> Tuning<C> {
     let election_timeout_ms = draw.between(60, 100);
     let timeout = Duration::from_millis(election_timeout_ms);
     *plan = Plan::calm(plan.nodes);
@@ -28,23 +59,22 @@ pub fn cut_off_leaders(draw: &mut Stream, plan: &mut Plan, declared_ppm: u64) ->
     plan.workload.read_ppm = MILLION * 95 / 100;
     plan.workload.think = Duration::from_millis(1);
     plan.workload.timeout = Duration::from_millis(20);
-    let lease_drift_ppm = Some(u32::try_from(declared_ppm).unwrap_or(u32::MAX));
-    let config = raft::Config { election_timeout_ms, lease_drift_ppm, ..raft::Config::default() };
+    let config = C::leased(election_timeout_ms, u32::try_from(declared_ppm).unwrap_or(u32::MAX));
     Tuning { config, patience: Duration::from_secs(10) }
 }
 
 /// As before, with clocks that keep pace: a lease lasts nearly as long as an election takes to begin.
-pub fn cut_off_in_time(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
+pub fn cut_off_in_time<C: Leased>(draw: &mut Stream, plan: &mut Plan) -> Tuning<C> {
     let tuning = cut_off_leaders(draw, plan, 1_000);
     (plan.clocks, plan.transfers) = (None, None);
     tuning
 }
 
 /// As before, and much comes late.
-pub fn late_echoes(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
-    let tuning = cut_off_in_time(draw, plan);
+pub fn late_echoes<C: Leased>(draw: &mut Stream, plan: &mut Plan) -> Tuning<C> {
+    let tuning: Tuning<C> = cut_off_in_time(draw, plan);
     // Many an echo, but few of the messages that an election takes.
-    let timeout = Duration::from_millis(tuning.config.election_timeout_ms);
+    let timeout = tuning.config.bound();
     plan.network.spike_ppm = MILLION / 10;
     plan.network.spike = timeout * 3;
     plan.partitions = Some(Rhythm { every: timeout * 5, lasts: timeout * 4 });
@@ -53,14 +83,14 @@ pub fn late_echoes(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
 }
 
 /// As late echoes, with an operator who has leadership handed over all the time.
-pub fn heirs(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
+pub fn heirs<C: Leased>(draw: &mut Stream, plan: &mut Plan) -> Tuning<C> {
     let tuning = late_echoes(draw, plan);
     plan.transfers = rhythm(Duration::from_millis(40));
     tuning
 }
 
 /// Leaders that are cut off, and followers that restart in a moment.
-pub fn restarts(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
+pub fn restarts<C: Leased>(draw: &mut Stream, plan: &mut Plan) -> Tuning<C> {
     let tuning = cut_off_in_time(draw, plan);
     plan.crashes = rhythm(Duration::from_millis(25));
     plan.at_leaders_ppm = MILLION / 4;
@@ -68,7 +98,7 @@ pub fn restarts(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
 }
 
 /// Leaders that are cut off, and followers that suspect them all the time.
-pub fn doubts(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
+pub fn doubts<C: Leased>(draw: &mut Stream, plan: &mut Plan) -> Tuning<C> {
     let tuning = cut_off_in_time(draw, plan);
     plan.suspicions = rhythm(Duration::from_millis(6));
     tuning

@@ -154,15 +154,15 @@ fn run_many(run: &Run) -> Result<bool> {
 
 /// What comes of the controls of the chosen algorithms; told as they end, unless a document is to hold them.
 fn run_controls(run: &Run) -> Result<Vec<Control>> {
-    if !["all", "raft"].contains(&run.algorithm.as_str()) {
+    if !controls::has_any(&run.algorithm) {
         return Ok(Vec::new());
     }
     if run.json {
-        return Ok(controls::raft(run.jobs, |_| {})?);
+        return Ok(controls::of(&run.algorithm, run.jobs, |_| {})?);
     }
     print(&controls::head())?;
     let mut told = Ok(());
-    let controls = controls::raft(run.jobs, |control| {
+    let controls = controls::of(&run.algorithm, run.jobs, |control| {
         let line = print(&control.to_string());
         if told.is_ok() {
             told = line;
@@ -176,7 +176,7 @@ fn run_controls(run: &Run) -> Result<Vec<Control>> {
 
 #[cfg(feature = "mutants")]
 fn hunt(mutants: &Mutants) -> Result<bool> {
-    use conformance::mutants::{HuntReport, RAFT_BY_SCHEDULE, head, hunts};
+    use conformance::mutants::{HuntReport, MULTIPAXOS_BY_SCHEDULE, RAFT_BY_SCHEDULE, head, hunts};
     let began = Instant::now();
     let mut report = HuntReport::default();
     print(&head())?;
@@ -185,11 +185,10 @@ fn hunt(mutants: &Mutants) -> Result<bool> {
         print(&caught.to_string())?;
         report.catches.push(caught);
     }
-    for mutant in RAFT_BY_SCHEDULE {
-        print(&format!(
-            "raft       {:<26} by schedule: crates/raft/tests/mutants.rs",
-            format!("{mutant:?}")
-        ))?;
+    let schedules = RAFT_BY_SCHEDULE.iter().map(|mutant| ("raft", format!("{mutant:?}")));
+    let log = MULTIPAXOS_BY_SCHEDULE.iter().map(|mutant| ("multipaxos", format!("{mutant:?}")));
+    for (algorithm, mutant) in schedules.chain(log) {
+        print(&format!("{algorithm:<10} {mutant:<26} by schedule: crates/{algorithm}/tests/mutants.rs"))?;
     }
     let survivors = report.survivors();
     print(&format!("\n{} passed, {survivors} failed", report.catches.len() - survivors))?;

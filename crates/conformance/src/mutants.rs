@@ -1,11 +1,13 @@
 //! Testing the tester: known bugs are planted one by one, and the suite must find each of them within its budget.
 
+mod leases;
 mod multipaxos;
 mod plant;
 mod raft;
 mod synod;
 
-pub use self::multipaxos::{MULTIPAXOS, Season};
+pub use self::leases::{LEASES, Watch};
+pub use self::multipaxos::{MULTIPAXOS, MULTIPAXOS_BY_SCHEDULE, Season};
 pub use self::plant::{named, names};
 pub use self::raft::{RAFT, RAFT_BY_SCHEDULE, Weather};
 pub use self::synod::{SYNOD, Sky};
@@ -93,7 +95,8 @@ pub struct HuntReport {
 pub fn all() -> impl Iterator<Item = &'static dyn Hunted> {
     let raft = RAFT.iter().map(|hunt| hunt as &dyn Hunted);
     let log = MULTIPAXOS.iter().map(|hunt| hunt as &dyn Hunted);
-    raft.chain(log).chain(SYNOD.iter().map(|hunt| hunt as &dyn Hunted))
+    let leases = LEASES.iter().map(|hunt| hunt as &dyn Hunted);
+    raft.chain(log).chain(leases).chain(SYNOD.iter().map(|hunt| hunt as &dyn Hunted))
 }
 
 /// Hunts every bug with `only` in its name, or in that of its algorithm, one after the other, for as long as somebody asks for the next.
@@ -179,6 +182,14 @@ impl Tuned for Hunt<::multipaxos::Mutant, Sky> {
         plan: &mut Plan,
         is_planted: bool,
     ) -> Tuning<::multipaxos::synod::Config> {
+        self.tuned(draw, plan, is_planted.then_some(self.mutant))
+    }
+}
+
+impl Tuned for Hunt<::multipaxos::Mutant, Watch> {
+    type Algorithm = MultiPaxos;
+
+    fn tuned(&self, draw: &mut Stream, plan: &mut Plan, is_planted: bool) -> Tuning<::multipaxos::Config> {
         self.tuned(draw, plan, is_planted.then_some(self.mutant))
     }
 }

@@ -12,6 +12,7 @@ mod guarantees;
 mod hand_off;
 mod id;
 mod inspect;
+pub mod lease;
 mod machine;
 mod members;
 pub mod memory;

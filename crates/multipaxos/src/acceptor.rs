@@ -114,9 +114,9 @@ impl Follower {
 }
 
 impl MultiPaxos {
-    /// Phase 1. [P1] [P2]
+    /// Phase 1. [P1] [P2] [P33]
     pub(crate) fn on_prepare(&mut self, now: Time, from: NodeId, prepare: Prepare, out: &mut Out) {
-        let Prepare { configuration, ballot, from: first, promises } = prepare;
+        let Prepare { configuration, ballot, from: first, promises, called_by } = prepare;
         let known = Slot(first.0 - 1);
         if !self.is_of_our_configuration(now, from, configuration, known, out)
             && !self.core.config.plants(Mutant::PromiseOfAnyConfiguration)
@@ -133,6 +133,8 @@ impl MultiPaxos {
         let ballot_here = self.core.config.as_ballot(before, ballot);
         match self.core.promised.answer(ballot_here) {
             Answer::Refused(_) => return self.core.preempt(from, out),
+            // It asks again.
+            Answer::Fresh if self.core.is_bound_against(from, called_by, now) => return,
             Answer::Fresh => {
                 self.core.promise(ballot_here, out);
                 self.become_follower(now, None, out);
@@ -215,6 +217,7 @@ impl MultiPaxos {
             && configuration == self.core.configuration.number;
         if follows || self.follow_another(now, from, (configuration, ballot), chosen, out) {
             self.core.hear(now);
+            self.core.bind(from, now);
             return true;
         }
         false
@@ -276,9 +279,10 @@ impl Core {
         is_credible
     }
 
-    /// Promises `ballot`, which is above all that was promised.
+    /// Promises `ballot`, which is above all that was promised. Whoever we were bound to relies on us no more. [P33]
     pub(crate) fn promise(&mut self, ballot: Ballot, out: &mut Out) {
         self.promised.raise(ballot);
+        self.bound = None;
         self.seen = self.seen.max(ballot);
         if !self.config.plants(Mutant::PromiseNotWritten) {
             self.promise_written = out.persist(Record::Promised(ballot));
@@ -321,6 +325,7 @@ impl Core {
             seq = out.persist(Record::Accepted { ballot, first, values: values.clone(), chosen });
         }
         self.log.accept(ballot, first, values, seq);
+        self.or_at_once();
         Taken::Held
     }
 

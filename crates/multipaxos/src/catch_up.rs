@@ -258,6 +258,8 @@ impl MultiPaxos {
             return out.accuse(from, Offence::Impossible("its snapshot ends in an earlier configuration"));
         }
         core.catch_up.note_source(from, through);
+        // What was asked for beyond the snapshot stays to be asked.
+        core.catch_up.next = core.catch_up.next.min(through.next());
         let incoming = &mut core.catch_up.incoming;
         Incoming::take(incoming, piece);
         if let Some(whole) = incoming.take_if(|incoming| incoming.is_whole()) {

@@ -4,7 +4,7 @@ use crate::quorums::{self, Sizes};
 use crate::value::MAX_BATCH_VALUES;
 use alloc::format;
 use consensus_core::wire::MAX_FRAME_BYTES;
-use consensus_core::{ConfigError, Members};
+use consensus_core::{ConfigError, Members, lease};
 use core::time::Duration;
 
 /// Room in a frame beside the payloads: the envelope, and the heads of the values.
@@ -27,6 +27,11 @@ pub struct Config {
     /// Whether a node asks the others how they fare before it leads a ballot. Off only for experiments: ballots then overtake
     /// each other, and nodes that hear little depose leaders that hear enough.
     pub ask_first: bool,
+    /// Leases: a leader that a quorum has just heard answers reads at once. `None`: every read asks a quorum. The number is a
+    /// promise that you make: of any span of time every node's clock counts neither that many millionths more nor less,
+    /// granularity and steps included, from 1 to 500,000. A quartz is off by less than 200; a clock that stands still while its
+    /// machine is suspended is off by everything, and reads may then be stale.
+    pub lease_drift_ppm: Option<u32>,
     /// Whether idle nodes are told at once what was chosen; otherwise the next accept or heartbeat does.
     pub eager_commit: bool,
     /// The longest payload of one proposal, in bytes.
@@ -73,6 +78,7 @@ impl Default for Config {
             heartbeat_interval_ms: 100,
             quorums: None,
             ask_first: true,
+            lease_drift_ppm: None,
             eager_commit: true,
             max_payload_bytes: 2 << 20,
             max_accept_bytes: 1 << 20,
@@ -117,6 +123,7 @@ impl Config {
         if self.election_timeout_ms > 1 << 32 {
             return refuse("election_timeout_ms", "it must be below 2^32 (seven weeks)");
         }
+        lease::validate_drift(self.lease_drift_ppm)?;
         if self.max_accept_values == 0 || self.max_accept_values > MAX_BATCH_VALUES {
             let problem = format!("it must lie within 1..={MAX_BATCH_VALUES}");
             return Err(ConfigError::new("max_accept_values", problem));

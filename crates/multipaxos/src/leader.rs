@@ -18,6 +18,7 @@ use crate::transfer::HandOver;
 use crate::value::{Value, Values};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use consensus_core::lease::Lease;
 use consensus_core::{Bytes, NodeId, Offence, ProposalId, Refusal, Slot, Time};
 
 /// What a leader knows of another node, for inspection.
@@ -59,6 +60,7 @@ pub(crate) struct Leader {
     /// How much we knew of what was chosen before our ballot, and when that last grew.
     past: (Known, Time),
     pub(crate) reads: ReadQueue,
+    pub(crate) lease: Lease,
     pub(crate) hand_over: Option<HandOver>,
     /// A stop-sign is proposed: nothing more is.
     pub(crate) is_sealed: bool,
@@ -80,6 +82,7 @@ impl Leader {
             has_news: true,
             past: (Known::default(), now),
             reads: ReadQueue::new(),
+            lease: Lease::default(),
             hand_over: None,
             is_sealed: false,
         }
@@ -126,6 +129,7 @@ impl Leader {
         core.open.note(self.last, values.size());
         self.open.note(self.last, values.size());
         core.log.accept(ballot, first, values, seq);
+        core.or_at_once();
     }
 
     pub(crate) fn peer(&mut self, id: NodeId) -> Option<&mut Progress> {
@@ -145,7 +149,7 @@ impl Leader {
 
     /// The end of a burst: close the batch, choose, probe for reads, feed the others.
     #[inline]
-    pub(crate) fn flush(&mut self, core: &mut Core, out: &mut Out) {
+    pub(crate) fn flush(&mut self, now: Time, core: &mut Core, out: &mut Out) {
         self.close_batch(core, out);
         if self.is_sealed {
             // [P39] Our own disk may be enough to choose it: whoever is to begin must have it then.
@@ -158,7 +162,7 @@ impl Leader {
         if core.has_entered || !core::mem::take(&mut self.has_news) {
             return;
         }
-        self.reads.start_round(core.learner.mark, self.may_answer_reads(core));
+        self.take_reads(now, core, out);
         self.feed_all(core, out);
         self.call_successor(core, out);
         self.confirm_reads(core, out);
@@ -316,6 +320,8 @@ impl MultiPaxos {
         peer.heard = now;
         if probe > peer.probe_echoed {
             peer.probe_echoed = probe;
+            let late = core.config.plants(Mutant::LeaseFromEcho).then_some(now);
+            peer.vouched = late.or(leader.lease.departure_of(probe)).max(peer.vouched); // [P32]
             leader.reads.on_echo();
         }
         let before = peer.matched;
@@ -335,7 +341,7 @@ impl MultiPaxos {
                 if !leader.hears_quorum(now, &self.core) || leader.is_stranded(now, &self.core) {
                     return self.resign(now, out);
                 }
-                let (start, probe) = (leader.start, leader.reads.probe());
+                let (start, probe) = (leader.start, leader.begin_probe(now, &self.core.config));
                 leader.ask_for_past(&mut self.core);
                 for peer in &mut leader.peers {
                     send_heartbeat(peer, start, &self.core, probe, out);

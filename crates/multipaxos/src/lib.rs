@@ -19,6 +19,7 @@ mod configuration;
 mod election;
 mod leader;
 mod learner;
+mod lease;
 mod log;
 mod membership;
 mod message;

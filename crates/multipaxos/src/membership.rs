@@ -57,11 +57,11 @@ impl MultiPaxos {
                 self.become_follower(now, None, out);
                 self.begin_after_leading(now, heir, out);
             }
-            Role::Candidate(_) => {
-                let is_called = self.called_by().is_some();
+            Role::Candidate(candidate) => {
+                let called_by = candidate.called_by();
                 self.become_follower(now, None, out);
-                if is_called && self.core.is_voter() {
-                    return self.become_candidate(now, None, out);
+                if called_by.is_some() && self.core.is_voter() {
+                    return self.become_candidate(now, called_by, out);
                 }
                 self.core.heard = None;
                 self.core.hasten_election(now, out);

@@ -76,6 +76,8 @@ pub struct Prepare {
     pub from: Slot,
     /// How many promises it thinks to need.
     pub promises: u64,
+    /// The ballot whose leader called it to lead this one, and holds no lease any more.
+    pub called_by: Option<Ballot>,
 }
 
 /// Phase 1b, or a page of it.
@@ -285,7 +287,10 @@ impl Message {
             }
             Self::Prepare(m) => {
                 leads(m.ballot, from)?;
-                fit(&[m.configuration, m.from.0, m.promises]) && m.from > Slot::ZERO
+                let is_called_from_below = |by: Ballot| by.is_sound() && by < m.ballot;
+                fit(&[m.configuration, m.from.0, m.promises])
+                    && m.from > Slot::ZERO
+                    && m.called_by.is_none_or(is_called_from_below)
             }
             Self::Promise(m) => m.is_sound()?,
             Self::Preempted(m) => fit(&[m.configuration, m.ballot.round, m.chosen.0]),

@@ -113,6 +113,16 @@ mutants! {
     ReadProbeReused,
     /// An answer to what was asked before a crash serves a read after it.
     ReadAnswerOfEarlierBoot,
+    /// An acceptor that a lease binds promises all the same.
+    LeaseRefusesNobody,
+    /// A lease is counted from when the echo of a probe arrives, not from when the probe left.
+    LeaseFromEcho,
+    /// Who restarts promises at once, though it may have answered a leader a moment ago.
+    LeaseForgottenInCrash,
+    /// A leader that has called its successor keeps its lease.
+    LeaseAfterCall,
+    /// A lease lasts an election timeout, whatever the clocks do.
+    LeaseOfPerfectClocks,
     /// What was accepted behind a stop-sign stands in the next configuration.
     SealedVotesStay,
     /// A leader proposes on behind its stop-sign.
@@ -269,6 +279,14 @@ impl Config {
 }
 
 impl Core {
+    /// With the bug, no write is waited for that never was begun.
+    #[inline]
+    pub(crate) fn or_at_once(&mut self) {
+        if self.config.plants(Mutant::AcceptanceNotWritten) {
+            self.log.on_durable(self.durable);
+        }
+    }
+
     /// `durable`, or with the bug what is not on disk yet too.
     #[inline]
     pub(crate) fn or_unwritten(&self, durable: Slot, last: Slot) -> Slot {

@@ -34,6 +34,8 @@ pub(crate) struct Progress {
     pub(crate) probe_sent: u64,
     /// The newest probe that was echoed.
     pub(crate) probe_echoed: u64,
+    /// When that left, or a little before; only with leases. [P32]
+    pub(crate) vouched: Option<Time>,
     /// When it was last heard.
     pub(crate) heard: Time,
     /// Whether it declined to lead.
@@ -54,6 +56,7 @@ impl Progress {
             // No read waits for the first probe.
             probe_sent: 1,
             probe_echoed: 0,
+            vouched: None,
             heard: now,
             has_declined: false,
         }

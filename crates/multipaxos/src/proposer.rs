@@ -31,7 +31,7 @@ pub(crate) struct Candidate {
     told: Log,
     /// The highest mark below which everything is chosen, and who told it.
     chosen: (Slot, NodeId),
-    /// The leader called it to succeed it, in this ballot.
+    /// The leader of this ballot called it to succeed it.
     called_by: Option<Ballot>,
 }
 
@@ -39,6 +39,11 @@ impl Candidate {
     pub(crate) fn assert_invariants(&self, core: &Core) {
         assert_eq!(self.promises.ballot(), core.promised.ballot(), "a candidate promises its own ballot");
         self.told.assert_invariants();
+    }
+
+    /// The ballot of the leader that called it, if it was called.
+    pub(crate) const fn called_by(&self) -> Option<Ballot> {
+        self.called_by
     }
 
     fn wanted(&self, node: NodeId) -> Slot {
@@ -57,6 +62,7 @@ impl Candidate {
             ballot: self.promises.ballot(),
             from: self.wanted(node),
             promises: core.configuration.promises,
+            called_by: self.called_by,
         };
         out.send_after(node, Message::Prepare(prepare), core.promise_written); // [S1]
     }
@@ -244,14 +250,6 @@ impl MultiPaxos {
         };
         if is_over {
             self.become_follower(now, None, out);
-        }
-    }
-
-    /// Whether the leader of this ballot called us to lead the present one.
-    pub(crate) fn called_by(&self) -> Option<Ballot> {
-        match &self.role {
-            Role::Candidate(candidate) => candidate.called_by,
-            Role::Follower(_) | Role::Leader(_) => None,
         }
     }
 }

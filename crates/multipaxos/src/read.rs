@@ -80,12 +80,14 @@ impl ReadQueue {
         self.fresh.push(asker);
     }
 
-    /// [P26] Covers what arrived by a new probe, once all that was proposed anew is chosen.
-    pub(crate) fn start_round(&mut self, mark: Slot, may_answer: bool) {
-        if self.fresh.is_empty() || !may_answer {
-            return;
-        }
+    /// A probe that is about to leave.
+    pub(crate) const fn begin_probe(&mut self) {
         self.probe += 1;
+    }
+
+    /// [P26] Covers what arrived by a new probe.
+    fn start_round(&mut self, mark: Slot) {
+        self.begin_probe();
         self.waiting += self.fresh.len();
         let askers = core::mem::take(&mut self.fresh);
         self.rounds.push_back(Round { probe: self.probe, at: mark, askers });
@@ -114,6 +116,23 @@ impl Leader {
     /// [P26] Whether everything that may have been chosen before us is known to be chosen.
     pub(crate) fn may_answer_reads(&self, core: &Core) -> bool {
         core.learner.mark.next() >= self.own || core.config.plants(Mutant::ReadBeforeRecovery)
+    }
+
+    /// [P26] What has arrived is answered at once under a lease [P32], and otherwise covered by a new probe; but only once all that
+    /// was proposed anew is chosen.
+    pub(crate) fn take_reads(&mut self, now: Time, core: &Core, out: &mut Out) {
+        if self.reads.fresh.is_empty() || !self.may_answer_reads(core) {
+            return;
+        }
+        let mark = core.learner.mark;
+        if self.holds_lease(now, core) {
+            for asker in self.reads.fresh.drain(..) {
+                asker.answer(core, ReadAnswer::At(mark), None, out);
+            }
+            return;
+        }
+        self.reads.start_round(mark);
+        self.lease.note_departure(self.reads.probe(), now, core.config.lease()); // [P32]
     }
 
     /// [P26] Answers what a quorum has confirmed.

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::configuration::Configuration;
 use crate::leader::Leader;
 use crate::learner::Learner;
+use crate::lease::Bound;
 use crate::log::Log;
 use crate::proposer::Candidate;
 use crate::replay::{Replayed, replay};
@@ -60,6 +61,8 @@ pub(crate) struct Core {
     pub(crate) seen: Ballot,
     /// When somebody was last heard who leads the ballot that we promised, or is about to.
     pub(crate) heard: Option<Time>,
+    /// Whom a leader's lease binds us to.
+    pub(crate) bound: Option<Bound>,
     /// When to ask the others how they fare, if nobody is heard until then. Hearing somebody moves this, not the timer: the
     /// timer looks here when it fires.
     pub(crate) election_due: Time,
@@ -142,6 +145,7 @@ impl MultiPaxos {
             durable: WriteSeq::ZERO,
             seen: Ballot::ZERO,
             heard: None,
+            bound: None,
             election_due: Time::ZERO,
             election_span: Duration::ZERO,
             suspects: Vec::new(),
@@ -157,7 +161,12 @@ impl MultiPaxos {
         if core.configuration.members != members {
             out.members(core.configuration.members.clone());
         }
-        core.arm_first_election(now, out);
+        core.bind_to_the_past(now);
+        if core.bound.is_some() {
+            core.arm_election(now, out);
+        } else {
+            core.arm_first_election(now, out);
+        }
         Ok(Self { core, role: Role::Follower(Follower::default()) })
     }
 
@@ -281,10 +290,11 @@ impl Core {
         out.set_timer(Timer::Election, self.election_due);
     }
 
-    /// [0, T/10) from now. [P20] [P22]
+    /// [0, T/10) from now, or from when we are bound no more. [P20] [P22] [P33]
     pub(crate) fn hasten_election(&mut self, now: Time, out: &mut Out) {
         let soon = self.draw_wait(Duration::ZERO, self.config.election_timeout() / 10);
-        self.election_due = self.election_due.min(now + soon);
+        let free = self.bound_until().map_or(now, |until| until.max(now));
+        self.election_due = self.election_due.min(free + soon);
         out.set_timer(Timer::Election, self.election_due);
     }
 

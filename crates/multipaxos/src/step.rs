@@ -82,7 +82,7 @@ impl ConsensusAlgorithm for MultiPaxos {
         match &mut self.role {
             Role::Follower(follower) => follower.flush(now, &mut self.core, out),
             Role::Candidate(_) => {}
-            Role::Leader(leader) => leader.flush(&mut self.core, out),
+            Role::Leader(leader) => leader.flush(now, &mut self.core, out),
         }
         self.begin_if_entered(now, out);
         self.core.ask_for_missing(now, out);

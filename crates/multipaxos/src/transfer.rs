@@ -117,6 +117,7 @@ impl Leader {
         };
         if self.peers.iter().any(|peer| peer.id == hand_over.to && peer.matched == self.last) {
             hand_over.is_called = true;
+            self.lease.forfeit(); // [P35]
             // EARLY: it says nothing but our ballot, which is durable since before we led it.
             out.send_early(hand_over.to, Message::Call { ballot: core.promised.ballot() });
         }

@@ -1,6 +1,6 @@
 //! Learning from others what was chosen: P13 and P14.
 
-use crate::common::alone::{Alone, accept, accepted, ballot, learnt, promise, unhappy, votes};
+use crate::common::alone::{Alone, accept, accepted, ballot, learnt, promise, unhappy, values, votes};
 use crate::common::{Cluster, Envelope, n};
 use consensus_core::{Event, Refusal, Role, Slot};
 use multipaxos::{Ballot, Config, Learn, Message, MultiPaxos};
@@ -162,7 +162,11 @@ fn overtaken() -> Cluster<MultiPaxos> {
     cluster.compact_after_bytes = 40;
     (1..=5).map(n).for_each(|id| cluster.crash(id));
     (1..=2).map(n).for_each(|id| cluster.start(id));
-    // It is led to ask, and promised a ballot; node 3 knows slot 1 to be chosen.
+    // Node 2 was told by node 3 what slot 1 holds.
+    for message in [tell(1), learnt(1, 1, &["first"])] {
+        cluster.deliver(Envelope { from: n(3), to: n(2), message });
+    }
+    // Node 1 is led to ask, and promised a ballot; node 3 knows slot 1 to be chosen.
     let round = loop {
         let (at, id) = cluster.next_deadline().unwrap();
         cluster.now = at;
@@ -181,8 +185,8 @@ fn overtaken() -> Cluster<MultiPaxos> {
         cluster.deliver(Envelope { from, to: n(1), message });
     }
     let own = cluster.nodes[&n(1)].algorithm().promised();
-    cluster.settle();
     cluster.deliver(Envelope { from: n(3), to: n(1), message: promise(own, 1, 1, Vec::new()) });
+    cluster.settle();
     assert_eq!(cluster.leaders(), [n(1)]);
     cluster.propose(n(1), 1, b"mine");
     cluster.settle();
@@ -221,33 +225,56 @@ fn a_snapshot_of_what_a_higher_ballot_chose_makes_a_leader_resign() {
     assert_eq!(piece.through, Slot(2));
     piece.configuration = cluster.nodes[&n(1)].algorithm().configuration().clone();
     cluster.deliver(Envelope { from: n(3), to: n(1), message: Message::Piece(piece) });
-    assert_eq!(cluster.nodes[&n(1)].status().role, Role::Follower);
-    assert_eq!(cluster.refusals(n(1)), [(1, Refusal::Interrupted)]);
+    let (role, refused) = (cluster.nodes[&n(1)].status().role, cluster.refusals(n(1)));
+    // If it led on, the answer to this would have it look for what is chosen, and tell node 2.
+    cluster.propose(n(1), 2, b"more");
     cluster.run_for_ms(500);
     let held = in_slot_two(&cluster);
-    assert!(!held.is_empty() && held.iter().all(|line| line == b"theirs"), "{held:?}");
+    assert!(
+        !held.is_empty() && held.iter().all(|line| line == b"theirs"),
+        "{:?}",
+        held.iter().map(|line| String::from_utf8_lossy(line)).collect::<Vec<_>>()
+    );
+    assert_eq!((role, refused), (Role::Follower, vec![(1, Refusal::Interrupted)]));
 }
 
+/// A question from before it led reaches into its ballot.
 // tests [P13]
 #[test]
 fn other_values_than_its_own_make_a_leader_resign() {
-    for texts in [&["theirs"][..], &["mine", "more"]] {
-        let mut cluster = overtaken();
-        // A question from before it led, as it were: what is asked for reaches into its ballot.
-        let first = Message::Learnt(multipaxos::Learnt {
-            first: Slot(1),
-            chosen: Slot(9),
-            values: ["first"]
-                .into_iter()
-                .chain(texts.iter().copied())
-                .map(crate::common::alone::command)
-                .collect(),
-        });
-        cluster.deliver(Envelope { from: n(3), to: n(1), message: first });
-        // No more is taken than was asked for.
-        assert_eq!(cluster.leaders(), [n(1)]);
-        assert_eq!(cluster.nodes[&n(1)].status().decided, Slot(1));
-        cluster.run_for_ms(300);
-        assert!(in_slot_two(&cluster).is_empty());
+    let mine = 1_000 + u64::from(b'm');
+    for (proposed, texts, leads) in [
+        (true, ["first", "mine"], true),
+        (true, ["first", "theirs"], false),
+        (false, ["first", "mine"], false),
+    ] {
+        let mut alone = Alone::new(5, false);
+        alone.hear(2, tell(2));
+        let own = alone.candidate(Ballot::ZERO);
+        alone.hear(3, promise(own, 1, 1, Vec::new()));
+        alone.hear(4, promise(own, 1, 0, Vec::new()));
+        if proposed {
+            alone.propose(mine, b"mine");
+        }
+        assert_eq!(alone.role(), Role::Leader);
+        alone.hear(2, learnt(1, 2, &texts));
+        assert_eq!(alone.role() == Role::Leader, leads, "{texts:?}");
+        let refused = if proposed && !leads { vec![(mine, Refusal::Interrupted)] } else { vec![] };
+        assert_eq!(alone.cluster.refusals(n(1)), refused);
+        assert_eq!(alone.lines(), [(1, texts[0].as_bytes()), (2, texts[1].as_bytes())]);
     }
+}
+
+// tests [P13] [P14]
+#[test]
+fn a_leader_takes_no_more_than_it_asked_for() {
+    let mut cluster = overtaken();
+    let more = Message::Learnt(multipaxos::Learnt {
+        first: Slot(1),
+        chosen: Slot(9),
+        values: values(&["first", "theirs"]),
+    });
+    cluster.deliver(Envelope { from: n(3), to: n(1), message: more });
+    assert_eq!((cluster.leaders(), cluster.nodes[&n(1)].status().decided), (vec![n(1)], Slot(1)));
+    assert!(in_slot_two(&cluster).is_empty());
 }

@@ -87,7 +87,7 @@ fn quorums_that_may_miss_each_other_are_refused() {
 fn nobody_is_promised_anything_who_counts_on_other_quorums() {
     let mut cluster = Cluster::<MultiPaxos>::with(5, sized(4, 2), false, 1);
     let ballot = Ballot { round: 9, node: n(2) };
-    let prepare = Prepare { configuration: 1, ballot, from: Slot(1), promises: 3 };
+    let prepare = Prepare { configuration: 1, ballot, from: Slot(1), promises: 3, called_by: None };
     cluster.deliver(Envelope { from: n(2), to: n(1), message: Message::Prepare(prepare) });
     assert_eq!((cluster.wire.len(), cluster.nodes[&n(1)].algorithm().promised()), (0, Ballot::ZERO));
     let offence = Offence::Impossible("it counts on other quorums");

@@ -260,6 +260,7 @@ impl<D: FnMut(usize) -> usize> Liar<D> {
                 ballot,
                 from: first,
                 promises: 2 + (probe % 8) / 7,
+                called_by: (first.0 % 3 == 0).then_some(truth.promised),
             }),
             1 => Message::Promise(Box::new(self.promise(truth))),
             2 => Message::Accept(Accept {

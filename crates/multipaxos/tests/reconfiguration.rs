@@ -447,7 +447,7 @@ fn votes_told_after_a_seal(config: Config) -> Vec<Votes> {
     say(&mut group, Message::Accept(accept));
     // Another leader had the first slot sealed.
     let ballot = Ballot { round: 5, ..ballot };
-    let prepare = Prepare { configuration: 2, ballot, from: Slot(2), promises: 2 };
+    let prepare = Prepare { configuration: 2, ballot, from: Slot(2), promises: 2, called_by: None };
     say(&mut group, Message::Prepare(prepare));
     let values = [Value::Stop(Box::new(next(2, 2)))].into_iter().collect();
     say(&mut group, Message::Learnt(Learnt { first: Slot(1), chosen: Slot(1), values }));

@@ -7,7 +7,11 @@ mod cost;
 mod election;
 mod flexible;
 mod hostile;
+mod lease;
 mod lies;
+#[cfg(feature = "mutants")]
+mod mutants;
+mod newcomer;
 mod paper;
 mod reconfiguration;
 mod snapshot;

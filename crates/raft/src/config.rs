@@ -2,13 +2,11 @@
 
 use alloc::format;
 use consensus_core::wire::MAX_FRAME_BYTES;
-use consensus_core::{ConfigError, MAX_MEMBERS, Members};
+use consensus_core::{ConfigError, MAX_MEMBERS, Members, lease};
 use core::time::Duration;
 
 /// Room in a frame beside the payloads: the envelope, and the heads of the entries.
 const FRAME_MARGIN_BYTES: usize = 64 << 10;
-/// A clock that is worse than this is none.
-const MAX_DRIFT_PPM: u32 = 500_000;
 /// The most entries in one message or record, whatever is configured: a peer cannot make us allocate more.
 pub const MAX_BATCH_ENTRIES: usize = 1 << 16;
 
@@ -139,11 +137,7 @@ impl Config {
         if self.election_timeout_ms > 1 << 32 {
             return refuse("election_timeout_ms", "it must be below 2^32 (seven weeks)");
         }
-        if self.lease_drift_ppm.is_some_and(|drift| !(1..=MAX_DRIFT_PPM).contains(&drift)) {
-            let problem =
-                format!("it must lie within 1..={MAX_DRIFT_PPM}; no clock is perfect, and 200 is usual");
-            return Err(ConfigError::new("lease_drift_ppm", problem));
-        }
+        lease::validate_drift(self.lease_drift_ppm)?;
         if self.lease_drift_ppm.is_some() && !self.stable_leadership {
             return refuse(
                 "lease_drift_ppm",

@@ -6,7 +6,6 @@
 use crate::entry::{Content, Entries, Entry, name_members};
 use crate::feed::{Burst, agreement, feed};
 use crate::heartbeat::Pace;
-use crate::lease::Lease;
 use crate::message::{AppendReply, Outcome};
 use crate::mutant::Mutant;
 use crate::progress::{Mode, Progress};
@@ -17,6 +16,7 @@ use crate::step::{Out, Timer};
 use crate::transfer::HandOver;
 use crate::votes;
 use alloc::vec::Vec;
+use consensus_core::lease::Lease;
 use consensus_core::{Bytes, NodeId, Note, Offence, ProposalId, Refusal, Slot, Time};
 
 /// Somebody who leads a term.
@@ -145,7 +145,7 @@ impl Leader {
     /// A burst with a probe of its own, which leaves now.
     pub(crate) fn burst_of_probe(&mut self, now: Time, core: &Core) -> Burst {
         let probe = self.reads.begin_probe();
-        self.lease.note_departure(probe, now, &core.config);
+        self.lease.note_departure(probe, now, core.config.lease()); // [R43]
         self.burst(now)
     }
 

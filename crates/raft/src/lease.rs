@@ -19,61 +19,23 @@ use crate::leader::Leader;
 use crate::mutant::Mutant;
 use crate::state::Core;
 use crate::votes;
-use alloc::collections::VecDeque;
-use consensus_core::{Epoch, Time};
+use consensus_core::{Epoch, Time, lease};
 use core::time::Duration;
-
-/// Departures are noted so many times per lease at most; in between the one before stands in.
-const NOTES_PER_LEASE: u32 = 64;
-
-/// What a leader needs to know to hold a lease.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Lease {
-    /// Probes and when they left, oldest first.
-    departures: VecDeque<(u64, Time)>,
-    /// A successor was called in this term.
-    is_forfeit: bool,
-}
-
-impl Lease {
-    /// [R43] A probe is about to leave for the first time.
-    pub(crate) fn note_departure(&mut self, probe: u64, now: Time, config: &Config) {
-        let Some(length) = config.lease() else { return };
-        // What left a whole lease ago supports none, whoever echoes it.
-        while self.departures.pop_front_if(|(_, left)| *left + length <= now).is_some() {}
-        if self.departures.back().is_none_or(|(_, left)| *left + length / NOTES_PER_LEASE <= now) {
-            self.departures.push_back((probe, now));
-        }
-    }
-
-    /// When this probe left at the earliest; `None`: too long ago to matter.
-    pub(crate) fn departure_of(&self, probe: u64) -> Option<Time> {
-        let noted = self.departures.iter().rev().find(|(noted, _)| *noted <= probe);
-        noted.map(|&(_, left)| left)
-    }
-
-    /// [R46] Somebody is called to succeed us: whoever heard us may vote for it, however late the call arrives.
-    pub(crate) const fn forfeit(&mut self) {
-        self.is_forfeit = true;
-    }
-}
 
 impl Leader {
     /// [R43] Whether nobody else can have been elected by `now`, a moment after the reads in question arrived [R47].
     pub(crate) fn holds_lease(&self, now: Time, core: &Core) -> bool {
         let Some(length) = core.config.lease() else { return false };
-        // Zero stands for never.
-        let heard_since = |left: Option<Time>| left.map_or(0, |left| left.as_nanos().saturating_add(1));
         let vouched = |node| {
             let peer = self.peers.iter().find(|peer| peer.id == node);
-            heard_since(if node == core.id { Some(now) } else { peer.and_then(|peer| peer.vouched) })
+            lease::mark(if node == core.id { Some(now) } else { peer.and_then(|peer| peer.vouched) })
         };
         let mut since = votes::reached_by_quorum(&core.members, vouched);
         if core.config.plants(Mutant::LeaseFromOneEcho) {
-            since = self.peers.iter().map(|peer| heard_since(peer.vouched)).max().unwrap_or(since);
+            since = self.peers.iter().map(|peer| lease::mark(peer.vouched)).max().unwrap_or(since);
         }
-        let is_vouched = since > 0 && now < Time::from_nanos(since - 1) + length;
-        is_vouched && (!self.lease.is_forfeit || core.config.plants(Mutant::LeaseOutlivesCall))
+        lease::stands(since, length, now)
+            && (!self.lease.is_forfeit() || core.config.plants(Mutant::LeaseOutlivesCall))
     }
 }
 
@@ -84,15 +46,9 @@ impl Config {
         if self.plants(Mutant::LeaseIgnoresDrift) {
             return self.lease_drift_ppm.map(|_| timeout);
         }
-        let drift = self.lease_drift_ppm?;
-        // At most 2^32 ms of up to 10^6 ns each, times 10^6: below 2^64 µs and far below 2^128 ns.
-        let nanos =
-            timeout.as_nanos() * u128::from(MILLION.saturating_sub(drift)) / u128::from(MILLION + drift);
-        Some(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
+        self.lease_drift_ppm.map(|drift| lease::length(timeout, drift))
     }
 }
-
-const MILLION: u32 = 1_000_000;
 
 impl Core {
     /// [R44] Until when we promised a leader not to help elect another; `None`: we promised nothing.

@@ -149,7 +149,7 @@ impl Leader {
             return;
         }
         self.reads.start_round(core);
-        self.lease.note_departure(self.reads.probe(), now, &core.config);
+        self.lease.note_departure(self.reads.probe(), now, core.config.lease()); // [R43]
     }
 
     /// [R19] Answers what a quorum has confirmed.

@@ -1,6 +1,6 @@
 //! How runs of the Paxos family are configured.
 
-use super::pick;
+use super::{declared_drift, pick};
 use crate::suite::Tuning;
 use consensus_sim::{Plan, Stream};
 use core::time::Duration;
@@ -13,7 +13,7 @@ pub fn multipaxos(draw: &mut Stream, plan: &mut Plan) -> Tuning<multipaxos::Conf
     let round_ms = u64::try_from(round.as_millis()).unwrap_or(u64::MAX);
     let heartbeat_interval_ms = draw.between(5, 40).max(round_ms);
     let election_timeout_ms = heartbeat_interval_ms * draw.between(3, 8);
-    let config = multipaxos::Config {
+    let mut config = multipaxos::Config {
         election_timeout_ms,
         heartbeat_interval_ms,
         quorums: flexible(draw, plan),
@@ -32,6 +32,11 @@ pub fn multipaxos(draw: &mut Stream, plan: &mut Plan) -> Tuning<multipaxos::Conf
         promotion_lag_values: pick(draw, &[0, 5, 1_000]),
         ..multipaxos::Config::default()
     };
+    if draw.below(2) == 0 {
+        config.lease_drift_ppm = Some(declared_drift(plan));
+        // No bound covers a clock that stands still.
+        plan.clocks_stop_ppm = 0;
+    }
     // Several ballots in a row may come to nothing, each after up to one and a half timeouts.
     let patience = Duration::from_millis(3_000 + 20 * election_timeout_ms);
     Tuning { config, patience }

@@ -28,7 +28,7 @@ pub fn votes(first: u64, ballot: Ballot, texts: &[&'static str]) -> Votes {
 }
 
 pub fn prepare(ballot: Ballot, from: u64) -> Message {
-    Message::Prepare(Prepare { configuration: 1, ballot, from: Slot(from), promises: 2 })
+    Message::Prepare(Prepare { configuration: 1, ballot, from: Slot(from), promises: 2, called_by: None })
 }
 
 pub fn promise(ballot: Ballot, from: u64, chosen: u64, votes: Vec<Votes>) -> Message {
