@@ -472,7 +472,7 @@ fn promises_in_an_earlier_configuration(config: Config) -> bool {
     let leader = change(&mut group, leader, 1, Change::AddLearner(n(9)));
     let (from, to) = (group.others(leader)[0], group.others(leader)[1]);
     let ballot = Ballot { round: 50, node: from };
-    let prepare = Prepare { configuration: 1, ballot, from: Slot(1), promises: 2 };
+    let prepare = Prepare { configuration: 1, ballot, from: Slot(1), promises: 2, called_by: None };
     group.wire.clear();
     group.deliver(Envelope { from, to, message: Message::Prepare(prepare) });
     let says_so = |envelope: &Envelope<Message>| matches!(&envelope.message, Message::Preempted(said) if said.configuration == 2);
