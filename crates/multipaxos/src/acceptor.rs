@@ -217,7 +217,7 @@ impl MultiPaxos {
             && configuration == self.core.configuration.number;
         if follows || self.follow_another(now, from, (configuration, ballot), chosen, out) {
             self.core.hear(now);
-            self.core.bind(from, now);
+            self.core.bind(self.core.promised.ballot(), now);
             return true;
         }
         false

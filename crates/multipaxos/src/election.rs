@@ -149,8 +149,8 @@ impl MultiPaxos {
 
     pub(crate) fn on_resigned(&mut self, now: Time, from: NodeId, ballot: Ballot, out: &mut Out) {
         if ballot == self.promised() {
-            // It has no lease any more, and nobody had one for long who led less. [P35]
-            self.core.bound = None;
+            // [P35] It has no lease any more.
+            self.core.bound.take_if(|bound| bound.ballot == ballot);
             self.lose_leader(now, from, out);
         }
     }

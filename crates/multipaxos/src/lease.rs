@@ -8,8 +8,9 @@
 //! later, and that somebody had a quorum of promises for a ballot above b before r; take the first who had, and its ballot c. If c
 //! was led in the same configuration, an acceptor A is both among those who promised c and among those who echoed such a probe:
 //! it echoed first, for afterwards it hears nobody who leads b. When A promised c it was not let go by L: L would not have led b any
-//! more [P33], or would have given its lease up [P35]. Nor by a later leader, who would have been promised something before the
-//! first. So it promised more than T after it heard L, on its own clock [P33], or more than T after a restart in between [P34]:
+//! more [P33], or would have given its lease up [P35]. Nor by another, for it was L whom it heard last: a later leader in this
+//! configuration would have been promised something before the first, and whoever is in a configuration hears nobody of an earlier
+//! one, unless it forgot [P34]. So it promised more than T after it heard L, on its own clock [P33], or more than T after a restart in between [P34]:
 //! later than s + T/(1 + ρ). But L's clock counted less than T (1 − ρ)/(1 + ρ) from s to r, so r is earlier than s + T/(1 + ρ). If c
 //! was led in a later configuration, the stop-sign was chosen before: in ballot b, then L had proposed it and given its lease up
 //! [P35]; in one above, then that had its quorum of promises before c had; in one below, then L knew it when it began to lead.
@@ -25,12 +26,12 @@ use crate::state::Core;
 use consensus_core::{NodeId, Time, lease};
 use core::time::Duration;
 
-/// Whom an acceptor is bound to.
+/// What an acceptor is bound to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bound {
-    /// The leader that was heard; `None`: one of an earlier boot, whom we forgot.
-    leader: Option<NodeId>,
-    /// When that was, at the latest.
+    /// The ballot whose leader was heard last.
+    pub(crate) ballot: Ballot,
+    /// When that was.
     since: Time,
 }
 
@@ -69,32 +70,38 @@ impl Config {
 }
 
 impl Core {
-    /// [P33] `leader` was heard, and may rely on us.
+    /// [P33] The leader of `ballot` was heard, and may rely on us.
     #[inline]
-    pub(crate) fn bind(&mut self, leader: NodeId, now: Time) {
-        self.bound = Some(Bound { leader: Some(leader), since: now });
+    pub(crate) fn bind(&mut self, ballot: Ballot, now: Time) {
+        self.bound = Some(Bound { ballot, since: now });
     }
 
     /// [P34] An earlier boot may have bound us to somebody whom we no longer know. Who never promised anything has heard nobody.
     pub(crate) fn bind_to_the_past(&mut self, now: Time) {
         let forgets = self.config.plants(Mutant::LeaseForgottenInCrash);
         if self.config.lease_drift_ppm.is_some() && self.promised.ballot() > Ballot::ZERO && !forgets {
-            self.bound = Some(Bound { leader: None, since: now });
+            self.restarted = Some(now);
         }
+    }
+
+    /// [P34] Nobody lets us go from what we forgot: it may be of a later configuration than those that we know.
+    pub(crate) fn is_bound_to_the_past(&self, now: Time) -> bool {
+        self.restarted.is_some_and(|restarted| now < restarted + self.config.election_timeout())
     }
 
     /// Until when we promise nothing of ourselves; `None`: we are free.
     pub(crate) fn bound_until(&self) -> Option<Time> {
         self.config.lease_drift_ppm?;
-        Some(self.bound?.since + self.config.election_timeout())
+        let since = self.restarted.max(self.bound.map(|bound| bound.since))?;
+        Some(since + self.config.election_timeout())
     }
 
     /// [P33] Whether we must not promise `from` a ballot, to lead which it was called by the leader of ballot `called_by`.
     pub(crate) fn is_bound_against(&self, from: NodeId, called_by: Option<Ballot>, now: Time) -> bool {
         let is_over = self.bound_until().is_none_or(|until| until <= now);
-        let is_its_own = self.bound.is_some_and(|bound| bound.leader == Some(from));
-        // [P35] Everybody whom we ever heard led a ballot that we promised, and those below the one that let us go are over.
-        let is_let_go = called_by.is_some_and(|ballot| self.promised.ballot() <= ballot);
-        !is_over && !is_its_own && !is_let_go && !self.config.plants(Mutant::LeaseRefusesNobody)
+        // [P35] It leads that ballot no more, or whoever does has given its lease up.
+        let lets_go = |bound: Bound| bound.ballot.node == from || Some(bound.ballot) == called_by;
+        let is_let_go = self.bound.is_some_and(lets_go) && !self.is_bound_to_the_past(now);
+        !is_over && !is_let_go && !self.config.plants(Mutant::LeaseRefusesNobody)
     }
 }

@@ -118,6 +118,9 @@ impl Candidate {
 impl MultiPaxos {
     /// Leads a ballot above all that are known: phase 1 begins. [P1] [S1]
     pub(crate) fn become_candidate(&mut self, now: Time, called_by: Option<Ballot>, out: &mut Out) {
+        if self.core.is_bound_to_the_past(now) {
+            return self.core.arm_retry(now, out); // [P34]
+        }
         self.become_follower(now, None, out);
         let core = &mut self.core;
         let ballot = core.known().next(core.id);

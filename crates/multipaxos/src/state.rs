@@ -63,6 +63,8 @@ pub(crate) struct Core {
     pub(crate) heard: Option<Time>,
     /// Whom a leader's lease binds us to.
     pub(crate) bound: Option<Bound>,
+    /// When this boot began, if an earlier one may have been bound.
+    pub(crate) restarted: Option<Time>,
     /// When to ask the others how they fare, if nobody is heard until then. Hearing somebody moves this, not the timer: the
     /// timer looks here when it fires.
     pub(crate) election_due: Time,
@@ -146,6 +148,7 @@ impl MultiPaxos {
             seen: Ballot::ZERO,
             heard: None,
             bound: None,
+            restarted: None,
             election_due: Time::ZERO,
             election_span: Duration::ZERO,
             suspects: Vec::new(),
@@ -162,7 +165,7 @@ impl MultiPaxos {
             out.members(core.configuration.members.clone());
         }
         core.bind_to_the_past(now);
-        if core.bound.is_some() {
+        if core.restarted.is_some() {
             core.arm_election(now, out);
         } else {
             core.arm_first_election(now, out);

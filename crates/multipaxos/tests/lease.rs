@@ -318,6 +318,27 @@ fn who_never_promised_anything_is_free() {
     assert_eq!(cluster.leaders().len(), 1, "a new group is not kept waiting");
 }
 
+// tests [P34] [P35]
+#[test]
+fn nobody_lets_go_who_forgot_what_binds_it() {
+    let (mut cluster, leader) = led(3);
+    let [voter, heir] = cluster.others(leader)[..] else { panic!() };
+    cluster.crash(voter);
+    cluster.start(voter);
+    beat(&mut cluster, leader);
+    cluster.settle();
+    let ballot = promised(&cluster, leader);
+    cluster.deliver(Envelope { from: leader, to: voter, message: Message::Resigned { ballot } });
+    assert!(
+        !is_promised(&mut cluster, heir, voter, Some(ballot)),
+        "before the crash it may have heard another"
+    );
+    cluster.deliver(Envelope { from: leader, to: voter, message: Message::Call { ballot } });
+    assert_eq!(promised(&cluster, voter), ballot, "nor does it lead");
+    pass(&mut cluster, T);
+    assert!(is_promised(&mut cluster, heir, voter, Some(ballot)));
+}
+
 /// The call that a leader sends when an operator has it hand over to `to`.
 fn call(cluster: &mut Cluster, leader: NodeId, to: NodeId) -> Envelope<Message> {
     cluster.handle(leader, Event::Transfer { to: Some(to) });
