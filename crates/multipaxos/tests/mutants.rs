@@ -1,8 +1,8 @@
 //! Planted bugs that no random run shows, each with the schedule in which it does: `cargo xtask mutants` runs them beside its
 //! hunts. The same schedule without the bug must go well.
 
-use crate::common::alone::{Alone, ballot, command, promise, votes};
 use crate::common::Cluster;
+use crate::common::alone::{Alone, ballot, command, promise, votes};
 use consensus_core::NodeId;
 use multipaxos::{Config, Message, MultiPaxos, Mutant};
 
