@@ -13,8 +13,9 @@ const MAX_FIRST_ROUND: u64 = MAX_ROUND / 2;
 /// How many bits of an [`Epoch`] tell the node.
 const NODE_BITS: u32 = 16;
 
-/// A ballot: a round, and the node that leads it. [S1] Two nodes never lead the same one; the later round wins, and in one
+/// A ballot: a round, and the node that leads it. Two nodes never lead the same one; the later round wins, and in one
 /// round the higher node.
+// [S1]
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Ballot {
     /// The round.

@@ -258,10 +258,11 @@ fn fit(counters: &[u64]) -> bool {
 }
 
 impl Message {
-    /// The checks that need no state. [P31]
+    /// The checks that need no state.
     ///
     /// # Errors
     /// What no correct node would say.
+    // [P31]
     #[inline]
     pub fn check(&self, from: NodeId) -> Result<(), Offence> {
         let is_sound = match self {

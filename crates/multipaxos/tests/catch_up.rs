@@ -8,9 +8,9 @@ use std::time::Duration;
 
 /// What it asks for, and of whom.
 fn questions(alone: &mut Alone) -> Vec<(u64, u64, u64)> {
-    let of = |envelope: &Envelope<Message>| match envelope.message {
-        Message::Learn(Learn { first, last, piece: None }) => Some((envelope.to.0, first.0, last.0)),
-        _ => None,
+    let of = |envelope: &Envelope<Message>| {
+        let Message::Learn(Learn { first, last, piece: None }) = envelope.message else { return None };
+        Some((envelope.to.0, first.0, last.0))
     };
     alone.cluster.wire.iter().filter_map(of).collect()
 }
@@ -171,9 +171,9 @@ fn overtaken() -> Cluster<MultiPaxos> {
         let (at, id) = cluster.next_deadline().unwrap();
         cluster.now = at;
         cluster.handle(id, Event::Tick);
-        let asked = cluster.wire.iter().find_map(|envelope| match envelope.message {
-            Message::Ask(ask) if envelope.from == n(1) && envelope.to == n(3) => Some(ask.round),
-            _ => None,
+        let asked = cluster.wire.iter().find_map(|envelope| {
+            let Message::Ask(ask) = envelope.message else { return None };
+            (envelope.from == n(1) && envelope.to == n(3)).then_some(ask.round)
         });
         cluster.wire.clear();
         if let Some(round) = asked {

@@ -2,7 +2,6 @@
 
 use crate::common::Cluster;
 use multipaxos::{Config, MultiPaxos};
-use std::collections::VecDeque;
 
 const PROPOSALS: u64 = 20;
 
@@ -56,7 +55,7 @@ fn a_commit_takes_one_round_trip() {
         cluster.propose(leader, 1, b"command");
         for trip in 1..=2 {
             assert_eq!(cluster.diary(leader).len(), 0);
-            for envelope in std::mem::replace(&mut cluster.wire, VecDeque::new()) {
+            for envelope in std::mem::take(&mut cluster.wire) {
                 assert_eq!(envelope.from == leader, trip == 1);
                 cluster.deliver(envelope);
             }

@@ -24,9 +24,9 @@ fn span(said: &[Message]) -> Option<(u64, u64)> {
 
 /// The slots that are to be accepted, and the values.
 fn proposed(said: &[Message]) -> Vec<(u64, Vec<Value>)> {
-    let of = |message: &Message| match message {
-        Message::Accept(accept) => Some((accept.first.0, accept.values.to_vec())),
-        _ => None,
+    let of = |message: &Message| {
+        let Message::Accept(accept) = message else { return None };
+        Some((accept.first.0, accept.values.to_vec()))
     };
     said.iter().filter_map(of).collect()
 }

@@ -157,9 +157,9 @@ fn asking(config: Config) -> Alone {
 }
 
 fn wants(said: &[Message]) -> Vec<(u64, u64)> {
-    let of = |message: &Message| match message {
-        Message::Learn(Learn { piece: Some((through, offset)), .. }) => Some((through.0, *offset)),
-        _ => None,
+    let of = |message: &Message| {
+        let Message::Learn(Learn { piece: Some((through, offset)), .. }) = message else { return None };
+        Some((through.0, *offset))
     };
     said.iter().filter_map(of).collect()
 }

@@ -27,7 +27,8 @@ pub enum Answer {
     Refused(Ballot),
 }
 
-/// Which ballots an acceptor still answers. [S2] [S3]
+/// Which ballots an acceptor still answers.
+// [S2] [S3]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Promised(pub(crate) Ballot);
 
@@ -74,12 +75,14 @@ impl<V> Default for Acceptor<V> {
 }
 
 impl<V> Acceptor<V> {
-    /// Phase 1: whether it promises `ballot`. [S2]
+    /// Phase 1: whether it promises `ballot`.
+    // [S2]
     pub fn prepare(&mut self, ballot: Ballot) -> Answer {
         self.promised.raise(ballot)
     }
 
-    /// Phase 2: whether it accepts `value` in `ballot`. [S3]
+    /// Phase 2: whether it accepts `value` in `ballot`.
+    // [S3]
     pub fn accept(&mut self, ballot: Ballot, value: V) -> Answer {
         let answer = self.promised.raise(ballot);
         if !matches!(answer, Answer::Refused(_)) {

@@ -21,7 +21,7 @@ impl<V> Default for Learner<V> {
 
 impl<V: Clone + PartialEq> Learner<V> {
     /// The voter `from` has accepted. Returns what is chosen, if `quorum` voters are known to have accepted it in this ballot.
-    /// [S6]
+    // [S6]
     pub fn on_accepted(&mut self, from: NodeId, vote: Vote<V>, quorum: usize) -> Option<V> {
         if self.votes.get(&from).is_some_and(|known| known.ballot >= vote.ballot) {
             return None;

@@ -52,10 +52,11 @@ pub enum Record {
 }
 
 impl Message {
-    /// The checks that need no state. [S11]
+    /// The checks that need no state.
     ///
     /// # Errors
     /// What no correct node would say.
+    // [S11]
     pub fn check(&self, from: NodeId) -> Result<(), Offence> {
         let (ballot, is_own) = match self {
             Self::Prepare(ballot) | Self::Accept(Vote { ballot, .. }) => (*ballot, true),

@@ -5,7 +5,8 @@ use crate::ballot::Ballot;
 use consensus_core::NodeId;
 use consensus_core::quorum::Tally;
 
-/// Who has promised the ballot that is led now. [S4]
+/// Who has promised the ballot that is led now.
+// [S4]
 #[derive(Clone, Debug)]
 pub struct Promises {
     ballot: Ballot,
@@ -43,7 +44,8 @@ impl Promises {
     }
 }
 
-/// Keeps, of two votes, the one in the higher ballot. [S5]
+/// Keeps, of two votes, the one in the higher ballot.
+// [S5]
 pub fn adopt<V>(highest: &mut Option<Vote<V>>, vote: Vote<V>) {
     if highest.as_ref().is_none_or(|known| known.ballot < vote.ballot) {
         *highest = Some(vote);
@@ -82,7 +84,8 @@ impl<V: Clone> Proposer<V> {
     }
 
     /// What to propose, if that is known now: with `quorum` promises of `voters` the value of the highest ballot, or `own` if
-    /// nobody has accepted any. [S5]
+    /// nobody has accepted any.
+    // [S5]
     pub fn propose(&mut self, voters: &[NodeId], quorum: usize, own: Option<&V>) -> Option<V> {
         if self.proposed.is_some() || self.promises.count_among(voters) < quorum {
             return None;
