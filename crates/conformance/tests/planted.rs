@@ -2,6 +2,7 @@
 //! (`cargo test -p conformance --features mutants --test planted`).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+use conformance::mutants::{LEASES, MULTIPAXOS, MULTIPAXOS_BY_SCHEDULE, RAFT, RAFT_BY_SCHEDULE, SYNOD};
 use std::process::Command;
 
 struct Said {
@@ -106,4 +107,18 @@ fn a_bug_that_there_is_not_is_named() {
         "{}",
         said.text
     );
+}
+
+#[test]
+fn every_bug_is_hunted_or_has_a_schedule() {
+    for mutant in raft::Mutant::ALL {
+        let hunted = RAFT.iter().map(|hunt| hunt.mutant).chain(RAFT_BY_SCHEDULE.iter().copied());
+        assert_eq!(hunted.filter(|hunted| hunted == mutant).count(), 1, "{mutant:?}");
+    }
+    for mutant in multipaxos::Mutant::ALL {
+        let log = MULTIPAXOS.iter().map(|hunt| hunt.mutant).chain(LEASES.iter().map(|hunt| hunt.mutant));
+        let log = log.chain(MULTIPAXOS_BY_SCHEDULE.iter().copied()).filter(|hunted| hunted == mutant).count();
+        let one_value = SYNOD.iter().filter(|hunt| hunt.mutant == *mutant).count();
+        assert!(log <= 1 && one_value <= 1 && log + one_value > 0, "{mutant:?}");
+    }
 }

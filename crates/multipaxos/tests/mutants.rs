@@ -2,9 +2,10 @@
 //! hunts. The same schedule without the bug must go well.
 
 use crate::common::Cluster;
-use crate::common::alone::{Alone, ballot, command, promise, votes};
-use consensus_core::NodeId;
-use multipaxos::{Config, Message, MultiPaxos, Mutant};
+use crate::common::alone::{Alone, accept, ballot, command, prepare, promise, votes};
+use crate::reconfiguration::{promises_in_an_earlier_configuration, votes_told_after_a_seal};
+use consensus_core::{NodeId, Slot};
+use multipaxos::{Ballot, Config, Message, MultiPaxos, Mutant, Promise};
 
 fn with(mutant: Option<Mutant>) -> Config {
     Config { mutant, ..Config::default() }
@@ -64,4 +65,85 @@ fn proposed_anew(mutant: Option<Mutant>) -> usize {
 fn noops_beyond_the_last_slot_are_found() {
     assert_eq!(proposed_anew(None), 2);
     assert_eq!(proposed_anew(Some(Mutant::NoopsBeyondLast)), 3);
+}
+
+fn promises(said: &[Message]) -> Vec<&Promise> {
+    let promise = |message| if let &Message::Promise(promise) = &message { Some(&**promise) } else { None };
+    said.iter().filter_map(promise).collect()
+}
+
+/// Whether a promise leaves before it is on disk.
+fn promises_at_once(mutant: Option<Mutant>) -> bool {
+    let mut alone = Alone::with(3, with(mutant), true);
+    let said = alone.hear(2, prepare(ballot(5, 2), 1));
+    !promises(&said).is_empty()
+}
+
+/// A crash takes what was not on disk. [P1] [S2]
+#[test]
+fn promises_before_the_disk_are_found() {
+    assert!(!promises_at_once(None));
+    assert!(promises_at_once(Some(Mutant::PromiseBeforeDurable)));
+}
+
+/// Whether a node that has promised a ballot accepts something in a lower one after a crash.
+fn breaks_a_promise(mutant: Option<Mutant>) -> bool {
+    let mut alone = Alone::with(3, with(mutant), false);
+    let said = alone.hear(2, prepare(ballot(5, 2), 1));
+    assert_eq!(promises(&said).len(), 1);
+    alone.restart();
+    alone.hear(3, accept(ballot(3, 3), 1, 0, &["a"]));
+    alone.node().accepted_in(Slot(1)).is_some()
+}
+
+/// A promise holds beyond a crash. [P1] [P30]
+#[test]
+fn promises_that_are_not_written_are_found() {
+    assert!(!breaks_a_promise(None));
+    assert!(breaks_a_promise(Some(Mutant::PromiseNotWritten)));
+}
+
+/// Whether a node that was about to lead a ballot leads the same one after a crash.
+fn leads_a_ballot_twice(mutant: Option<Mutant>) -> bool {
+    let mut alone = Alone::with(3, with(mutant), false);
+    let first = alone.candidate(ballot(5, 2));
+    alone.restart();
+    alone.candidate(ballot(5, 2)) == first
+}
+
+/// Promises of the first time would count for the second. [S1]
+#[test]
+fn ballots_that_are_led_twice_are_found() {
+    assert!(!leads_a_ballot_twice(None));
+    assert!(leads_a_ballot_twice(Some(Mutant::BallotReused)));
+}
+
+/// In which ballot a node says to have accepted what it did in ballot 1, before it promised ballot 4.
+fn told_ballot(mutant: Option<Mutant>) -> Ballot {
+    let mut alone = Alone::with(3, with(mutant), false);
+    alone.hear(2, accept(ballot(1, 2), 1, 0, &["a"]));
+    alone.hear(3, prepare(ballot(4, 3), 1));
+    let said = alone.hear(2, prepare(ballot(6, 2), 1));
+    promises(&said)[0].votes[0].ballot
+}
+
+/// A value that is told as of a higher ballot than it was accepted in passes for a later choice. [P2]
+#[test]
+fn promises_that_tell_the_promised_ballot_are_found() {
+    assert_eq!(told_ballot(None), ballot(1, 2));
+    assert_eq!(told_ballot(Some(Mutant::PromiseTellsPromised)), ballot(4, 3));
+}
+
+/// A quorum of another configuration proves nothing. [P38] [P41]
+#[test]
+fn promises_of_any_configuration_are_found() {
+    assert!(!promises_in_an_earlier_configuration(with(None)));
+    assert!(promises_in_an_earlier_configuration(with(Some(Mutant::PromiseOfAnyConfiguration))));
+}
+
+/// What was accepted behind a stop-sign is void. [P38]
+#[test]
+fn votes_that_outlive_their_configuration_are_found() {
+    assert_eq!(votes_told_after_a_seal(with(None)), []);
+    assert_ne!(votes_told_after_a_seal(with(Some(Mutant::SealedVotesStay))), []);
 }

@@ -433,7 +433,7 @@ fn a_newcomer_that_knows_no_members_takes_no_snapshot() {
 }
 
 /// What a node promises in the next configuration that has accepted something behind the stop-sign of its own.
-fn votes_told_after_a_seal(config: Config) -> Vec<Votes> {
+pub(crate) fn votes_told_after_a_seal(config: Config) -> Vec<Votes> {
     let mut group = Group::with(3, config, false, 1);
     let (leader, to) = (n(1), n(3));
     for id in [1, 2] {
@@ -467,7 +467,7 @@ fn what_was_accepted_behind_a_stop_sign_is_void() {
 }
 
 /// Whether a node in the second configuration promises what is asked for in the first; it says in which it is instead.
-fn promises_in_an_earlier_configuration(config: Config) -> bool {
+pub(crate) fn promises_in_an_earlier_configuration(config: Config) -> bool {
     let (mut group, leader) = group_with(3, config);
     let leader = change(&mut group, leader, 1, Change::AddLearner(n(9)));
     let (from, to) = (group.others(leader)[0], group.others(leader)[1]);
@@ -484,20 +484,6 @@ fn promises_in_an_earlier_configuration(config: Config) -> bool {
 #[test]
 fn promises_are_given_within_one_configuration() {
     assert!(!promises_in_an_earlier_configuration(Config::default()));
-}
-
-#[cfg(feature = "mutants")]
-#[test]
-fn promises_of_any_configuration_are_found() {
-    let mutant = Some(multipaxos::Mutant::PromiseOfAnyConfiguration);
-    assert!(promises_in_an_earlier_configuration(Config { mutant, ..Config::default() }));
-}
-
-#[cfg(feature = "mutants")]
-#[test]
-fn votes_that_outlive_their_configuration_are_found() {
-    let mutant = Some(multipaxos::Mutant::SealedVotesStay);
-    assert_ne!(votes_told_after_a_seal(Config { mutant, ..Config::default() }), []);
 }
 
 // tests [P38] [P30]

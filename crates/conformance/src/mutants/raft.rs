@@ -390,16 +390,3 @@ fn amnesia(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
 fn millis(draw: &mut Stream, low: u64, high: u64) -> Duration {
     Duration::from_millis(draw.between(low, high))
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_bug_is_hunted_once() {
-        for mutant in Mutant::ALL {
-            let hunts = RAFT.iter().map(|hunt| &hunt.mutant).chain(RAFT_BY_SCHEDULE);
-            assert_eq!(hunts.filter(|hunted| *hunted == mutant).count(), 1, "{mutant:?}");
-        }
-    }
-}
