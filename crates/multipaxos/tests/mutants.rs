@@ -68,8 +68,9 @@ fn noops_beyond_the_last_slot_are_found() {
 }
 
 fn promises(said: &[Message]) -> Vec<&Promise> {
-    let promise = |message| if let &Message::Promise(promise) = &message { Some(&**promise) } else { None };
-    said.iter().filter_map(promise).collect()
+    said.iter()
+        .filter_map(|message| if let Message::Promise(promise) = message { Some(&**promise) } else { None })
+        .collect()
 }
 
 /// Whether a promise leaves before it is on disk.
