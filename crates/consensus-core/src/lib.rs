@@ -21,6 +21,7 @@ pub mod quorum;
 mod session;
 mod snapshot;
 mod time;
+mod window;
 pub mod wire;
 
 pub use algorithm::{
@@ -33,9 +34,10 @@ pub use hand_off::{Network, Recovered, Storage, StorageError};
 pub use id::{ClientId, ClusterId, Epoch, GroupId, NodeId, ProposalId, ReadId, Slot, WriteSeq};
 pub use inspect::{Feeding, Inspection, Note, PeerProgress};
 pub use machine::{Decision, InstallError, StateMachine, Verdict};
-pub use members::{BadChange, Change, MAX_MEMBERS, Members, MembersError, Priority};
+pub use members::{BadChange, Change, MAX_MEMBERS, Members, MembersError, NamedMembers, Priority};
 pub use node::{Event, Node, NodeConfig, NodeError, Outcome, Reply};
 pub use session::{Admission, MAX_REPLIES, MAX_REPLY_BYTES, MAX_SESSIONS, MAX_TABLE_BYTES, Sessions};
 pub use time::Time;
+pub use window::Window;
 
 pub use bytes::Bytes;

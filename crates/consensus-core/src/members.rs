@@ -1,10 +1,14 @@
 //! Who takes part in a group, and the changes to it.
 
 use crate::id::NodeId;
+use crate::wire;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use bytes::Bytes;
 use core::fmt;
+use core::ops::Deref;
+use core::time::Duration;
 use serde::{Deserialize, Serialize, Serializer};
 
 /// The most members of a group, all lists together. A frame or a file that names more is refused.
@@ -264,6 +268,43 @@ impl From<String> for BadChange {
     }
 }
 
+/// Members as a log names them, together with their encoded form, which is what a decision shows of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Members", into = "Members")]
+pub struct NamedMembers {
+    members: Members,
+    encoded: Bytes,
+}
+
+impl NamedMembers {
+    /// Their encoded form.
+    #[must_use]
+    pub const fn encoded(&self) -> &Bytes {
+        &self.encoded
+    }
+}
+
+impl From<Members> for NamedMembers {
+    fn from(members: Members) -> Self {
+        let encoded = wire::encode(&members).into();
+        Self { members, encoded }
+    }
+}
+
+impl From<NamedMembers> for Members {
+    fn from(named: NamedMembers) -> Self {
+        named.members
+    }
+}
+
+impl Deref for NamedMembers {
+    type Target = Members;
+
+    fn deref(&self) -> &Members {
+        &self.members
+    }
+}
+
 /// How much a node wishes to lead. It is advice: it may move timeouts and pick transfer targets, never a vote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Priority {
@@ -276,4 +317,18 @@ pub enum Priority {
     Normal,
     /// Prefer to lead.
     High,
+}
+
+impl Priority {
+    /// The span from which a wait before an election is drawn that is `from..to` for a node without a wish; `timeout` is an
+    /// election timeout.
+    #[must_use]
+    pub fn stretch(self, from: Duration, to: Duration, timeout: Duration) -> (Duration, Duration) {
+        match self {
+            Self::High => (from, from + to.saturating_sub(from) / 2),
+            Self::Normal => (from, to),
+            Self::Low => (from + timeout / 2, to + timeout / 2),
+            Self::Never => (from + timeout * 3, to + timeout * 3),
+        }
+    }
 }

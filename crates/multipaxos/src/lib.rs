@@ -53,4 +53,4 @@ pub use record::Record;
 pub use state::MultiPaxos;
 pub use step::Timer;
 pub use synod::Synod;
-pub use value::{MAX_BATCH_VALUES, Named, Value, Values};
+pub use value::{MAX_BATCH_VALUES, Value, Values};

@@ -25,12 +25,6 @@ impl MultiPaxos {
 impl Core {
     /// [P24] The span from which a wait is drawn that is `from..to` for a node without a wish.
     pub(crate) fn stretched(&self, from: Duration, to: Duration) -> (Duration, Duration) {
-        let timeout = self.config.election_timeout();
-        match self.priority {
-            Priority::High => (from, from + to.saturating_sub(from) / 2),
-            Priority::Normal => (from, to),
-            Priority::Low => (from + timeout / 2, to + timeout / 2),
-            Priority::Never => (from + timeout * 3, to + timeout * 3),
-        }
+        self.priority.stretch(from, to, self.config.election_timeout())
     }
 }

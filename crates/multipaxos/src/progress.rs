@@ -12,8 +12,7 @@ use crate::mutant::Mutant;
 use crate::state::Core;
 use crate::step::Out;
 use crate::value::Values;
-use alloc::collections::VecDeque;
-use consensus_core::{NodeId, Slot, Time};
+use consensus_core::{NodeId, Slot, Time, Window};
 
 /// A leader's view of another node.
 #[derive(Clone, Debug)]
@@ -25,6 +24,7 @@ pub(crate) struct Progress {
     pub(crate) next: Slot,
     /// It knows that everything up to here is chosen.
     pub(crate) chosen: Slot,
+    /// [P10] The accepts in flight.
     pub(crate) window: Window,
     /// Holes up to here were filled since the last heartbeat.
     filled: Slot,
@@ -86,7 +86,7 @@ impl Progress {
 pub(crate) fn feed(peer: &mut Progress, start: Slot, last: Slot, core: &Core, probe: u64, out: &mut Out) {
     // What is cut off must be asked for.
     peer.next = peer.next.max(core.log.base().next());
-    while peer.next <= last && peer.window.has_room(&core.config) {
+    while peer.next <= last && peer.has_room(&core.config) {
         let values = next_values(core, peer.next, last);
         let first = peer.next;
         peer.next = Slot(first.0 + values.len() as u64);
@@ -178,62 +178,10 @@ fn heartbeat(peer: &Progress, start: Slot, core: &Core, probe: u64) -> Heartbeat
     }
 }
 
-/// The accepts in flight to one node, bounded by count and bytes. [P10]
-#[derive(Clone, Debug)]
-pub(crate) struct Window {
-    accepts: VecDeque<InFlight>,
-    bytes: usize,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct InFlight {
-    last: Slot,
-    bytes: usize,
-}
-
-impl Window {
-    const fn new() -> Self {
-        Self { accepts: VecDeque::new(), bytes: 0 }
-    }
-
+impl Progress {
+    /// Whether it may be sent one more accept. [P10]
     #[inline]
     fn has_room(&self, config: &Config) -> bool {
-        self.accepts.len() < config.max_in_flight_accepts && self.bytes < config.max_in_flight_bytes
-    }
-
-    #[inline]
-    fn is_empty(&self) -> bool {
-        self.accepts.is_empty()
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.accepts.len()
-    }
-
-    pub(crate) const fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    #[inline]
-    fn sent(&mut self, last: Slot, bytes: usize) {
-        self.accepts.push_back(InFlight { last, bytes });
-        self.bytes += bytes;
-    }
-
-    #[inline]
-    fn arrived(&mut self, matched: Slot) {
-        while let Some(accept) = self.accepts.pop_front_if(|accept| accept.last <= matched) {
-            self.bytes -= accept.bytes;
-        }
-    }
-
-    fn assert_invariants(&self, matched: Slot, next: Slot) {
-        let sum: usize = self.accepts.iter().map(|accept| accept.bytes).sum();
-        assert_eq!(self.bytes, sum, "the byte counter of the window leaks");
-        assert!(
-            self.accepts.iter().all(|accept| matched < accept.last && accept.last < next),
-            "the window holds what has arrived, or what was not sent"
-        );
-        assert!(self.accepts.iter().is_sorted_by(|a, b| a.last < b.last), "the window is out of order");
+        self.window.has_room(config.max_in_flight_accepts, config.max_in_flight_bytes)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::configuration::Configuration;
 use alloc::boxed::Box;
-use consensus_core::{Batch, Bytes, Decision, Item, Members, ProposalId, Slot, Verdict, wire};
+use consensus_core::{Batch, Bytes, Decision, Item, NamedMembers, ProposalId, Slot, Verdict};
 use serde::{Deserialize, Serialize};
 
 /// The most values in one message or record, whatever is configured: a peer cannot make us allocate more.
@@ -33,29 +33,8 @@ pub enum Value {
         /// The change that led to it, which is done now.
         id: ProposalId,
         /// Who takes part.
-        members: Box<Named>,
+        members: Box<NamedMembers>,
     },
-}
-
-/// Members, together with their encoded form, which is what a decision shows of them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Members", into = "Members")]
-pub struct Named {
-    members: Members,
-    encoded: Bytes,
-}
-
-impl From<Members> for Named {
-    fn from(members: Members) -> Self {
-        let encoded = wire::encode(&members).into();
-        Self { members, encoded }
-    }
-}
-
-impl From<Named> for Members {
-    fn from(named: Named) -> Self {
-        named.members
-    }
 }
 
 /// What values without a payload show.
@@ -74,7 +53,7 @@ impl Value {
                 Decision { slot, id: Some(*id), verdict: Verdict::Commit, payload }
             }
             Self::Begin { id, members } => {
-                Decision { slot, id: Some(*id), verdict: Verdict::Noop, payload: &members.encoded }
+                Decision { slot, id: Some(*id), verdict: Verdict::Noop, payload: members.encoded() }
             }
         }
     }
@@ -96,7 +75,7 @@ impl Value {
                 Self::Noop => 0,
                 Self::Command { payload, .. } => payload.len(),
                 Self::Stop(next) => MEMBER_BYTES * next.members.iter().count(),
-                Self::Begin { members, .. } => MEMBER_BYTES * members.members.iter().count(),
+                Self::Begin { members, .. } => MEMBER_BYTES * members.iter().count(),
             }
     }
 }

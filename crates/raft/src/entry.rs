@@ -2,8 +2,7 @@
 
 use crate::config::MAX_BATCH_ENTRIES;
 use alloc::boxed::Box;
-use consensus_core::{Batch, Bytes, Decision, Epoch, Item, Members, ProposalId, Slot, Verdict, wire};
-use core::ops::Deref;
+use consensus_core::{Batch, Bytes, Decision, Epoch, Item, NamedMembers, ProposalId, Slot, Verdict};
 use serde::{Deserialize, Serialize};
 
 /// What one entry costs beyond its payload, when bytes are bounded.
@@ -56,7 +55,7 @@ pub enum Content {
         /// The change that led to them.
         id: ProposalId,
         /// All of them.
-        members: Box<Named>,
+        members: Box<NamedMembers>,
     },
     /// Somebody's proposal, of which a witness keeps no more than its place.
     Withheld,
@@ -81,35 +80,6 @@ impl Content {
     }
 }
 
-/// Members as an entry names them, together with their encoded form, which is what a decision shows of them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Members", into = "Members")]
-pub struct Named {
-    members: Members,
-    encoded: Bytes,
-}
-
-impl From<Members> for Named {
-    fn from(members: Members) -> Self {
-        let encoded = wire::encode(&members).into();
-        Self { members, encoded }
-    }
-}
-
-impl From<Named> for Members {
-    fn from(named: Named) -> Self {
-        named.members
-    }
-}
-
-impl Deref for Named {
-    type Target = Members;
-
-    fn deref(&self) -> &Members {
-        &self.members
-    }
-}
-
 /// What entries without a payload show.
 static NOTHING: Bytes = Bytes::new();
 
@@ -126,7 +96,7 @@ impl Entry {
                 Decision { slot, id: Some(*id), verdict: Verdict::Commit, payload }
             }
             Content::Members { members, .. } => {
-                let (id, payload) = (self.content.settles(), &members.encoded);
+                let (id, payload) = (self.content.settles(), members.encoded());
                 Decision { slot, id, verdict: Verdict::Noop, payload }
             }
         }

@@ -42,10 +42,10 @@ pub(crate) fn feed(peer: &mut Progress, core: &Core, burst: Burst, out: &mut Out
 
 fn replicate(peer: &mut Progress, core: &Core, burst: Burst, out: &mut Out) {
     let last = peer.reach(core.log.last().slot);
-    if peer.next > last || !peer.window.has_room(&core.config) {
+    if peer.next > last || !peer.has_room(&core.config) {
         return tell_idle(peer, core, burst, out);
     }
-    while peer.next <= last && peer.window.has_room(&core.config) {
+    while peer.next <= last && peer.has_room(&core.config) {
         let Some((prev, entries)) = next_entries(peer, core) else {
             return peer.turn_to_snapshot(core, out);
         };

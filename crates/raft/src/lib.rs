@@ -42,7 +42,7 @@ mod witness;
 
 pub use config::{Config, MAX_BATCH_ENTRIES};
 pub use digest::Digest;
-pub use entry::{Content, Entries, Entry, Named, Position};
+pub use entry::{Content, Entries, Entry, Position};
 pub use message::{
     Append, AppendReply, Arrival, Ballot, BallotReply, Chunk, ChunkReply, Message, Outcome, ReadAnswer,
     ReadToken,

@@ -8,8 +8,7 @@
 use crate::config::Config;
 use crate::outgoing::Outgoing;
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
-use consensus_core::{NodeId, Slot, Time};
+use consensus_core::{NodeId, Slot, Time, Window};
 
 /// A leader's view of one follower.
 #[derive(Clone, Debug)]
@@ -20,6 +19,7 @@ pub(crate) struct Progress {
     /// The next slot to send.
     pub(crate) next: Slot,
     pub(crate) mode: Mode,
+    /// [R15] The appends in flight.
     pub(crate) window: Window,
     /// The commit index that was last sent.
     pub(crate) commit_sent: Slot,
@@ -142,7 +142,7 @@ impl Progress {
     /// How many appends or pieces, and how many bytes, are in flight.
     pub(crate) fn in_flight(&self) -> (usize, usize) {
         match &self.mode {
-            Mode::Probe { .. } | Mode::Replicate => (self.window.appends.len(), self.window.bytes),
+            Mode::Probe { .. } | Mode::Replicate => (self.window.len(), self.window.bytes()),
             Mode::Snapshot(outgoing) => (outgoing.pieces_in_flight(), outgoing.bytes_in_flight()),
         }
     }
@@ -170,55 +170,10 @@ impl Progress {
     }
 }
 
-/// The appends in flight to one follower, bounded by count and bytes. [R15]
-#[derive(Clone, Debug)]
-pub(crate) struct Window {
-    appends: VecDeque<InFlight>,
-    bytes: usize,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct InFlight {
-    last: Slot,
-    bytes: usize,
-}
-
-impl Window {
-    const fn new() -> Self {
-        Self { appends: VecDeque::new(), bytes: 0 }
-    }
-
+impl Progress {
+    /// Whether it may be sent one more append. [R15]
+    #[inline]
     pub(crate) fn has_room(&self, config: &Config) -> bool {
-        self.appends.len() < config.max_in_flight_appends && self.bytes < config.max_in_flight_bytes
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.appends.is_empty()
-    }
-
-    pub(crate) fn sent(&mut self, last: Slot, bytes: usize) {
-        self.appends.push_back(InFlight { last, bytes });
-        self.bytes += bytes;
-    }
-
-    fn arrived(&mut self, matched: Slot) {
-        while let Some(append) = self.appends.pop_front_if(|append| append.last <= matched) {
-            self.bytes -= append.bytes;
-        }
-    }
-
-    fn clear(&mut self) {
-        self.appends.clear();
-        self.bytes = 0;
-    }
-
-    fn assert_invariants(&self, matched: Slot, next: Slot) {
-        let sum: usize = self.appends.iter().map(|append| append.bytes).sum();
-        assert_eq!(self.bytes, sum, "the byte counter of the window leaks");
-        assert!(
-            self.appends.iter().all(|append| matched < append.last && append.last < next),
-            "the window holds what has arrived, or what was not sent"
-        );
-        assert!(self.appends.iter().is_sorted_by(|a, b| a.last < b.last), "the window is out of order");
+        self.window.has_room(config.max_in_flight_appends, config.max_in_flight_bytes)
     }
 }
