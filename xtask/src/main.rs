@@ -30,6 +30,9 @@ enum Task {
     /// Measure how long a group of Raft is without a leader when the leader ends, with up to 30 % of the messages lost.
     #[command(disable_help_flag = true)]
     Elections(Words),
+    /// Measure how long clients are not served while one node alone reaches a quorum, Raft beside Multi-Paxos.
+    #[command(disable_help_flag = true)]
+    Partial(Words),
     /// Measure ours and the peers in the same run (release build, minutes).
     ///
     /// Try: cargo xtask bench core --quick
@@ -60,6 +63,7 @@ fn main() -> Result<()> {
         Task::Sim(words) => ci::sim(&words.after(Some("sim"))),
         Task::Mutants(words) => ci::mutants(&words.after(None)),
         Task::Elections(words) => ci::conformance(&words.after(Some("elections"))),
+        Task::Partial(words) => ci::conformance(&words.after(Some("partial"))),
         Task::Bench(words) => bench(&words.after(None)),
         Task::Tidy => tidy::run(),
         Task::Ci => ci::run(),

@@ -32,6 +32,7 @@ pub mod liar;
 pub mod mutants;
 pub mod page;
 mod panics;
+pub mod partial;
 pub mod plans;
 mod recipe;
 mod recorded;

@@ -13,6 +13,7 @@ use cli::sim::Sim;
 use conformance::Summary;
 use conformance::controls::{self, Control};
 use conformance::elections::Table;
+use conformance::partial;
 use conformance::subjects::{self, Subject};
 use output::{print, with_progress};
 use std::io::{self, ErrorKind};
@@ -44,7 +45,9 @@ enum Command {
     /// Plant known bugs one by one, and require that each is found.
     Mutants(Mutants),
     /// Measure how long a group of Raft is without a leader, with messages lost.
-    Elections(Elections),
+    Elections(PerRow),
+    /// Measure how long clients are not served while one node alone reaches a quorum, Raft beside Multi-Paxos.
+    Partial(PerRow),
 }
 
 #[derive(Args)]
@@ -73,7 +76,7 @@ struct Run {
 }
 
 #[derive(Args)]
-struct Elections {
+struct PerRow {
     /// How many runs for each row of the table.
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     seeds: u64,
@@ -113,7 +116,12 @@ fn carry_out(command: &Command) -> Result<bool> {
         Command::Sim(sim) => cli::sim::replay(sim),
         Command::Hash(hash) => cli::hash::hashes(hash).map(|()| true),
         Command::Mutants(mutants) => hunt(mutants),
-        Command::Elections(Elections { seeds }) => {
+        Command::Partial(PerRow { seeds }) => {
+            let table = partial::Table::measure(*seeds);
+            print(&table.to_string())?;
+            Ok(table.is_safe())
+        }
+        Command::Elections(PerRow { seeds }) => {
             print(&Table::measure(*seeds).to_string())?;
             Ok(true)
         }

@@ -104,13 +104,22 @@ impl Side {
 }
 
 #[tokio::test]
-async fn etcdctl_says_of_members_what_it_says_with_a_real_etcd() {
+async fn raft_says_of_members_what_a_real_etcd_says() {
+    compare_members_with_etcd("raft").await;
+}
+
+#[tokio::test]
+async fn multipaxos_says_of_members_what_a_real_etcd_says() {
+    compare_members_with_etcd("multipaxos").await;
+}
+
+async fn compare_members_with_etcd(algorithm: &str) {
     if !is_installed("etcdctl", "etcd-client") || !is_installed("etcd", "etcd-server") {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
     let etcd = reference::start(directory.path()).await.unwrap();
-    let mut cluster = Cluster::of_its_own(1, &[]);
+    let mut cluster = Cluster::of_its_own(1, &["--algorithm", algorithm]);
     cluster.start_all();
     cluster.leader().await;
     let begin = Instant::now();
@@ -184,11 +193,20 @@ async fn listed(cluster: &Cluster, through: usize, what: &str) {
 }
 
 #[tokio::test]
-async fn who_is_no_member_is_not_let_in_and_is_told_why() {
+async fn raft_lets_nobody_in_who_is_no_member_and_says_why() {
+    refuse_strangers("raft").await;
+}
+
+#[tokio::test]
+async fn multipaxos_lets_nobody_in_who_is_no_member_and_says_why() {
+    refuse_strangers("multipaxos").await;
+}
+
+async fn refuse_strangers(algorithm: &str) {
     if !is_installed("etcdctl", "etcd-client") {
         return;
     }
-    let mut cluster = Cluster::of_its_own(3, &["--election-timeout-ms", "500"]);
+    let mut cluster = Cluster::of_its_own(3, &["--algorithm", algorithm, "--election-timeout-ms", "500"]);
     cluster.start_all();
     cluster.leader().await;
     let ctl = cluster.ctl(0);

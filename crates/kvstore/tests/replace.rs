@@ -125,10 +125,17 @@ impl Scene {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_replica_is_replaced_under_load_and_no_write_is_lost_or_done_twice() {
+    // One after the other: each wants the machine for itself.
+    for algorithm in ["raft", "multipaxos"] {
+        replace_every_replica(algorithm).await;
+    }
+}
+
+async fn replace_every_replica(algorithm: &str) {
     if !is_installed("etcdctl", "etcd-client") {
         return;
     }
-    let mut scene = Scene::new(3, &FLAGS);
+    let mut scene = Scene::new(3, &[&["--algorithm", algorithm], &FLAGS[..]].concat());
     let leader = scene.cluster.leader().await;
     let load = Load::start(CLIENTS, &scene.endpoints);
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -194,11 +201,18 @@ async fn every_replica_is_replaced_under_load_and_no_write_is_lost_or_done_twice
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leadership_moves_under_load_and_no_write_is_lost_or_done_twice() {
+    // One after the other: each wants the machine for itself.
+    for algorithm in ["raft", "multipaxos"] {
+        move_leadership(algorithm).await;
+    }
+}
+
+async fn move_leadership(algorithm: &str) {
     if !is_installed("etcdctl", "etcd-client") {
         return;
     }
     let timeout_ms = LONG_TIMEOUT.as_millis().to_string();
-    let mut scene = Scene::new(3, &["--election-timeout-ms", &timeout_ms]);
+    let mut scene = Scene::new(3, &["--algorithm", algorithm, "--election-timeout-ms", &timeout_ms]);
     let mut leader = scene.cluster.leader().await;
     let load = Load::start(CLIENTS, &scene.endpoints);
     tokio::time::sleep(Duration::from_millis(300)).await;

@@ -39,6 +39,8 @@ impl PartialCase {
 pub struct Observation {
     /// Operations that clients completed in the second half of the cut: whether it makes progress, once it has settled.
     pub served: usize,
+    /// The longest time during the cut in which no client completed anything, to a millisecond: the whole of it, if none ever did.
+    pub gap: Duration,
     /// How many epochs got a leader during the cut: many, if nodes depose each other.
     pub leaderships: usize,
     /// Whether there was a leader to begin with; if not, the case was never met.
@@ -67,18 +69,57 @@ pub fn observe<A: ConsensusAlgorithm>(setup: Setup<A>, case: PartialCase) -> Obs
         world.cut_for(case, leader, hub);
     }
     let leaderships = world.oracle.leaderships();
-    world.run_until(world.now + patience / 2);
-    let served = world.history.completed();
-    world.run_until(world.now + patience / 2);
-    let served = world.history.completed() - served;
+    let first = world.watch_service(patience / 2);
+    let before = world.history.completed();
+    let second = world.watch_service(patience / 2);
+    let served = world.history.completed() - before;
+    let gap = first.joined(second);
     let leaderships = world.oracle.leaderships() - leaderships;
     world.calm();
     world.expect_progress();
     world.expect_everything();
-    Observation { served, leaderships, met: leader.is_some(), report: world.finish() }
+    Observation { served, gap, leaderships, met: leader.is_some(), report: world.finish() }
+}
+
+/// When clients were served during a span.
+struct Service {
+    /// Until something was completed, from the beginning; the whole span, if nothing was.
+    head: Duration,
+    /// The longest time without.
+    gap: Duration,
+    /// Since something was completed, at the end.
+    tail: Duration,
+    /// The whole span.
+    whole: Duration,
+}
+
+impl Service {
+    /// The longest time without in this span and the next, which follows at once.
+    fn joined(&self, next: Self) -> Duration {
+        let between = self.tail + next.head;
+        let is_silent = self.head == self.whole && next.head == next.whole;
+        if is_silent { self.whole + next.whole } else { self.gap.max(next.gap).max(between) }
+    }
 }
 
 impl<A: ConsensusAlgorithm> World<A> {
+    /// Runs on for this long, and watches the clients.
+    fn watch_service(&mut self, span: Duration) -> Service {
+        let (begin, end) = (self.now, self.now + span);
+        let (mut last, mut head, mut gap) = (begin, span, Duration::ZERO);
+        let mut completed = self.history.completed();
+        while self.now < end {
+            self.run_until(end.min(self.now + Duration::from_millis(1)));
+            if self.history.completed() > completed {
+                completed = self.history.completed();
+                gap = gap.max(self.now.since(last));
+                head = head.min(self.now.since(begin));
+                last = self.now;
+            }
+        }
+        Service { head, gap: gap.max(end.since(last)), tail: end.since(last), whole: span }
+    }
+
     fn cut_for(&mut self, case: PartialCase, leader: usize, hub: usize) {
         match case {
             PartialCase::QuorumLoss => self.leave_links(|from, to| from == hub || to == hub),
