@@ -21,23 +21,6 @@ use alloc::vec::Vec;
 use consensus_core::lease::Lease;
 use consensus_core::{Bytes, NodeId, Offence, ProposalId, Refusal, Slot, Time};
 
-/// What a leader knows of another node, for inspection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// The node.
-    pub id: NodeId,
-    /// It holds everything that the leader has proposed up to here, durably.
-    pub matched: Slot,
-    /// The next slot to send.
-    pub next: Slot,
-    /// It knows that everything up to here is chosen.
-    pub chosen: Slot,
-    /// Accepts in flight.
-    pub in_flight: usize,
-    /// Bytes of values in flight.
-    pub in_flight_bytes: usize,
-}
-
 /// Somebody who leads a ballot.
 #[derive(Debug)]
 pub(crate) struct Leader {
@@ -256,19 +239,6 @@ impl Leader {
 }
 
 impl MultiPaxos {
-    /// What a leader knows of the others; nothing at others.
-    pub fn peers(&self) -> impl Iterator<Item = Peer> {
-        let peers = if let Role::Leader(leader) = &self.role { leader.peers.as_slice() } else { &[] };
-        peers.iter().map(|peer| Peer {
-            id: peer.id,
-            matched: peer.matched,
-            next: peer.next,
-            chosen: peer.chosen,
-            in_flight: peer.window.len(),
-            in_flight_bytes: peer.window.bytes(),
-        })
-    }
-
     /// [P11] Only a leader takes proposals, and only as many as its bounds allow.
     pub(crate) fn on_propose(&mut self, id: ProposalId, payload: Bytes, out: &mut Out) {
         let hint = self.leader();

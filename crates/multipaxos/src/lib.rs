@@ -17,6 +17,7 @@ mod change;
 mod config;
 mod configuration;
 mod election;
+mod inspect;
 mod leader;
 mod learner;
 mod lease;
@@ -41,7 +42,6 @@ mod value;
 pub use ballot::Ballot;
 pub use config::Config;
 pub use configuration::Configuration;
-pub use leader::Peer;
 pub use message::{
     Accept, Accepted, Ask, Heartbeat, Learn, Learnt, Message, Piece, Preempted, Prepare, Promise, ReadAnswer,
     ReadToken, Tell, Votes,

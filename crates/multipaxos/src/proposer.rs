@@ -15,7 +15,7 @@ use crate::step::{Out, Timer};
 use crate::synod::Promises;
 use crate::value::{Value, Values};
 use alloc::vec::Vec;
-use consensus_core::{NodeId, Offence, Slot, Time, WriteSeq};
+use consensus_core::{NodeId, Note, Offence, Slot, Time, WriteSeq};
 
 /// Somebody who asks for promises.
 #[derive(Debug)]
@@ -135,6 +135,8 @@ impl MultiPaxos {
             chosen: (Slot(from.0 - 1), core.id),
             called_by,
         };
+        let why = if called_by.is_some() { "the leader called it" } else { "nobody is heard who leads" };
+        out.note(Note::ElectionStarted { epoch: ballot.epoch(), why });
         self.role = Role::Candidate(candidate);
         self.core.hear(now);
         self.core.arm_retry(now, out);
@@ -224,6 +226,7 @@ impl MultiPaxos {
         let mut leader = Leader::new(now, core, chosen.next());
         leader.repeat(values, core, out);
         self.role = Role::Leader(leader);
+        out.note(Note::ElectionWon { epoch: core.promised.ballot().epoch() });
         core.learn(out);
         out.cancel_timer(Timer::Election);
         self.on_heartbeat_timeout(now, out);

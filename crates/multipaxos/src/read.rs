@@ -64,6 +64,11 @@ impl ReadQueue {
         Self { probe: 1, fresh: Vec::new(), rounds: VecDeque::new(), waiting: 0, has_echo: false }
     }
 
+    /// How many wait.
+    pub(crate) const fn len(&self) -> usize {
+        self.waiting + self.fresh.len()
+    }
+
     /// The newest probe.
     pub(crate) const fn probe(&self) -> u64 {
         self.probe
@@ -167,6 +172,11 @@ pub(crate) struct Forwarded {
 }
 
 impl Forwarded {
+    /// How many wait.
+    pub(crate) const fn len(&self) -> usize {
+        self.waiting + self.fresh.len()
+    }
+
     fn push(&mut self, core: &Core, id: ReadId, out: &mut Out) {
         if self.waiting + self.fresh.len() >= core.config.max_pending_reads {
             return out.refuse_read(id, Refusal::Busy);

@@ -5,7 +5,7 @@ use crate::message::Piece;
 use crate::state::{Core, MultiPaxos};
 use crate::step::Out;
 use alloc::vec::Vec;
-use consensus_core::{Bytes, Slot, Time};
+use consensus_core::{Bytes, Note, Slot, Time};
 
 /// A snapshot of the state machine.
 #[derive(Clone, Debug)]
@@ -48,6 +48,7 @@ impl MultiPaxos {
         core.log.forget_through(core.retained_from(through));
         let tail = core.records();
         out.checkpoint(through, bytes, tail);
+        out.note(Note::SnapshotTaken { through });
     }
 }
 
@@ -108,6 +109,7 @@ impl Core {
         let tail = self.records();
         out.checkpoint(through, bytes.clone(), tail);
         out.install(through, bytes);
+        out.note(Note::SnapshotInstalled { through });
         self.open.settle(through);
         self.learn(out);
         self.keep_what_came_early(out);

@@ -20,7 +20,7 @@ use crate::step::{FAR_BALLOT, Out, Timer};
 use crate::synod::Promised;
 use alloc::vec::Vec;
 use consensus_core::{
-    Boot, NodeId, Priority, Refusal, RestoreError, Role as Part, Slot, Status, Time, WriteSeq,
+    Boot, NodeId, Note, Priority, Refusal, RestoreError, Role as Part, Slot, Status, Time, WriteSeq,
 };
 use core::time::Duration;
 use rand::rngs::ChaCha8Rng;
@@ -178,8 +178,15 @@ impl MultiPaxos {
         let follower = Follower::of(leader);
         match core::mem::replace(&mut self.role, Role::Follower(follower)) {
             Role::Follower(mut old) => old.refuse_reads(&Refusal::NotLeader { hint: leader }, out),
-            Role::Candidate(_) => {}
-            Role::Leader(old) => old.abdicate(&self.core, leader, out),
+            Role::Candidate(_) => {
+                let epoch = self.promised().epoch();
+                out.note(Note::ElectionLost { epoch, why: "another ballot goes on, or too few promised" });
+            }
+            Role::Leader(old) => {
+                let epoch = self.promised().epoch();
+                out.note(Note::SteppedDown { epoch, why: "another leads, or too few are heard" });
+                old.abdicate(&self.core, leader, out);
+            }
         }
         out.cancel_timer(Timer::Heartbeat);
         self.core.arm_election(now, out);

@@ -5,9 +5,9 @@ use crate::message::Message;
 use crate::record::Record;
 use crate::state::{MultiPaxos, Role};
 use consensus_core::{
-    Boot, ConfigError, ConsensusAlgorithm, Decision, Effects, Faults, Guarantees, Input, Members, Membership,
-    NodeId, Offence, Problem, Reads, Resilience, RestoreError, Slot, Status, Termination, Time, Timing,
-    WriteSeq,
+    Boot, ConfigError, ConsensusAlgorithm, Decision, Effects, Faults, Guarantees, Input, Inspection, Members,
+    Membership, NodeId, Offence, Problem, Reads, Resilience, RestoreError, Slot, Status, Termination, Time,
+    Timing, WriteSeq,
 };
 
 /// A ballot that no group comes to.
@@ -96,6 +96,10 @@ impl ConsensusAlgorithm for MultiPaxos {
 
     fn status(&self) -> Status {
         self.observe()
+    }
+
+    fn inspect(&self) -> Inspection {
+        self.show()
     }
 
     #[inline]
