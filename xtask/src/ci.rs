@@ -9,8 +9,8 @@ pub const CONFORMANCE_SEEDS: &str = "2000";
 /// Seeds whose fingerprints must not depend on the build.
 const HASHED_SEEDS: &str = "60";
 
-/// What lets a build plant bugs. The programs are chosen by their names, not by their packages: so they share with the tests of the
-/// workspace what is built, down to the last dependency.
+/// What lets a build plant bugs. All simulated runs here are of one such build: each build takes longer than its runs. The programs are
+/// chosen by their names, not by their packages, so that they share what is built.
 const PLANTS: &str = "conformance/mutants";
 
 /// Formatting, lints, documentation, the bench, a build without `std`, the planted bugs, a fixed budget of simulated runs, and the controls.
@@ -31,7 +31,7 @@ pub fn run() -> Result<()> {
     let planted = ["test", "--quiet", "--features", PLANTS, "--test", "planted"];
     succeed(cargo()?.args(planted))?;
     same_in_release()?;
-    conformance(&["run", "--algorithm", "all", "--seeds", CONFORMANCE_SEEDS, "--controls"])
+    planting(&["run", "--algorithm", "all", "--seeds", CONFORMANCE_SEEDS, "--controls"])
 }
 
 /// Raft and all below it link without `std`, as far as the host can show: a program has but one panic handler, and `std` brings
@@ -61,11 +61,13 @@ fn without_std() -> Result<()> {
 /// If a fingerprint differs, or a build fails.
 fn same_in_release() -> Result<()> {
     let hashes = |profile: &str| {
-        let build = ["run", "--quiet", "--locked", "--bin", "conformance", "--profile", profile, "--"];
+        let build = ["run", "--quiet", "--locked", "--bin", "conformance", "--profile", profile];
         let mut command = cargo()?;
+        // That bugs can be planted must change nothing either; a release refuses to.
+        let features: &[&str] = if profile == "dev" { &["--features", PLANTS, "--"] } else { &["--"] };
         // The optimisations of a release, without those that take a second pass over everything.
         command.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
-        output(command.args(build).args(["hash", "--seeds", HASHED_SEEDS]))
+        output(command.args(build).args(features).args(["hash", "--seeds", HASHED_SEEDS]))
     };
     let (dev, again, release) = (hashes("dev")?, hashes("dev")?, hashes("release")?);
     if dev.lines().count().to_string() != HASHED_SEEDS {
@@ -95,7 +97,12 @@ pub fn sim(words: &[&str]) -> Result<()> {
     if words.iter().all(|word| *word != "--mutant" && !word.starts_with("--mutant=")) {
         return conformance(words);
     }
-    let build = ["run", "--quiet", "--bin", "conformance", "--features", PLANTS, "--"];
+    planting(words)
+}
+
+/// The conformance program, built so that it can plant bugs.
+fn planting(words: &[&str]) -> Result<()> {
+    let build = ["run", "--quiet", "--locked", "--bin", "conformance", "--features", PLANTS, "--"];
     succeed(cargo()?.args(build).args(words))
 }
 
@@ -104,8 +111,7 @@ pub fn sim(words: &[&str]) -> Result<()> {
 /// # Errors
 /// If a planted bug survives.
 pub fn mutants(words: &[&str]) -> Result<()> {
-    let build = ["run", "--quiet", "--bin", "conformance", "--features", PLANTS, "--", "mutants"];
-    succeed(cargo()?.args(build).args(words))?;
+    planting(&[&["mutants"], words].concat())?;
     let packages = ["test", "--quiet", "--package", "raft", "--package", "multipaxos"];
     let by_schedule = ["--features", "raft/mutants,multipaxos/mutants", "--test", "suite", "--", "mutants::"];
     succeed(cargo()?.args(packages).args(by_schedule))

@@ -81,7 +81,7 @@ pub const MULTIPAXOS: &[Hunt] = &[
     hunt(Mutant::LearntProvesNothingBefore, UNSAFE, 3, Operators, 2_000),
 ];
 
-/// Bugs that random delays hide in a log, most of which are hunted in single-decree Paxos. Each has a schedule of its own in
+/// Bugs that random delays hide. Each has a schedule of its own in
 /// `crates/multipaxos/tests/mutants.rs`.
 pub const MULTIPAXOS_BY_SCHEDULE: &[Mutant] = &[
     Mutant::FixedTimeouts,
