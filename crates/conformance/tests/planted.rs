@@ -103,7 +103,7 @@ fn a_panic_is_shrunk() {
 fn a_bug_that_there_is_not_is_named() {
     let said = conformance(&["sim", "--mutant", "VoteThrice", "--seed", "1"]);
     assert!(
-        !said.passed && said.text.contains("no bug \"VoteThrice\" to plant; there are: "),
+        !said.passed && said.text.contains("no bug \"VoteThrice\" to plant in raft; there are: "),
         "{}",
         said.text
     );
