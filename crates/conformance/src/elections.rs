@@ -80,6 +80,20 @@ impl Trial {
 }
 
 impl Waits {
+    /// These waits, in whatever order.
+    #[must_use]
+    pub fn of(waits: impl Iterator<Item = Duration>) -> Self {
+        let mut millis: Vec<_> = waits.map(|wait| wait.as_millis()).collect();
+        millis.sort_unstable();
+        Self { millis, without: 0 }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.millis.len()
+    }
+
     /// How long it took in all but this share of the runs; `None`: nobody was ever elected.
     #[must_use]
     pub fn percentile(&self, percent: usize) -> Option<Duration> {

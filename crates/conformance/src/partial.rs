@@ -1,5 +1,6 @@
 //! Partial connectivity: how long nobody is served while exactly one node has links to a quorum, algorithm beside algorithm.
 
+use crate::elections::Waits;
 use consensus_core::ConsensusAlgorithm;
 use consensus_sim::{Mask, Observation, PartialCase, Plan, Setup, observe};
 use core::fmt;
@@ -37,8 +38,8 @@ pub fn multipaxos() -> multipaxos::Config {
 struct Row {
     case: PartialCase,
     algorithm: &'static str,
-    /// The longest times without service, sorted.
-    gaps: Vec<Duration>,
+    /// The longest times without service.
+    gaps: Waits,
     /// The most leaders during a cut.
     leaderships: usize,
     /// Runs in which something was violated.
@@ -76,21 +77,20 @@ impl Table {
 
 impl Row {
     fn of(case: PartialCase, algorithm: &'static str, runs: impl Iterator<Item = Observation>) -> Self {
-        let mut row = Self { case, algorithm, gaps: Vec::new(), leaderships: 0, violations: 0 };
-        for run in runs.filter(|run| run.met) {
-            row.gaps.push(run.gap);
-            row.leaderships = row.leaderships.max(run.leaderships);
-            row.violations += usize::from(run.report.failure.is_some());
+        let runs: Vec<_> = runs.filter(|run| run.met).collect();
+        Self {
+            case,
+            algorithm,
+            gaps: Waits::of(runs.iter().map(|run| run.gap)),
+            leaderships: runs.iter().map(|run| run.leaderships).max().unwrap_or(0),
+            violations: runs.iter().filter(|run| run.report.failure.is_some()).count(),
         }
-        row.gaps.sort_unstable();
-        row
     }
 
     /// In election timeouts.
     fn gap(&self, percent: usize) -> f64 {
-        let last = self.gaps.len().saturating_sub(1);
-        let gap = self.gaps.get((self.gaps.len() * percent / 100).min(last)).copied().unwrap_or_default();
-        gap.as_secs_f64() * 1_000.0 / TIMEOUT_MS as f64
+        let gap = self.gaps.percentile(percent).unwrap_or_default();
+        gap.as_secs_f64() / Duration::from_millis(TIMEOUT_MS).as_secs_f64()
     }
 }
 
@@ -113,7 +113,7 @@ impl fmt::Display for Table {
                 f,
                 "{:<12} {algorithm:<10} {:>5} {p50:>6.2} {p99:>6.2} {worst:>6.2} {leaderships:>12} {violations:>10}",
                 format!("{case:?}"),
-                gaps.len()
+                gaps.count()
             )?;
         }
         Ok(())

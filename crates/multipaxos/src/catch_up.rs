@@ -86,10 +86,14 @@ impl CatchUp {
         self.sources.get(place).map(|source| source.node)
     }
 
+    /// Which question this answers.
+    fn place_of(&self, from: NodeId, first: Slot) -> Option<usize> {
+        self.asked.iter().position(|asked| asked.to == from && asked.first == first)
+    }
+
     /// Takes out the question that this answers.
     fn answer(&mut self, from: NodeId, first: Slot) -> Option<Question> {
-        let place = self.asked.iter().position(|asked| asked.to == from && asked.first == first)?;
-        Some(self.asked.swap_remove(place))
+        Some(self.asked.swap_remove(self.place_of(from, first)?))
     }
 }
 
@@ -243,10 +247,13 @@ impl MultiPaxos {
         }
     }
 
-    /// [P16]
+    /// [P16] What brings nothing new is no answer: each answer is followed by a question, and so by another answer; if repetitions
+    /// were, their number would never fall.
     pub(crate) fn on_piece(&mut self, now: Time, from: NodeId, piece: Piece, out: &mut Out) {
         let core = &mut self.core;
-        let Some(question) = core.catch_up.answer(from, piece.first) else { return };
+        if core.catch_up.place_of(from, piece.first).is_none() {
+            return;
+        }
         if piece.total > core.config.max_snapshot_bytes {
             return out.accuse(from, Offence::Malformed("a snapshot over the configured limit"));
         }
@@ -258,6 +265,11 @@ impl MultiPaxos {
             return out.accuse(from, Offence::Impossible("its snapshot ends in an earlier configuration"));
         }
         core.catch_up.note_source(from, through);
+        let is_new = Incoming::is_brought_on(core.catch_up.incoming.as_ref(), &piece);
+        if !is_new && !core.config.plants(Mutant::RepeatedPieceAnswered) {
+            return;
+        }
+        let Some(question) = core.catch_up.answer(from, piece.first) else { return };
         // What was asked for beyond the snapshot stays to be asked.
         core.catch_up.next = core.catch_up.next.min(through.next());
         let incoming = &mut core.catch_up.incoming;

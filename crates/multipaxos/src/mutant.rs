@@ -99,6 +99,8 @@ mutants! {
     NeverResigns,
     /// A node leads a ballot though somebody who answers hears a leader.
     VetoIgnored,
+    /// A piece of a snapshot that comes twice is answered twice, by a question that is answered in turn.
+    RepeatedPieceAnswered,
     /// The log is cut, and nobody is told where to find what was cut.
     CutWithoutSnapshot,
     /// A hand-over of leadership to a node that is gone never ends.

@@ -117,17 +117,26 @@ impl Core {
 }
 
 impl Incoming {
+    /// Whether a piece is the next one of what is arriving, or the first of a newer snapshot. [P16]
+    pub(crate) fn is_brought_on(arriving: Option<&Self>, piece: &Piece) -> bool {
+        let begins = piece.offset == 0 && arriving.is_none_or(|known| known.through < piece.through);
+        begins || arriving.is_some_and(|known| known.is_continued_by(piece))
+    }
+
+    fn is_continued_by(&self, piece: &Piece) -> bool {
+        (self.through, self.total, self.received()) == (piece.through, piece.total, piece.offset)
+    }
+
     /// Adds a piece if it is the next one, or the first of a newer snapshot. [P16]
-    pub(crate) fn take(slot: &mut Option<Self>, piece: Piece) {
-        let Piece { first: _, through, configuration, total, offset, data } = piece;
-        if offset == 0 && slot.as_ref().is_none_or(|known| known.through < through) {
-            *slot = Some(Self { through, configuration, total, bytes: Vec::new(), stalls: (0, 0) });
+    pub(crate) fn take(arriving: &mut Option<Self>, piece: Piece) {
+        if piece.offset == 0 && arriving.as_ref().is_none_or(|known| known.through < piece.through) {
+            let Piece { through, total, ref configuration, .. } = piece;
+            let configuration = configuration.clone();
+            *arriving = Some(Self { through, configuration, total, bytes: Vec::new(), stalls: (0, 0) });
         }
-        if let Some(known) = slot
-            && (known.through, known.total, known.received()) == (through, total, offset)
-        {
+        if let Some(known) = arriving.as_mut().filter(|known| known.is_continued_by(&piece)) {
             // `offset + data ≤ total ≤ limit`: checked when the message came in, and by the caller.
-            known.bytes.extend_from_slice(&data);
+            known.bytes.extend_from_slice(&piece.data);
         }
     }
 

@@ -4,6 +4,7 @@
 use crate::common::Cluster;
 use crate::common::alone::{Alone, accept, ballot, command, prepare, promise, votes};
 use crate::reconfiguration::{promises_in_an_earlier_configuration, votes_told_after_a_seal};
+use crate::snapshot::{asking, piece, wants};
 use consensus_core::{NodeId, Slot};
 use multipaxos::{Ballot, Config, Message, MultiPaxos, Mutant, Promise};
 
@@ -147,4 +148,17 @@ fn promises_of_any_configuration_are_found() {
 fn votes_that_outlive_their_configuration_are_found() {
     assert_eq!(votes_told_after_a_seal(with(None)), []);
     assert_ne!(votes_told_after_a_seal(with(Some(Mutant::SealedVotesStay))), []);
+}
+
+/// How many questions follow a piece of a snapshot that comes three times.
+fn questions_after_repetitions(mutant: Option<Mutant>) -> usize {
+    let mut alone = asking(with(mutant));
+    (0..3).map(|_| wants(&alone.hear(2, piece(9, 50, 0, b"0123456789", &alone))).len()).sum()
+}
+
+/// If each repetition is asked on, their number never falls. [P16]
+#[test]
+fn repeated_pieces_that_are_answered_are_found() {
+    assert_eq!(questions_after_repetitions(None), 1);
+    assert_eq!(questions_after_repetitions(Some(Mutant::RepeatedPieceAnswered)), 3);
 }

@@ -143,20 +143,20 @@ fn a_snapshot_that_is_being_received_is_kept_for_the_rest_of_it() {
     assert!(asked(&mut cluster, Some((first.through, 80))).through > first.through);
 }
 
-fn piece(through: u64, total: u64, offset: u64, data: &'static [u8], alone: &Alone) -> Message {
+pub(crate) fn piece(through: u64, total: u64, offset: u64, data: &'static [u8], alone: &Alone) -> Message {
     let configuration = alone.node().configuration().clone();
     let (first, through, data) = (Slot(1), Slot(through), Bytes::from_static(data));
     Message::Piece(Box::new(Piece { first, through, configuration, total, offset, data }))
 }
 
 /// Somebody who asks node 2 for what is chosen, up to slot 9.
-fn asking(config: Config) -> Alone {
+pub(crate) fn asking(config: Config) -> Alone {
     let mut alone = Alone::with(3, config, false);
     alone.hear(2, Message::Tell(unhappy(0, Ballot::ZERO, 9)));
     alone
 }
 
-fn wants(said: &[Message]) -> Vec<(u64, u64)> {
+pub(crate) fn wants(said: &[Message]) -> Vec<(u64, u64)> {
     let of = |message: &Message| {
         let Message::Learn(Learn { piece: Some((through, offset)), .. }) = message else { return None };
         Some((through.0, *offset))
@@ -170,14 +170,20 @@ fn pieces_follow_each_other_and_a_newer_snapshot_begins_anew() {
     let mut alone = asking(small());
     let said = alone.hear(2, piece(9, 50, 0, b"0123456789", &alone));
     assert_eq!(wants(&said), [(9, 10)]);
-    // A gap is not filled with something else.
+    // A gap is not filled with something else, and what came before is no answer.
     let said = alone.hear(2, piece(9, 50, 20, b"0123456789", &alone));
-    assert_eq!(wants(&said), [(9, 10)]);
+    assert_eq!(wants(&said), []);
+    let said = alone.hear(2, piece(9, 50, 0, b"0123456789", &alone));
+    assert_eq!(wants(&said), []);
     let said = alone.hear(2, piece(12, 60, 0, b"0123", &alone));
     assert_eq!(wants(&said), [(12, 4)]);
     // An older one does not.
     let said = alone.hear(2, piece(9, 50, 0, b"0123456789", &alone));
-    assert_eq!((wants(&said), alone.decided()), (vec![(12, 4)], 0));
+    assert_eq!((wants(&said), alone.decided()), (vec![], 0));
+    // What was not answered is asked again.
+    assert_eq!(wants(&alone.wait(300)), [(12, 4)]);
+    let said = alone.hear(2, piece(12, 60, 4, b"4567", &alone));
+    assert_eq!(wants(&said), [(12, 8)]);
 }
 
 // tests [P16]

@@ -93,6 +93,8 @@ pub const MULTIPAXOS_BY_SCHEDULE: &[Mutant] = &[
     Mutant::PromiseTellsPromised,
     Mutant::PromiseOfAnyConfiguration,
     Mutant::SealedVotesStay,
+    // A hunt would be as long as the storm.
+    Mutant::RepeatedPieceAnswered,
 ];
 
 impl Hunt {

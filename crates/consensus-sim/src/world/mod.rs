@@ -51,6 +51,9 @@ use queue::Queue;
 use std::collections::BTreeMap;
 use workload::Proposer;
 
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
+/// The most events within a second. An algorithm that answers repetitions brings about more: they are repeated in turn.
+const MAX_PER_SECOND: u64 = 1 << 20;
 /// The most events that may wait. An algorithm that answers each message by more than one brings this about.
 const MAX_WAITING: usize = 200_000;
 
@@ -351,6 +354,8 @@ pub struct World<A: ConsensusAlgorithm> {
     faultless: bool,
     /// After so many events nothing happens any more.
     most_events: u64,
+    /// The second that it is now, and how many events there were before it.
+    pace: (u64, u64),
     /// Counts partitions, so that an old mending does not end a new partition.
     partition: u64,
     byzantine: Intrigues,
@@ -436,6 +441,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             busy: false,
             faultless: false,
             most_events: u64::MAX,
+            pace: (0, 0),
             partition: 0,
             byzantine,
             polls: BTreeMap::new(),
@@ -561,7 +567,20 @@ impl<A: ConsensusAlgorithm> World<A> {
             let detail = format!("more than {MAX_WAITING} events wait: a storm of messages");
             self.oracle.fail(Property::Progress, self.now, detail);
         }
+        self.watch_pace();
         true
+    }
+
+    /// A storm need not pile up to keep everybody busy for ever: then time hardly moves.
+    fn watch_pace(&mut self) {
+        let (second, events) = (self.now.as_nanos() / NANOS_PER_SECOND, self.trace.events());
+        let (at, before) = self.pace;
+        if at != second {
+            self.pace = (second, events);
+        } else if events - before > MAX_PER_SECOND {
+            let detail = format!("more than {MAX_PER_SECOND} events in a second: a storm of messages");
+            self.oracle.fail(Property::Progress, self.now, detail);
+        }
     }
 
     /// Whether the fault of this class that the world meets now is carried out. What it draws must be drawn before.
