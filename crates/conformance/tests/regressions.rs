@@ -39,10 +39,32 @@ const RAFT: &[(u64, &str)] = &[
     ),
 ];
 
+const MULTIPAXOS: &[(u64, &str)] = &[
+    (
+        2_001_552,
+        "Pieces of a snapshot that the network repeated were asked on, each answer was repeated in turn, and in the end there \
+         was nothing but pieces: the run never ended.",
+    ),
+    (
+        1205,
+        "A value that was learnt out of order stood in the log as if accepted in a ballot above all. After a crash it passed for a \
+         vote that overrules a stop-sign, and two values were chosen.",
+    ),
+    (811, "A snapshot answered the first part of a question, and nobody asked for the rest of it any more."),
+];
+
 #[test]
 fn raft_passes_where_it_once_failed() {
     for (seed, incident) in RAFT {
         let report = run_seed::<raft::Raft>(*seed, &subjects::raft, false).unwrap();
+        assert_eq!(report.failure, None, "seed {seed} fails again; then it was: {incident}");
+    }
+}
+
+#[test]
+fn multipaxos_passes_where_it_once_failed() {
+    for (seed, incident) in MULTIPAXOS {
+        let report = run_seed::<multipaxos::MultiPaxos>(*seed, &subjects::multipaxos, false).unwrap();
         assert_eq!(report.failure, None, "seed {seed} fails again; then it was: {incident}");
     }
 }

@@ -18,6 +18,7 @@ mod members;
 pub mod memory;
 mod node;
 pub mod quorum;
+pub mod reads;
 mod session;
 mod snapshot;
 mod time;

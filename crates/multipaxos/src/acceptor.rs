@@ -8,7 +8,6 @@ use crate::election::Poll;
 use crate::log::{Fit, Log};
 use crate::message::{Accept, Accepted, Heartbeat, Message, Preempted, Prepare, Promise, Votes};
 use crate::mutant::Mutant;
-use crate::read::Forwarded;
 use crate::record::Record;
 use crate::state::{Core, MultiPaxos, Role};
 use crate::step::{FAR_BALLOT, Out};
@@ -17,7 +16,8 @@ use crate::value::Values;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use consensus_core::{NodeId, Offence, Refusal, Slot, Time};
+use consensus_core::reads::Forwarded;
+use consensus_core::{NodeId, Offence, Slot, Time};
 
 /// Somebody who follows a leader, or looks for one.
 #[derive(Debug, Default)]
@@ -106,10 +106,6 @@ impl Follower {
             probe: self.probe,
         };
         out.send_after(leader, Message::Accepted(accepted), core.promise_written);
-    }
-
-    pub(crate) fn refuse_reads(&mut self, reason: &Refusal, out: &mut Out) {
-        self.reads.refuse_all(reason, out);
     }
 }
 

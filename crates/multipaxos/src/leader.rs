@@ -10,7 +10,6 @@ use crate::message::Accepted;
 use crate::mutant::Mutant;
 use crate::progress::{Progress, feed, fill_hole, send_heartbeat};
 use crate::proposer::in_batches;
-use crate::read::ReadQueue;
 use crate::record::Record;
 use crate::state::{Core, MultiPaxos, Role};
 use crate::step::{Out, Timer};
@@ -19,6 +18,7 @@ use crate::value::{Value, Values};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use consensus_core::lease::Lease;
+use consensus_core::reads::ReadQueue;
 use consensus_core::{Bytes, NodeId, Offence, ProposalId, Refusal, Slot, Time};
 
 /// Somebody who leads a ballot.
@@ -204,7 +204,7 @@ impl Leader {
                 out.refuse(id, Refusal::NotLeader { hint });
             }
         }
-        self.reads.refuse_all(core, hint, out);
+        self.refuse_reads(core, hint, out);
     }
 
     /// Refuses what clients wanted in these slots.

@@ -42,9 +42,9 @@ mod value;
 pub use ballot::Ballot;
 pub use config::Config;
 pub use configuration::Configuration;
+pub use consensus_core::reads::{ReadAnswer, ReadToken};
 pub use message::{
-    Accept, Accepted, Ask, Heartbeat, Learn, Learnt, Message, Piece, Preempted, Prepare, Promise, ReadAnswer,
-    ReadToken, Tell, Votes,
+    Accept, Accepted, Ask, Heartbeat, Learn, Learnt, Message, Piece, Preempted, Prepare, Promise, Tell, Votes,
 };
 #[cfg(feature = "mutants")]
 pub use mutant::Mutant;

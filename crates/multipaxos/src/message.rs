@@ -6,6 +6,7 @@ use crate::log::CHOSEN;
 use crate::value::{Value, Values, may_stop};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use consensus_core::reads::{ReadAnswer, ReadToken};
 use consensus_core::{Bytes, NodeId, Offence, Slot, wire};
 use serde::{Deserialize, Serialize};
 
@@ -228,27 +229,6 @@ pub struct Piece {
     pub offset: u64,
     /// The piece.
     pub data: Bytes,
-}
-
-/// Names a round of forwarded reads. A node draws a new `boot` at each start, so that an answer to a question from before a
-/// crash never answers one after it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReadToken {
-    /// The asker's boot.
-    pub boot: u64,
-    /// The round, counted from 1 within the boot.
-    pub round: u64,
-}
-
-/// The answer to forwarded reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ReadAnswer {
-    /// Serve them once everything up to this slot is applied.
-    At(Slot),
-    /// The asked node does not lead (any more).
-    NotLeader,
-    /// Too many reads wait.
-    Busy,
 }
 
 const MALFORMED: Offence = Offence::Malformed("a ballot, slot or length is out of range");

@@ -5,10 +5,10 @@
 use crate::entry::{Entries, Position, are_hollow};
 use crate::message::{Append, AppendReply, Message, Outcome};
 use crate::mutant::Mutant;
-use crate::read::Forwarded;
 use crate::state::{Core, Raft, Role};
 use crate::step::Out;
-use consensus_core::{Epoch, NodeId, Offence, Refusal, Slot, Time};
+use consensus_core::reads::Forwarded;
+use consensus_core::{Epoch, NodeId, Offence, Slot, Time};
 
 /// Somebody who follows, or looks for a leader.
 #[derive(Clone, Debug)]
@@ -72,10 +72,6 @@ impl Follower {
         let reply =
             AppendReply { term: core.term, probe: self.probe, outcome: Outcome::Accepted { matched } };
         out.send_after(leader, Message::AppendReply(reply), core.vote_written);
-    }
-
-    pub(crate) fn refuse_reads(&mut self, reason: &Refusal, out: &mut Out) {
-        self.reads.refuse_all(reason, out);
     }
 
     pub(crate) fn assert_invariants(&self, core: &Core) {

@@ -10,13 +10,13 @@ use crate::message::{AppendReply, Outcome};
 use crate::mutant::Mutant;
 use crate::progress::{Mode, Progress};
 use crate::quiescence::Rest;
-use crate::read::ReadQueue;
 use crate::state::{Core, Raft, Role};
 use crate::step::{Out, Timer};
 use crate::transfer::HandOver;
 use crate::votes;
 use alloc::vec::Vec;
 use consensus_core::lease::Lease;
+use consensus_core::reads::ReadQueue;
 use consensus_core::{Bytes, NodeId, Note, Offence, ProposalId, Refusal, Slot, Time};
 
 /// Somebody who leads a term.
@@ -204,7 +204,7 @@ impl Leader {
                 out.refuse(id, Refusal::NotLeader { hint });
             }
         }
-        self.reads.refuse_all(core, hint, out);
+        self.refuse_reads(core, hint, out);
     }
 
     pub(crate) fn assert_invariants(&self, core: &Core) {

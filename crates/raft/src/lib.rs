@@ -41,12 +41,10 @@ mod votes;
 mod witness;
 
 pub use config::{Config, MAX_BATCH_ENTRIES};
+pub use consensus_core::reads::{ReadAnswer, ReadToken};
 pub use digest::Digest;
 pub use entry::{Content, Entries, Entry, Position};
-pub use message::{
-    Append, AppendReply, Arrival, Ballot, BallotReply, Chunk, ChunkReply, Message, Outcome, ReadAnswer,
-    ReadToken,
-};
+pub use message::{Append, AppendReply, Arrival, Ballot, BallotReply, Chunk, ChunkReply, Message, Outcome};
 #[cfg(feature = "mutants")]
 pub use mutant::Mutant;
 pub use record::Record;

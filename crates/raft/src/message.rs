@@ -3,6 +3,7 @@
 use crate::digest::Digest;
 use crate::entry::{Content, Entries, Position, name_members};
 use alloc::boxed::Box;
+use consensus_core::reads::{ReadAnswer, ReadToken};
 use consensus_core::{Bytes, Epoch, Members, Offence, Slot};
 use serde::{Deserialize, Serialize};
 
@@ -166,27 +167,6 @@ pub enum Arrival {
     Received(u64),
     /// All of it was there, and was not what its digest says. Nothing of it was kept.
     Spoilt,
-}
-
-/// Names a round of forwarded reads. A node draws a new `boot` at each start, so that an answer to a question from before a
-/// crash never answers one after it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReadToken {
-    /// The asker's boot.
-    pub boot: u64,
-    /// The round, counted from 1 within the boot.
-    pub round: u64,
-}
-
-/// The answer to forwarded reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ReadAnswer {
-    /// Serve them once everything up to this slot is applied.
-    At(Slot),
-    /// The asked node does not lead (any more).
-    NotLeader,
-    /// Too many reads wait.
-    Busy,
 }
 
 impl Message {

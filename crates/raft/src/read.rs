@@ -6,236 +6,116 @@
 
 use crate::follower::Follower;
 use crate::leader::Leader;
-use crate::message::{Message, ReadAnswer, ReadToken};
+use crate::message::Message;
 use crate::mutant::Mutant;
 use crate::state::{Core, Raft, Role};
 use crate::step::{Out, Timer};
 use crate::votes;
-use alloc::collections::VecDeque;
-use alloc::vec::Vec;
-use consensus_core::{NodeId, ReadId, Refusal, Slot, Time};
+use consensus_core::reads::{Asker, ReadAnswer, ReadToken};
+use consensus_core::{NodeId, ReadId, Refusal, Time};
 
-/// The reads that a leader has to answer.
-#[derive(Clone, Debug)]
-pub(crate) struct ReadQueue {
-    /// The newest probe: each heartbeat is one, and each round of reads.
-    probe: u64,
-    /// The newest probe that reads wait for; zero if none ever did.
-    awaited: u64,
-    /// Arrived, not yet covered by a probe.
-    fresh: Vec<Asker>,
-    /// Covered, not yet confirmed; oldest first.
-    rounds: VecDeque<Round>,
-    /// How many wait in `rounds`.
-    waiting: usize,
-    /// A probe came back since the last look.
-    has_echo: bool,
-}
-
-#[derive(Clone, Debug)]
-struct Round {
-    probe: u64,
-    at: Slot,
-    askers: Vec<Asker>,
-}
-
-/// Who wants to read.
-#[derive(Clone, Copy, Debug)]
-enum Asker {
-    Local(ReadId),
-    Remote { from: NodeId, token: ReadToken },
-}
-
-impl Asker {
-    fn answer(self, core: &Core, answer: ReadAnswer, hint: Option<NodeId>, out: &mut Out) {
-        match self {
-            Self::Local(id) => match answer {
-                ReadAnswer::At(at) => out.read_ready(id, at),
-                ReadAnswer::NotLeader => out.refuse_read(id, Refusal::NotLeader { hint }),
-                ReadAnswer::Busy => out.refuse_read(id, Refusal::Busy),
-            },
-            Self::Remote { from, token } => {
-                let reply = Message::ReadIndexReply { token, answer };
-                out.send_after(from, reply, core.vote_written);
-            }
+fn answer(asker: Asker, core: &Core, answer: ReadAnswer, hint: Option<NodeId>, out: &mut Out) {
+    match asker {
+        Asker::Local(id) => serve(id, answer, hint, out),
+        Asker::Remote { from, token } => {
+            let reply = Message::ReadIndexReply { token, answer };
+            out.send_after(from, reply, core.vote_written);
         }
     }
 }
 
-impl ReadQueue {
-    pub(crate) const fn new() -> Self {
-        Self { probe: 1, awaited: 0, fresh: Vec::new(), rounds: VecDeque::new(), waiting: 0, has_echo: false }
-    }
-
-    /// How many wait.
-    pub(crate) const fn len(&self) -> usize {
-        self.waiting + self.fresh.len()
-    }
-
-    /// The newest probe.
-    pub(crate) const fn probe(&self) -> u64 {
-        self.probe
-    }
-
-    /// The newest probe that reads wait for.
-    pub(crate) const fn awaited(&self) -> u64 {
-        self.awaited
-    }
-
-    /// A probe that nobody has seen yet: who answers it has heard us after this moment.
-    pub(crate) const fn begin_probe(&mut self) -> u64 {
-        self.probe += 1;
-        self.probe
-    }
-
-    /// Whether no reads wait.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.fresh.is_empty() && self.rounds.is_empty()
-    }
-
-    pub(crate) const fn on_echo(&mut self) {
-        self.has_echo = true;
-    }
-
-    fn push(&mut self, core: &Core, asker: Asker, out: &mut Out) {
-        if self.waiting + self.fresh.len() >= core.config.max_pending_reads {
-            return asker.answer(core, ReadAnswer::Busy, None, out);
-        }
-        self.fresh.push(asker);
-    }
-
-    /// [R19] Covers what arrived by a new probe.
-    fn start_round(&mut self, core: &Core) {
-        let before = self.awaited;
-        self.awaited = self.begin_probe();
-        self.waiting += self.fresh.len();
-        let askers = core::mem::take(&mut self.fresh);
-        let probe = if core.config.plants(Mutant::ReadProbeReused) { before } else { self.awaited };
-        self.rounds.push_back(Round { probe, at: core.commit, askers });
-        self.has_echo = true;
-    }
-
-    pub(crate) fn refuse_all(self, core: &Core, hint: Option<NodeId>, out: &mut Out) {
-        let covered = self.rounds.into_iter().flat_map(|round| round.askers);
-        for asker in covered.chain(self.fresh) {
-            asker.answer(core, ReadAnswer::NotLeader, hint, out);
-        }
-    }
-
-    pub(crate) fn assert_invariants(&self, bound: usize) {
-        let waiting: usize = self.rounds.iter().map(|round| round.askers.len()).sum();
-        assert_eq!(self.waiting, waiting, "the count of waiting reads is wrong");
-        assert!(waiting + self.fresh.len() <= bound, "too many reads wait");
-        assert!(
-            self.rounds.iter().all(|round| round.probe <= self.probe),
-            "a read waits for a probe not sent"
-        );
+fn serve(id: ReadId, answer: ReadAnswer, hint: Option<NodeId>, out: &mut Out) {
+    match answer {
+        ReadAnswer::At(at) => out.read_ready(id, at),
+        ReadAnswer::NotLeader => out.refuse_read(id, Refusal::NotLeader { hint }),
+        ReadAnswer::Busy => out.refuse_read(id, Refusal::Busy),
     }
 }
 
 impl Leader {
+    fn take_in(&mut self, core: &Core, asker: Asker, out: &mut Out) {
+        if !self.reads.push(asker, core.config.max_pending_reads) {
+            answer(asker, core, ReadAnswer::Busy, None, out);
+        }
+    }
+
+    /// Whoever waits is told that we lead no more.
+    pub(crate) fn refuse_reads(self, core: &Core, hint: Option<NodeId>, out: &mut Out) {
+        for asker in self.reads.into_askers() {
+            answer(asker, core, ReadAnswer::NotLeader, hint, out);
+        }
+    }
+
     /// [R19] What has arrived is answered at once under a lease [R43], and otherwise covered by a new probe; but only once the
     /// commit index is known to be of our own term.
     pub(crate) fn take_reads(&mut self, now: Time, core: &Core, out: &mut Out) {
         let has_own_commit =
             core.commit >= self.term_start || core.config.plants(Mutant::ReadBeforeOwnCommit);
-        if self.reads.fresh.is_empty() || !has_own_commit {
+        if !self.reads.has_fresh() || !has_own_commit {
             return;
         }
         if self.holds_lease(now, core) {
-            for asker in self.reads.fresh.drain(..) {
-                asker.answer(core, ReadAnswer::At(core.commit), None, out);
+            for asker in self.reads.take_fresh() {
+                answer(asker, core, ReadAnswer::At(core.commit), None, out);
             }
             return;
         }
-        self.reads.start_round(core);
+        self.reads.start_round(core.commit);
         self.lease.note_departure(self.reads.probe(), now, core.config.lease()); // [R43]
     }
 
     /// [R19] Answers what a quorum has confirmed.
     pub(crate) fn confirm_reads(&mut self, core: &Core, out: &mut Out) {
-        if !core::mem::take(&mut self.reads.has_echo) || self.reads.rounds.is_empty() {
+        if !self.reads.is_worth_a_look() {
             return;
         }
         let echoed = |node| {
             let peer = self.peers.iter().find(|peer| peer.id == node);
-            if node == core.id { self.reads.probe } else { peer.map_or(0, |peer| peer.probe_echoed) }
+            if node == core.id { self.reads.probe() } else { peer.map_or(0, |peer| peer.probe_echoed) }
         };
         let mut confirmed = votes::reached_by_quorum(&core.members, echoed);
+        confirmed += u64::from(core.config.plants(Mutant::ReadProbeReused));
         if core.config.plants(Mutant::ReadWithoutQuorum) {
-            confirmed = self.reads.probe;
+            confirmed = self.reads.probe();
         }
-        while let Some(round) = self.reads.rounds.pop_front_if(|round| round.probe <= confirmed) {
-            self.reads.waiting -= round.askers.len();
-            for asker in round.askers {
-                asker.answer(core, ReadAnswer::At(round.at), None, out);
+        while let Some((at, askers)) = self.reads.take_confirmed(confirmed) {
+            for asker in askers {
+                answer(asker, core, ReadAnswer::At(at), None, out);
             }
         }
     }
 }
 
-/// The reads that a follower has asked its leader about.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Forwarded {
-    fresh: Vec<ReadId>,
-    rounds: VecDeque<(u64, Vec<ReadId>)>,
-    waiting: usize,
-}
-
-impl Forwarded {
-    /// How many wait.
-    pub(crate) const fn len(&self) -> usize {
-        self.waiting + self.fresh.len()
-    }
-
-    fn push(&mut self, core: &Core, id: ReadId, out: &mut Out) {
-        if self.waiting + self.fresh.len() >= core.config.max_pending_reads {
-            return out.refuse_read(id, Refusal::Busy);
+impl Follower {
+    fn take_in(&mut self, core: &Core, id: ReadId, out: &mut Out) {
+        if !self.reads.push(id, core.config.max_pending_reads) {
+            out.refuse_read(id, Refusal::Busy);
         }
-        self.fresh.push(id);
     }
 
-    /// Everything up to `round` is answered: a later question was asked after the earlier reads had arrived, too.
-    fn take_through(&mut self, round: u64) -> Vec<ReadId> {
-        let mut taken = Vec::new();
-        while let Some((_, ids)) = self.rounds.pop_front_if(|(asked, _)| *asked <= round) {
-            self.waiting -= ids.len();
-            taken.extend(ids);
-        }
-        taken
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.fresh.is_empty() && self.rounds.is_empty()
-    }
-
-    pub(crate) fn refuse_all(&mut self, reason: &Refusal, out: &mut Out) {
-        for id in self.take_through(u64::MAX).into_iter().chain(self.fresh.drain(..)) {
+    pub(crate) fn refuse_reads(&mut self, reason: &Refusal, out: &mut Out) {
+        for id in self.reads.take_all() {
             out.refuse_read(id, reason.clone());
         }
     }
-}
 
-impl Follower {
     /// [R20] One question for all reads of a burst.
     pub(crate) fn forward_reads(&mut self, now: Time, leader: NodeId, core: &mut Core, out: &mut Out) {
-        if self.reads.fresh.is_empty() {
+        if !self.reads.has_fresh() {
             return;
         }
-        if self.reads.rounds.is_empty() {
+        if self.reads.asked().is_none() {
             out.set_timer(Timer::Heartbeat, now + core.config.heartbeat_interval());
         }
         core.read_round += 1;
-        let ids = core::mem::take(&mut self.reads.fresh);
-        self.reads.waiting += ids.len();
-        self.reads.rounds.push_back((core.read_round, ids));
+        self.reads.start_round(core.read_round);
         ask(leader, core, core.read_round, out);
     }
 
     /// Asks the newest question again: its answer serves the older ones.
     pub(crate) fn repeat_reads(&mut self, now: Time, core: &Core, out: &mut Out) {
-        if let (Some(leader), Some((round, _))) = (self.leader, self.reads.rounds.back()) {
-            ask(leader, core, *round, out);
+        if let (Some(leader), Some(round)) = (self.leader, self.reads.asked()) {
+            ask(leader, core, round, out);
             out.set_timer(Timer::Heartbeat, now + core.config.heartbeat_interval());
         }
     }
@@ -251,12 +131,12 @@ impl Raft {
     /// [R19] [R20] [R21] Any node takes reads as long as it knows a leader.
     pub(crate) fn on_read(&mut self, id: ReadId, out: &mut Out) {
         match &mut self.role {
-            Role::Leader(leader) => leader.reads.push(&self.core, Asker::Local(id), out),
+            Role::Leader(leader) => leader.take_in(&self.core, Asker::Local(id), out),
             // [R42] A witness has nothing to read.
             Role::Follower(follower) if !self.core.is_full() => {
                 out.refuse_read(id, Refusal::NotLeader { hint: follower.leader });
             }
-            Role::Follower(follower) if follower.leader.is_some() => follower.reads.push(&self.core, id, out),
+            Role::Follower(follower) if follower.leader.is_some() => follower.take_in(&self.core, id, out),
             Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
                 out.refuse_read(id, Refusal::NotLeader { hint: None });
             }
@@ -267,10 +147,10 @@ impl Raft {
         let asker = Asker::Remote { from, token };
         match &mut self.role {
             Role::Leader(leader) if self.core.may_read(from) => {
-                leader.reads.push(&self.core, asker, out);
+                leader.take_in(&self.core, asker, out);
             }
             Role::Leader(_) | Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
-                asker.answer(&self.core, ReadAnswer::NotLeader, None, out);
+                answer(asker, &self.core, ReadAnswer::NotLeader, None, out);
             }
         }
     }
@@ -290,11 +170,7 @@ impl Raft {
             return;
         }
         for id in follower.reads.take_through(token.round) {
-            match answer {
-                ReadAnswer::At(at) => out.read_ready(id, at),
-                ReadAnswer::NotLeader => out.refuse_read(id, Refusal::NotLeader { hint: None }),
-                ReadAnswer::Busy => out.refuse_read(id, Refusal::Busy),
-            }
+            serve(id, answer, None, out);
         }
     }
 }

@@ -33,9 +33,11 @@ pub enum Season {
     HandOvers,
     /// As ballots, with an operator who changes the members all the time.
     Operators,
+    /// Much comes twice, and snapshots travel in many small pieces to nodes that were away.
+    Repetitions,
 }
 
-use Season::{Amnesia, Ballots, Deposed, FewAcceptances, HandOvers, Operators, Readers, Swarm};
+use Season::{Amnesia, Ballots, Deposed, FewAcceptances, HandOvers, Operators, Readers, Repetitions, Swarm};
 
 /// Two nodes decided differently, or one forgot what it had decided: whichever shows first.
 const UNSAFE: &[Property] = &[Agreement, Durability, PrefixOrder, Linearizable, Integrity];
@@ -68,6 +70,7 @@ pub const MULTIPAXOS: &[Hunt] = &[
     hunt(Mutant::HolesCounted, UNSAFE, 3, Ballots, 600),
     hunt(Mutant::MarkTrustedBlindly, UNSAFE, 3, Ballots, 600),
     hunt(Mutant::CutWithoutSnapshot, STUCK, 3, Swarm, 600),
+    hunt(Mutant::RepeatedPieceAnswered, &[Progress], 3, Repetitions, 300),
     hunt(Mutant::NeverResigns, STUCK, 5, Swarm, 2_000),
     hunt(Mutant::TransferNeverGivenUp, STUCK, 3, HandOvers, 600),
     hunt(Mutant::InterruptedAsRefused, &[Integrity, Linearizable], 3, Swarm, 600),
@@ -93,8 +96,6 @@ pub const MULTIPAXOS_BY_SCHEDULE: &[Mutant] = &[
     Mutant::PromiseTellsPromised,
     Mutant::PromiseOfAnyConfiguration,
     Mutant::SealedVotesStay,
-    // A hunt would be as long as the storm.
-    Mutant::RepeatedPieceAnswered,
 ];
 
 impl Hunt {
@@ -111,6 +112,7 @@ impl Hunt {
             Readers => readers(draw, plan),
             HandOvers => hand_overs(draw, plan),
             Operators => operators(draw, plan),
+            Repetitions => repetitions(draw, plan),
         };
         tuning.config.mutant = mutant;
         tuning
@@ -196,6 +198,19 @@ fn operators(draw: &mut Stream, plan: &mut Plan) -> Tuning<Config> {
     plan.changes = Some(Changes { spares: 3, every: millis(draw, 10, 80) });
     plan.crashes = Some(Rhythm { every: millis(draw, 10, 100), lasts: millis(draw, 1, 60) });
     tuning.config.ask_first = draw.below(2) == 0;
+    tuning
+}
+
+fn repetitions(draw: &mut Stream, plan: &mut Plan) -> Tuning<Config> {
+    let mut tuning = ballots(draw, plan);
+    plan.network.loss_ppm = 0;
+    plan.network.duplicate_ppm = draw.between(100_000, 300_000);
+    plan.crashes = Some(Rhythm { every: millis(draw, 100, 300), lasts: millis(draw, 50, 200) });
+    plan.compact_after_bytes = draw.between(500, 2_000);
+    plan.workload.ballast_bytes = 2_000;
+    tuning.config.ask_first = true;
+    tuning.config.retained_values = 0;
+    tuning.config.snapshot_piece_bytes = 50;
     tuning
 }
 
