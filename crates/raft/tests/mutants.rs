@@ -108,11 +108,12 @@ fn answers_beside_a_successor(mutant: Option<Mutant>) -> bool {
         cluster.now = cluster.now.max(at);
         cluster.handle(id, Event::Tick);
         while let Some(envelope) = cluster.wire.pop_front() {
-            match &envelope.message {
-                Message::Vote(_) if late.is_empty() => late.push(envelope),
-                Message::PreVoteReply(reply) if !reply.granted => late.push(envelope),
-                Message::Vote(_) => {}
-                _ => cluster.deliver(envelope),
+            let is_vote = matches!(envelope.message, Message::Vote(_));
+            let is_refused = matches!(&envelope.message, Message::PreVoteReply(reply) if !reply.granted);
+            if is_refused || (is_vote && late.is_empty()) {
+                late.push(envelope);
+            } else if !is_vote {
+                cluster.deliver(envelope);
             }
         }
     }
