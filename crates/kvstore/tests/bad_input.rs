@@ -169,6 +169,7 @@ async fn used() -> Cluster {
 async fn a_data_directory_belongs_to_one_member_of_one_cluster() {
     let mut cluster = used().await;
     refuses(cluster.command(0).args(["--cluster-id", "5"]), &["of cluster 1, not to node 1 of cluster 5"]);
+    refuses(cluster.command(0).args(["--algorithm", "multipaxos"]), &["raft wrote it", "start it with raft"]);
     let data = cluster.data(0);
     let peers = format!("2=127.0.0.1:{}", free_ports(1)[0]);
     let mut other = serve(&["--id", "2", "--peers", &peers, "--listen-client", "127.0.0.1:0", "--data"]);

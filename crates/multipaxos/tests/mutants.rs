@@ -46,6 +46,38 @@ fn a_veto_that_is_ignored_is_found() {
     assert!(ballots_in_a_chain(Some(Mutant::VetoIgnored)) > 2);
 }
 
+/// Whether a leader answers a read with what it knew before another was elected, because of an echo that is older than the read.
+fn answers_by_an_older_echo(mutant: Option<Mutant>) -> bool {
+    let mut cluster = Cluster::<MultiPaxos>::with(3, with(mutant), false, 1);
+    let old = cluster.elect();
+    let asked_at = cluster.now;
+    cluster.read(old, 1);
+    // The others echo the probe, and the answers are late.
+    let probes: Vec<_> = cluster.wire.drain(..).collect();
+    probes.into_iter().for_each(|probe| cluster.deliver(probe));
+    let late: Vec<_> = cluster.wire.drain(..).collect();
+    assert!(late.iter().all(|echo| echo.to == old) && !late.is_empty());
+    // They elect another, which serves, while the clock of the old leader stands still.
+    cluster.isolate(old);
+    let new = cluster.succeed(old);
+    cluster.propose(new, 1, b"x");
+    cluster.settle();
+    assert_eq!(cluster.diary(new).len(), 1);
+    cluster.now = asked_at;
+    cluster.read(old, 2);
+    late.into_iter().for_each(|echo| cluster.deliver(echo));
+    let served: Vec<_> = cluster.reads_ready(old).iter().map(|&(read, _)| read).collect();
+    assert!(served.contains(&1), "what was asked before may be answered");
+    served.contains(&2)
+}
+
+/// An echo proves that the leader led when its probe left, and no later (etcd 20418). [P26]
+#[test]
+fn a_read_that_uses_an_earlier_probe_is_found() {
+    assert!(!answers_by_an_older_echo(None));
+    assert!(answers_by_an_older_echo(Some(Mutant::ReadProbeReused)));
+}
+
 /// How many slots a new leader proposes that was told of two.
 fn proposed_anew(mutant: Option<Mutant>) -> usize {
     let mut alone = Alone::with(3, with(mutant), false);

@@ -141,6 +141,38 @@ fn a_promise_that_ends_with_its_term_is_found() {
     assert!(answers_beside_a_successor(Some(Mutant::PromiseEndsWithTerm)));
 }
 
+/// Whether a leader answers a read with what it knew before another was elected, because of an echo that is older than the read.
+fn answers_by_an_older_echo(mutant: Option<Mutant>) -> bool {
+    let mut cluster = cluster(3, mutant);
+    let old = cluster.elect();
+    let asked_at = cluster.now;
+    cluster.read(old, 1);
+    // The others echo the probe, and the answers are late.
+    let probes: Vec<_> = cluster.wire.drain(..).collect();
+    probes.into_iter().for_each(|probe| cluster.deliver(probe));
+    let late: Vec<_> = cluster.wire.drain(..).collect();
+    assert!(late.iter().all(|echo| echo.to == old) && !late.is_empty());
+    // They elect another, which serves, while the clock of the old leader stands still.
+    cluster.isolate(old);
+    let new = cluster.succeed(old);
+    cluster.propose(new, 1, b"x");
+    cluster.settle();
+    assert_eq!(cluster.diary(new).len(), 1);
+    cluster.now = asked_at;
+    cluster.read(old, 2);
+    late.into_iter().for_each(|echo| cluster.deliver(echo));
+    let served: Vec<_> = cluster.reads_ready(old).iter().map(|&(read, _)| read).collect();
+    assert!(served.contains(&1), "what was asked before may be answered");
+    served.contains(&2)
+}
+
+/// An echo proves that the leader led when its probe left, and no later (etcd 20418).
+#[test]
+fn a_read_that_uses_an_earlier_probe_is_found() {
+    assert!(!answers_by_an_older_echo(None));
+    assert!(answers_by_an_older_echo(Some(Mutant::ReadProbeReused)));
+}
+
 /// Whether a learner that could not be reached for a while gets what it missed, in a group that rests when it can.
 fn feeds_a_learner_that_was_away(mutant: Option<Mutant>) -> bool {
     let config = Config { mutant, quiesce_after_ms: Some(100), ..Config::default() };

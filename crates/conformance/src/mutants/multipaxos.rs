@@ -76,7 +76,6 @@ pub const MULTIPAXOS: &[Hunt] = &[
     hunt(Mutant::InterruptedAsRefused, &[Integrity, Linearizable], 3, Swarm, 600),
     hunt(Mutant::ReadBeforeRecovery, &[Linearizable], 3, Deposed, 600),
     hunt(Mutant::ReadWithoutQuorum, &[Linearizable], 3, Deposed, 600),
-    hunt(Mutant::ReadProbeReused, &[Linearizable], 3, Deposed, 4_000),
     hunt(Mutant::ReadAnswerOfEarlierBoot, &[Linearizable], 3, Readers, 600),
     hunt(Mutant::ProposedBehindStop, &[Invariant], 3, Operators, 600),
     hunt(Mutant::EnteredWhenAccepted, UNSAFE, 3, Operators, 600),
@@ -89,6 +88,7 @@ pub const MULTIPAXOS: &[Hunt] = &[
 pub const MULTIPAXOS_BY_SCHEDULE: &[Mutant] = &[
     Mutant::FixedTimeouts,
     Mutant::VetoIgnored,
+    Mutant::ReadProbeReused,
     Mutant::NoopsBeyondLast,
     Mutant::PromiseBeforeDurable,
     Mutant::PromiseNotWritten,

@@ -234,6 +234,21 @@ impl Cluster {
         panic!("no leader after ten seconds");
     }
 
+    /// Lets time pass for all but one, until another leads, and returns it.
+    pub fn succeed(&mut self, old: NodeId) -> NodeId {
+        for _ in 0..1_000 {
+            let others = self.nodes.iter().filter(|&(&id, _)| id != old);
+            let (at, id) = others.filter_map(|(&id, node)| Some((node.deadline()?, id))).min().unwrap();
+            self.now = self.now.max(at);
+            self.handle(id, Event::Tick);
+            self.settle();
+            if let Some(&new) = self.leaders().iter().find(|&&leader| leader != old) {
+                return new;
+            }
+        }
+        panic!("no successor after a thousand timers");
+    }
+
     pub fn others(&self, id: NodeId) -> Vec<NodeId> {
         self.members.others(id).collect()
     }
