@@ -1,9 +1,11 @@
 //! The algorithms of this workspace, and how their configurations are drawn. [`ALL`] is the one place that lists them.
 
 mod paxos;
+mod pbft;
 mod raft;
 
 pub use self::paxos::{multipaxos, synod};
+pub use self::pbft::{Lies, StandIn, pbft};
 pub use self::raft::raft;
 use crate::claims::Unsupported;
 use crate::plans::{beyond_claims, plan_of, with_plan};
@@ -23,6 +25,7 @@ pub static ALL: &[&dyn Subject] = &[
     &Entry::<::raft::Raft, _>::new(raft),
     &Entry::<::multipaxos::MultiPaxos, _>::new(multipaxos),
     &Entry::<::multipaxos::Synod, _>::new(synod),
+    &Entry::<::pbft::Pbft, _>::new(pbft),
 ];
 
 type OwnTune<'a, C> = Box<dyn Fn(&mut Stream, &mut Plan) -> Tuning<C> + Sync + 'a>;
