@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 /// Who signed, in ascending order, and the signatures.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Signers(#[serde(deserialize_with = "wire::at_most::<MAX_MEMBERS, _, _>")] pub Vec<(NodeId, Signature)>);
+pub struct Signers(
+    #[serde(deserialize_with = "wire::at_most::<MAX_MEMBERS, _, _>")] pub Vec<(NodeId, Signature)>,
+);
 
 impl Signers {
     /// Whether at least `quorum` distinct members other than `except` signed that, and nobody is named who did not. [B2] [B4]
@@ -77,7 +79,7 @@ impl Committed {
     }
 }
 
-/// A stable checkpoint: a quorum executed everything up to here, and came to this state. [B17]
+/// A stable checkpoint: a quorum executed everything up to here, and came to this state. [B15]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stable {
     /// The last place; zero at the beginning, which needs no proof.
@@ -102,7 +104,7 @@ impl Stable {
 }
 
 impl ViewChange {
-    /// Checks everything that it claims. [B20]
+    /// Checks everything that it claims. [B19]
     pub(crate) fn check(&self, config: &Config) -> Result<(), Offence> {
         if !config.is_signed(self.node, self.statement(), &self.signature) {
             return Err(Offence::Forged);
@@ -112,18 +114,23 @@ impl ViewChange {
         }
         let (low, high) = (self.stable.sequence, config.high(self.stable.sequence));
         let is_in_order = self.prepared.is_sorted_by(|a, b| a.sequence < b.sequence);
-        let is_in_place =
-            |prepared: &Prepared| prepared.view < self.view && low < prepared.sequence && prepared.sequence <= high;
+        let is_in_place = |prepared: &Prepared| {
+            prepared.view < self.view && low < prepared.sequence && prepared.sequence <= high
+        };
         if self.view == View::ZERO || !is_in_order || !self.prepared.iter().all(is_in_place) {
             return Err(Offence::Malformed("a VIEW-CHANGE with certificates out of place"));
         }
         let is_proven =
             self.stable.is_proven(config) && self.prepared.iter().all(|prepared| prepared.is_proven(config));
-        if is_proven { Ok(()) } else { Err(Offence::Malformed("a VIEW-CHANGE with a certificate that proves nothing")) }
+        if is_proven {
+            Ok(())
+        } else {
+            Err(Offence::Malformed("a VIEW-CHANGE with a certificate that proves nothing"))
+        }
     }
 }
 
-/// What a new view begins with: the stable checkpoint, and a digest for each place above it. [B22]
+/// What a new view begins with: the stable checkpoint, and a digest for each place above it. [B21]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Heritage {
     pub(crate) stable: Stable,
@@ -163,7 +170,7 @@ impl Heritage {
 }
 
 impl NewView {
-    /// Checks everything that it claims, and that what it begins with is what follows. [B23]
+    /// Checks everything that it claims, and that what it begins with is what follows. [B22]
     pub(crate) fn check(&self, config: &Config) -> Result<(), Offence> {
         let Some(primary) = config.primary(self.view).filter(|_| self.view > View::ZERO) else {
             return Err(Offence::Malformed("a NEW-VIEW of the first view"));

@@ -46,7 +46,7 @@ impl Own {
 }
 
 impl Pbft {
-    /// [B17] The state behind a checkpoint's place: its digest is told. Replicas that executed the same come to the same, also
+    /// [B15] The state behind a checkpoint's place: its digest is told. Replicas that executed the same come to the same, also
     /// when they execute it once more after a crash.
     pub(crate) fn on_compact(&mut self, through: Slot, snapshot: Bytes, out: &mut Out) {
         // What was not asked for is a snapshot of another place.
@@ -83,7 +83,7 @@ impl Pbft {
         }
     }
 
-    /// [B17] Whether a quorum came to this.
+    /// [B15] Whether a quorum came to this.
     fn stabilise(&mut self, sequence: Sequence, digest: Digest, out: &mut Out) {
         let votes = self.checkpoints.votes.iter();
         let alike = votes.filter_map(|(&node, votes)| {
@@ -96,7 +96,7 @@ impl Pbft {
         }
     }
 
-    /// [B17] A checkpoint is stable: if we came to it too, everything up to it is forgotten.
+    /// [B15] A checkpoint is stable: if we came to it too, everything up to it is forgotten.
     pub(crate) fn on_stable(&mut self, stable: Stable, out: &mut Out) {
         let sequence = stable.sequence;
         let is_news = self.checkpoints.ahead.as_ref().is_none_or(|ahead| ahead.sequence < sequence);
@@ -141,7 +141,11 @@ impl Pbft {
         }
         tail.extend(self.new_view.clone().map(|new_view| Record::NewView(Box::new(new_view))));
         for (&sequence, entry) in &self.log {
-            tail.extend(entry.taken_over(sequence, self.inherited).map(|message| Record::PrePrepare(Box::new(message))));
+            tail.extend(
+                entry
+                    .taken_over(sequence, self.inherited)
+                    .map(|message| Record::PrePrepare(Box::new(message))),
+            );
         }
         let own_change = self.changes.get(&self.id).filter(|_| self.is_changing);
         tail.extend(own_change.cloned().map(|change| Record::ViewChange(Box::new(change))));

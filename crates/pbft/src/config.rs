@@ -96,10 +96,16 @@ impl Config {
         let at_fault = |field, problem| Err(ConfigError::new(field, problem));
         let voters = members.voters();
         if voters.is_empty() || members.iter().count() != voters.len() {
-            return at_fault("members", format!("{} replicas, all of them voters, are needed", voters.len().max(1)));
+            return at_fault(
+                "members",
+                format!("{} replicas, all of them voters, are needed", voters.len().max(1)),
+            );
         }
         if self.keys.members() != voters {
-            let problem = format!("public keys are known of {:?}, and the members are {voters:?}: each needs one", self.keys.members());
+            let problem = format!(
+                "public keys are known of {:?}, and the members are {voters:?}: each needs one",
+                self.keys.members()
+            );
             return at_fault("keys", problem);
         }
         if !voters.iter().any(|&node| self.keys.signs_as(node)) {
@@ -119,12 +125,16 @@ impl Config {
             return at_fault(field, "zero stops everything: at least 1".into());
         }
         if self.view_timeout_ms <= self.resend_interval_ms {
-            let problem = "it must be longer than resend_interval_ms, or what is lost once changes the view".into();
+            let problem =
+                "it must be longer than resend_interval_ms, or what is lost once changes the view".into();
             return at_fault("view_timeout_ms", problem);
         }
         if self.window < self.checkpoint_interval.saturating_mul(2) || self.window > MAX_WINDOW as u64 {
             let least = self.checkpoint_interval.saturating_mul(2);
-            return at_fault("window", format!("it must lie within {least} (two checkpoint intervals) and {MAX_WINDOW}"));
+            return at_fault(
+                "window",
+                format!("it must lie within {least} (two checkpoint intervals) and {MAX_WINDOW}"),
+            );
         }
         if self.max_batch_requests > MAX_REQUESTS {
             return at_fault("max_batch_requests", format!("at most {MAX_REQUESTS}"));
@@ -141,14 +151,20 @@ impl Config {
             ("chunk_bytes", self.chunk_bytes),
         ] {
             if bytes > limit {
-                return Err(ConfigError::new(field, format!("{bytes} bytes do not fit into a frame: at most {limit}")));
+                return Err(ConfigError::new(
+                    field,
+                    format!("{bytes} bytes do not fit into a frame: at most {limit}"),
+                ));
             }
         }
         let window = usize::try_from(self.window).unwrap_or(usize::MAX);
         let certificate = (self.quorum() * SIGNER_BYTES).saturating_add(128);
         let new_view = window.saturating_mul(certificate).saturating_mul(self.quorum());
         if new_view > limit {
-            let problem = format!("a NEW-VIEW of {} replicas could take {new_view} bytes: at most {limit} fit", self.n());
+            let problem = format!(
+                "a NEW-VIEW of {} replicas could take {new_view} bytes: at most {limit} fit",
+                self.n()
+            );
             return Err(ConfigError::new("window", problem));
         }
         Ok(())
@@ -248,10 +264,14 @@ impl Config {
 
     /// What is signed: with a bug, without the view.
     pub(crate) fn as_signed(&self, statement: Statement) -> Statement {
-        if self.plants(Mutant::ViewNotSigned) { Statement { view: View::ZERO, ..statement } } else { statement }
+        if self.plants(Mutant::ViewNotSigned) {
+            Statement { view: View::ZERO, ..statement }
+        } else {
+            statement
+        }
     }
 
-    /// Whether a certificate takes the place of another one in a new view. [B22]
+    /// Whether a certificate takes the place of another one in a new view. [B21]
     pub(crate) fn outranks(&self, one: &Prepared, other: &Prepared) -> bool {
         if self.plants(Mutant::LowestViewWins) { one.view < other.view } else { one.view > other.view }
     }

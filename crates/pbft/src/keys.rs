@@ -87,7 +87,9 @@ pub enum KeyError {
     #[error("{0} and {1} have the same public key: each member needs its own")]
     Shared(NodeId, NodeId),
     /// A secret that belongs to another public key.
-    #[error("the secret key does not belong to the public key of {0}: one of the two is from another member or an older one")]
+    #[error(
+        "the secret key does not belong to the public key of {0}: one of the two is from another member or an older one"
+    )]
     Mismatch(NodeId),
 }
 

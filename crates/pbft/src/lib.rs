@@ -1,6 +1,6 @@
 //! Practical Byzantine Fault Tolerance (Castro and Liskov 1999, 2002) with signed messages, as a deterministic state machine under
 //! the trait of `consensus-core`: n ≥ 3f+1 replicas agree on a log while f of them do anything.
-//! The clauses that it keeps (B1 to B28) are in `spec.md` beside this crate's manifest.
+//! The clauses that it keeps (B1 to B26) are in `spec.md` beside this crate's manifest.
 //!
 //! It knows no clock, socket, disk, thread or random source, and not how its effects are carried out: a `consensus_core::Node`
 //! drives it.
@@ -37,7 +37,8 @@ pub use digest::Digest;
 pub use evidence::Evidence;
 pub use keys::{Ed25519, KeyError, Keyring, Scheme, Signature};
 pub use message::{
-    MAX_CHUNKS, MAX_WINDOW, Manifest, Message, NewView, PrePrepare, Proposal, Proven, Status, ViewChange, Vote,
+    MAX_CHUNKS, MAX_WINDOW, Manifest, Message, NewView, PrePrepare, Proposal, Proven, Status, ViewChange,
+    Vote,
 };
 #[cfg(feature = "mutants")]
 pub use mutant::Mutant;

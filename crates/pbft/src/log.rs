@@ -59,7 +59,9 @@ pub(crate) enum Counted {
 impl Votes {
     pub(crate) fn count(&mut self, from: NodeId, vote: Vote) -> Counted {
         match self.by_node.get(&from) {
-            Some(known) if known.view == vote.view && known.digest != vote.digest => Counted::Contradicts(*known),
+            Some(known) if known.view == vote.view && known.digest != vote.digest => {
+                Counted::Contradicts(*known)
+            }
             Some(known) if known.view >= vote.view => {
                 self.repeats += usize::from(known.view == vote.view);
                 Counted::Known

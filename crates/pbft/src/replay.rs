@@ -11,7 +11,7 @@ use crate::step::{Out, Timer};
 use consensus_core::{Boot, RestoreError, Slot};
 
 impl Pbft {
-    /// [B18] A replica comes back as the one that it was: in the view that it was in or wanted, bound by what it signed.
+    /// [B16] A replica comes back as the one that it was: in the view that it was in or wanted, bound by what it signed.
     pub(crate) fn recover(boot: Boot<Self>, out: &mut Out) -> Result<Self, RestoreError> {
         let Boot { id, members, config, seed: _, now, snapshot, records } = boot;
         if !config.keys.signs_as(id) {
@@ -30,19 +30,26 @@ impl Pbft {
         if !is_new && pbft.stable.sequence == Sequence::ZERO {
             return Err(RestoreError("the proof of the snapshot's checkpoint is missing"));
         }
-        pbft.assigned = pbft.log.last_key_value().map_or(pbft.inherited, |(&sequence, _)| sequence.max(pbft.inherited));
+        pbft.assigned =
+            pbft.log.last_key_value().map_or(pbft.inherited, |(&sequence, _)| sequence.max(pbft.inherited));
         pbft.recall_votes(out);
         out.set_timer(Timer::Resend, now + pbft.config.resend_interval());
         Ok(pbft)
     }
 
-    fn replay(&mut self, record: Record, snapshot: Option<&(Slot, bytes::Bytes)>) -> Result<(), RestoreError> {
+    fn replay(
+        &mut self,
+        record: Record,
+        snapshot: Option<&(Slot, bytes::Bytes)>,
+    ) -> Result<(), RestoreError> {
         match record {
             Record::Stable(stable) => {
                 let Some((slot, bytes)) = snapshot else { return Ok(()) };
                 let own = Own::new(stable.sequence, *slot, bytes.clone(), &self.config);
                 if own.digest != stable.digest {
-                    return Err(RestoreError("the snapshot is not the one that the checkpoint's proof is of"));
+                    return Err(RestoreError(
+                        "the snapshot is not the one that the checkpoint's proof is of",
+                    ));
                 }
                 (self.executed, self.slot, self.inherited) = (stable.sequence, *slot, stable.sequence);
                 self.checkpoints.own.insert(stable.sequence, own);

@@ -19,12 +19,16 @@ impl Pbft {
     /// over there in this view.
     pub(crate) fn on_pre_prepare(&mut self, from: NodeId, message: PrePrepare, out: &mut Out) {
         let PrePrepare { view, sequence, digest, signature, ref batch } = message;
-        if !self.takes_part_in(view) || !self.is_in_window(sequence) || self.config.primary(view) == Some(self.id) {
+        if !self.takes_part_in(view)
+            || !self.is_in_window(sequence)
+            || self.config.primary(view) == Some(self.id)
+        {
             return;
         }
         let held = self.held.get(&sequence).map(|held| (held.view, held.digest, held.signature));
         let taken = self.log.get(&sequence).and_then(|entry| entry.proposal);
-        let known = taken.map(|taken| (taken.view, taken.digest, taken.signature)).filter(|known| known.0 == view);
+        let known =
+            taken.map(|taken| (taken.view, taken.digest, taken.signature)).filter(|known| known.0 == view);
         let known = known.or(held.filter(|held| held.0 == view));
         let known = known.map(|(view, digest, signature)| Accepted { view, digest, signature });
         if let Some(known) = known {
@@ -33,7 +37,12 @@ impl Pbft {
                 return self.on_body(sequence, batch.clone(), out);
             }
             let statement = |digest| Statement { kind: Kind::PrePrepare, view, sequence, digest };
-            self.convict(from, (statement(known.digest), known.signature), (statement(digest), signature), out);
+            self.convict(
+                from,
+                (statement(known.digest), known.signature),
+                (statement(digest), signature),
+                out,
+            );
             if !self.config.plants(Mutant::SecondProposalTaken) {
                 return;
             }
@@ -83,7 +92,13 @@ impl Pbft {
         entry.keep(digest, batch.clone());
         entry.tidy();
         if !self.config.plants(Mutant::ProposalNotWritten) {
-            out.persist(Record::PrePrepare(Box::new(PrePrepare { view, sequence, digest, batch, signature })));
+            out.persist(Record::PrePrepare(Box::new(PrePrepare {
+                view,
+                sequence,
+                digest,
+                batch,
+                signature,
+            })));
         }
         self.prepare(view, sequence, digest, out);
         self.certify(sequence, out);
@@ -176,7 +191,9 @@ impl Pbft {
     /// [B9] With COMMITs of a quorum a place is committed, whatever we have prepared ourselves.
     pub(crate) fn conclude(&mut self, view: View, sequence: Sequence, digest: Digest, out: &mut Out) {
         let quorum = self.config.quorum();
-        let Some(entry) = self.log.get_mut(&sequence).filter(|entry| entry.committed.is_none()) else { return };
+        let Some(entry) = self.log.get_mut(&sequence).filter(|entry| entry.committed.is_none()) else {
+            return;
+        };
         let mut commits = entry.commits.alike(|_, vote| vote.view == view && vote.digest == digest);
         if commits.0.len() < quorum {
             return;
@@ -204,7 +221,9 @@ impl Pbft {
     pub(crate) fn execute(&mut self, out: &mut Out) {
         loop {
             let sequence = self.executed.next();
-            let Some(batch) = self.log.get(&sequence).and_then(crate::log::Entry::outcome).cloned() else { return };
+            let Some(batch) = self.log.get(&sequence).and_then(crate::log::Entry::outcome).cloned() else {
+                return;
+            };
             if batch.is_null() {
                 self.slot = self.slot.next();
                 out.decide(self.slot, None, Verdict::Noop, bytes::Bytes::new());

@@ -159,9 +159,8 @@ impl Requests {
         batch.requests().iter().all(|request| {
             let key = key(request);
             let vouchers = self.waiting.get(&key).map(|waiting| &waiting.vouchers);
-            let count = vouchers.map_or(1, |vouchers| {
-                vouchers.len() + usize::from(!vouchers.contains(&primary))
-            });
+            let count =
+                vouchers.map_or(1, |vouchers| vouchers.len() + usize::from(!vouchers.contains(&primary)));
             let was_executed = self.executed_at.get(&key.0).is_some_and(|(digest, _)| *digest == key.1);
             count >= rules.genuine || was_executed
         })
@@ -205,7 +204,8 @@ impl Requests {
         let ordered: BTreeSet<ProposalId> =
             ordered.flat_map(|batch| batch.requests().iter().map(|request| request.id)).collect();
         let is_ready = |waiting: &Waiting| waiting.vouchers.len() >= rules.ready;
-        let ready = self.waiting.iter().filter(|(key, waiting)| is_ready(waiting) && !ordered.contains(&key.0));
+        let ready =
+            self.waiting.iter().filter(|(key, waiting)| is_ready(waiting) && !ordered.contains(&key.0));
         self.queue = ready.map(|(&key, waiting)| (waiting.arrival, key)).collect();
     }
 
@@ -239,7 +239,11 @@ impl Requests {
             }
         }
         for (node, load) in &self.load {
-            assert_eq!(*load, counted.get(node).copied().unwrap_or_default(), "what {node} vouches for adds up");
+            assert_eq!(
+                *load,
+                counted.get(node).copied().unwrap_or_default(),
+                "what {node} vouches for adds up"
+            );
         }
     }
 }

@@ -27,7 +27,7 @@ fn nanos(span: Duration) -> u64 {
 }
 
 impl Pbft {
-    /// [B28] The turn of the resend timer.
+    /// [B26] The turn of the resend timer.
     pub(crate) fn on_resend(&mut self, now: Time, out: &mut Out) {
         out.set_timer(Timer::Resend, now + self.config.resend_interval());
         self.turn += 1;
@@ -135,7 +135,7 @@ impl Pbft {
         *helped <= MOST_HELP
     }
 
-    /// [B28] Answers with what the other replica lacks.
+    /// [B26] Answers with what the other replica lacks.
     pub(crate) fn on_status(&mut self, from: NodeId, status: Status, out: &mut Out) {
         if !self.may_help(from) {
             return;
@@ -199,11 +199,13 @@ impl Pbft {
     fn send_in_flight(&self, to: NodeId, executed: Sequence, out: &mut Out) {
         let from = self.executed.max(executed).max(self.stable.sequence).next();
         let is_primary = self.is_primary();
-        let own = |votes: &crate::log::Votes| votes.of(self.id).copied().filter(|vote| vote.view == self.view);
+        let own =
+            |votes: &crate::log::Votes| votes.of(self.id).copied().filter(|vote| vote.view == self.view);
         let open = self.log.range(from..).filter(|(_, entry)| entry.touched < self.turn);
         let mut bytes = 0;
         for (&sequence, entry) in open.take(MOST_PLACES) {
-            let proposal = entry.taken_over(sequence, Sequence::ZERO).filter(|proposal| proposal.view == self.view);
+            let proposal =
+                entry.taken_over(sequence, Sequence::ZERO).filter(|proposal| proposal.view == self.view);
             if let Some(proposal) = proposal.filter(|_| is_primary) {
                 bytes += proposal.batch.size();
                 if bytes > MOST_BYTES.max(proposal.batch.size()) {
@@ -221,7 +223,7 @@ impl Pbft {
         }
     }
 
-    /// [B9] [B28] A place that is committed, with its proof, and in whatever view: it is executed here too.
+    /// [B9] [B26] A place that is committed, with its proof, and in whatever view: it is executed here too.
     pub(crate) fn on_committed(&mut self, from: NodeId, proven: Proven, out: &mut Out) {
         let Proven { certificate, batch } = proven;
         let sequence = certificate.sequence;
@@ -242,12 +244,13 @@ impl Pbft {
         }
     }
 
-    /// Our own words, made anew after a boot from what is on the disk. [B18]
+    /// Our own words, made anew after a boot from what is on the disk. [B16]
     pub(crate) fn recall_votes(&mut self, out: &mut Out) {
         let places: Vec<Sequence> = self.log.keys().copied().collect();
         for sequence in places {
             let Some(entry) = self.log.get(&sequence) else { continue };
-            let proposal = entry.proposal.filter(|accepted| self.config.primary(accepted.view) != Some(self.id));
+            let proposal =
+                entry.proposal.filter(|accepted| self.config.primary(accepted.view) != Some(self.id));
             let prepare = proposal.map(|accepted| (Kind::Prepare, accepted.view, accepted.digest));
             let prepared = entry.prepared.as_ref();
             let commit = prepared.map(|prepared| (Kind::Commit, prepared.view, prepared.digest));

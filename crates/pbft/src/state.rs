@@ -108,7 +108,7 @@ impl Pbft {
         self.primary() == Some(self.id)
     }
 
-    /// Whether we take part in this view. [B19]
+    /// Whether we take part in this view. [B18]
     pub(crate) fn takes_part_in(&self, view: View) -> bool {
         let is_left = self.is_changing && view.next() == self.view;
         (view == self.view && !self.is_changing) || (is_left && self.config.plants(Mutant::OldViewHeard))
@@ -138,14 +138,14 @@ impl Pbft {
         Some(Vote { view, sequence, digest, signature })
     }
 
-    /// Says it to all others, once everything persisted so far is durable. [B18]
+    /// Says it to all others, once everything persisted so far is durable. [B16]
     pub(crate) fn broadcast(&self, message: &Message, out: &mut Out) {
         for node in self.members.others(self.id) {
             out.send(node, message.clone());
         }
     }
 
-    /// Somebody contradicted itself: the proof is kept, one for each. [B26]
+    /// Somebody contradicted itself: the proof is kept, one for each. [B25]
     pub(crate) fn convict(
         &mut self,
         node: NodeId,

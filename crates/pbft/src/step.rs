@@ -10,9 +10,9 @@ use crate::state::Pbft;
 use crate::statement::{Kind, Sequence, View};
 use bytes::Bytes;
 use consensus_core::{
-    Boot, ConfigError, ConsensusAlgorithm, Effects, Faults, Guarantees, Input, Inspection, Members, Membership,
-    NodeId, Offence, Problem, ProposalId, Reads, Refusal, Resilience, RestoreError, Status, Termination, Time,
-    Timing,
+    Boot, ConfigError, ConsensusAlgorithm, Effects, Faults, Guarantees, Input, Inspection, Members,
+    Membership, NodeId, Offence, Problem, ProposalId, Reads, Refusal, Resilience, RestoreError, Status,
+    Termination, Time, Timing,
 };
 
 /// The effect buffer.
@@ -183,10 +183,16 @@ impl Message {
             Self::NewView(new_view) => new_view.check(config),
             Self::Committed(proven) if proven.certificate.is_proven(config) => Ok(()),
             Self::Stable(stable) if stable.is_proven(config) => Ok(()),
-            Self::Committed(_) | Self::Stable(_) => Err(Offence::Malformed("a certificate that proves nothing")),
+            Self::Committed(_) | Self::Stable(_) => {
+                Err(Offence::Malformed("a certificate that proves nothing"))
+            }
             Self::State(manifest) => {
                 let is_consistent = config.chunks(manifest.length) == manifest.chunks.len() as u64;
-                if is_consistent { Ok(()) } else { Err(Offence::Malformed("a state with other chunks than its length has")) }
+                if is_consistent {
+                    Ok(())
+                } else {
+                    Err(Offence::Malformed("a state with other chunks than its length has"))
+                }
             }
             Self::Chunk { bytes, .. } if bytes.len() > config.chunk_bytes => {
                 Err(Offence::Malformed("a chunk that is too long"))

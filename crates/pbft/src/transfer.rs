@@ -34,20 +34,23 @@ impl Transfer {
 }
 
 impl Pbft {
-    /// [B27] Takes over the state of a stable checkpoint that lies ahead, if we do not come to it ourselves; if that is under way
+    /// [B17] Takes over the state of a stable checkpoint that lies ahead, if we do not come to it ourselves; if that is under way
     /// and has brought nothing since the last turn, somebody else is asked.
     pub(crate) fn tend_transfer(&mut self, out: &mut Out) {
         let has_stalled = self.executed == self.executed_at_turn;
-        let ahead = self.checkpoints.ahead.as_ref().filter(|ahead| ahead.sequence > self.executed && has_stalled);
+        let ahead =
+            self.checkpoints.ahead.as_ref().filter(|ahead| ahead.sequence > self.executed && has_stalled);
         if let Some(ahead) = ahead
             && self.transfer.as_ref().is_none_or(|transfer| transfer.stable.sequence < ahead.sequence)
         {
             // A newer state makes what arrived of an older one useless, unless that is nearly there.
-            let is_moving = self.transfer.as_ref().is_some_and(|transfer| transfer.seen != Some(transfer.received()));
+            let is_moving =
+                self.transfer.as_ref().is_some_and(|transfer| transfer.seen != Some(transfer.received()));
             if !is_moving {
                 let turn = self.transfer.as_ref().map_or(0, |transfer| transfer.turn);
                 let stable = ahead.clone();
-                self.transfer = Some(Transfer { stable, manifest: None, chunks: Vec::new(), turn, seen: None });
+                self.transfer =
+                    Some(Transfer { stable, manifest: None, chunks: Vec::new(), turn, seen: None });
             }
         }
         self.transfer.take_if(|transfer| transfer.stable.sequence <= self.executed);
@@ -100,15 +103,18 @@ impl Pbft {
         self.checkpoints.own.get(&sequence).filter(|_| sequence <= self.stable.sequence)
     }
 
-    /// [B27] What the state consists of.
+    /// [B17] What the state consists of.
     pub(crate) fn on_manifest(&mut self, from: NodeId, manifest: Manifest, out: &mut Out) {
         let is_trusted = self.config.plants(Mutant::StateUnchecked);
-        let Some(transfer) = self.transfer.as_mut().filter(|transfer| transfer.manifest.is_none()) else { return };
+        let Some(transfer) = self.transfer.as_mut().filter(|transfer| transfer.manifest.is_none()) else {
+            return;
+        };
         if manifest.sequence != transfer.stable.sequence {
             return;
         }
         if manifest.digest() != transfer.stable.digest && !is_trusted {
-            return out.accuse(from, Offence::Malformed("a state that is not the one which a quorum came to"));
+            return out
+                .accuse(from, Offence::Malformed("a state that is not the one which a quorum came to"));
         }
         if manifest.chunks.is_empty() {
             return self.finish_transfer(out);
@@ -118,10 +124,18 @@ impl Pbft {
         self.ask_for_state(sequence, turn, out);
     }
 
-    /// [B27] A chunk of it. What comes again, or out of turn, is not answered by a question.
-    pub(crate) fn on_chunk(&mut self, from: NodeId, sequence: Sequence, index: u32, bytes: Bytes, out: &mut Out) {
+    /// [B17] A chunk of it. What comes again, or out of turn, is not answered by a question.
+    pub(crate) fn on_chunk(
+        &mut self,
+        from: NodeId,
+        sequence: Sequence,
+        index: u32,
+        bytes: Bytes,
+        out: &mut Out,
+    ) {
         let config = &self.config;
-        let Some(transfer) = self.transfer.as_mut().filter(|transfer| transfer.stable.sequence == sequence) else {
+        let Some(transfer) = self.transfer.as_mut().filter(|transfer| transfer.stable.sequence == sequence)
+        else {
             return;
         };
         let Some(manifest) = &transfer.manifest else { return };
@@ -138,9 +152,11 @@ impl Pbft {
         if is_whole { self.finish_transfer(out) } else { self.ask_for_state(sequence, turn, out) }
     }
 
-    /// [B27] The state is here: it takes the place of ours.
+    /// [B17] The state is here: it takes the place of ours.
     fn finish_transfer(&mut self, out: &mut Out) {
-        let Some(Transfer { stable, manifest: Some(manifest), chunks, .. }) = self.transfer.take() else { return };
+        let Some(Transfer { stable, manifest: Some(manifest), chunks, .. }) = self.transfer.take() else {
+            return;
+        };
         let snapshot: Bytes = chunks.concat().into();
         let (sequence, slot) = (stable.sequence, manifest.slot);
         if sequence <= self.executed || slot < self.slot {

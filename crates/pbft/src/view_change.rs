@@ -22,17 +22,19 @@ const PATIENCE: u32 = 8;
 impl Pbft {
     /// How long something may take in this view.
     pub(crate) fn timeout(&self) -> Duration {
-        let doublings = if self.config.plants(Mutant::TimeoutNotDoubled) { 0 } else { self.barren.min(MOST_DOUBLINGS) };
+        let doublings =
+            if self.config.plants(Mutant::TimeoutNotDoubled) { 0 } else { self.barren.min(MOST_DOUBLINGS) };
         (self.config.view_timeout() * 2_u32.pow(doublings)).min(self.config.max_view_timeout())
     }
 
-    /// [B19] A backup that waits for something to be executed, and whoever waits for a view that a quorum wants, has a deadline.
+    /// [B18] A backup that waits for something to be executed, and whoever waits for a view that a quorum wants, has a deadline.
     pub(crate) fn tend_deadline(&mut self, now: Time, out: &mut Out) {
         let waits = if self.is_changing {
             self.wishes_from(self.view) >= self.config.quorum() || self.config.plants(Mutant::TimerAtOnce)
         } else {
             let has_more = self.log.range(self.executed.next()..).any(|(_, entry)| entry.proposal.is_some());
-            !self.is_primary() && (has_more || !self.held.is_empty() || self.requests.has_ready(&self.rules()))
+            !self.is_primary()
+                && (has_more || !self.held.is_empty() || self.requests.has_ready(&self.rules()))
         };
         match (waits, self.deadline) {
             (true, None) => {
@@ -49,14 +51,14 @@ impl Pbft {
         }
     }
 
-    /// [B19] Nothing was executed for long, or the view did not begin.
+    /// [B18] Nothing was executed for long, or the view did not begin.
     pub(crate) fn on_view_timeout(&mut self, out: &mut Out) {
         if self.deadline.take().is_some() {
             self.change_view(self.view.next(), "nothing is executed", out);
         }
     }
 
-    /// [B25] A request that is overtaken by others for long has a primary that ignores it.
+    /// [B24] A request that is overtaken by others for long has a primary that ignores it.
     pub(crate) fn doubt_fairness(&mut self, now: Time, out: &mut Out) {
         let Some((since, begun)) = self.requests.oldest(&self.rules()).zip(self.begun) else { return };
         let is_ignored = since.max(begun) + self.timeout() * PATIENCE <= now;
@@ -65,7 +67,7 @@ impl Pbft {
         }
     }
 
-    /// [B19] [B20] Leaves all views below this one, and tells what was prepared.
+    /// [B18] [B19] Leaves all views below this one, and tells what was prepared.
     pub(crate) fn change_view(&mut self, view: View, why: &'static str, out: &mut Out) {
         if view <= self.view {
             return;
@@ -74,7 +76,8 @@ impl Pbft {
         (self.view, self.is_changing, self.deadline, self.begun) = (view, true, None, None);
         self.held.clear();
         let prepared = self.log.values().filter_map(|entry| entry.prepared.clone());
-        let prepared = if self.config.plants(Mutant::PreparedNotTold) { Vec::new() } else { prepared.collect() };
+        let prepared =
+            if self.config.plants(Mutant::PreparedNotTold) { Vec::new() } else { prepared.collect() };
         let signature = Signature { r: [0; 32], s: [0; 32] };
         let mut change = ViewChange { node: self.id, view, stable: self.stable.clone(), prepared, signature };
         let Some(signature) = self.sign(change.statement()) else { return };
@@ -93,7 +96,7 @@ impl Pbft {
         self.changes.values().filter(|change| change.view >= view).count()
     }
 
-    /// [B20] [B21] Somebody wants another view.
+    /// [B19] [B20] Somebody wants another view.
     pub(crate) fn on_view_change(&mut self, from: NodeId, change: ViewChange, out: &mut Out) {
         let is_left = change.view < self.view || (change.view == self.view && !self.is_changing);
         if let Some(known) = self.changes.get(&from) {
@@ -116,7 +119,7 @@ impl Pbft {
         self.begin_view(out);
     }
 
-    /// [B21] Of f+1 replicas that want a higher view one is correct: the smallest such view is wanted here too.
+    /// [B20] Of f+1 replicas that want a higher view one is correct: the smallest such view is wanted here too.
     fn join(&mut self, out: &mut Out) {
         if self.config.plants(Mutant::NeverJoins) {
             return;
@@ -131,7 +134,7 @@ impl Pbft {
         }
     }
 
-    /// [B22] The primary of a view that a quorum wants begins it.
+    /// [B21] The primary of a view that a quorum wants begins it.
     fn begin_view(&mut self, out: &mut Out) {
         if !self.is_changing || !self.is_primary() {
             return;
@@ -161,7 +164,7 @@ impl Pbft {
         self.note_lead(out);
     }
 
-    /// [B23] A view begins, as its proof says; what was said in it is checked already. Views never go back. [B24]
+    /// [B22] A view begins, as its proof says; what was said in it is checked already. Views never go back. [B23]
     pub(crate) fn on_new_view(&mut self, new_view: NewView, out: &mut Out) {
         let is_news = new_view.view > self.view || (new_view.view == self.view && self.is_changing);
         if is_news && self.config.primary(new_view.view) != Some(self.id) {
@@ -208,7 +211,11 @@ impl Pbft {
         let proposals = self.new_view.as_ref().map_or(&[][..], |new_view| &new_view.proposals);
         let mut filled = Vec::new();
         for &Proposal { sequence, digest, signature } in proposals {
-            let is_there = self.log.get(&sequence).and_then(|entry| entry.proposal).is_some_and(|known| known.view >= view);
+            let is_there = self
+                .log
+                .get(&sequence)
+                .and_then(|entry| entry.proposal)
+                .is_some_and(|known| known.view >= view);
             if is_there || !self.is_in_window(sequence) {
                 continue;
             }
@@ -231,9 +238,10 @@ impl Pbft {
         }
     }
 
-    /// [B23] Backups say PREPARE to everything that the view begins with.
+    /// [B22] Backups say PREPARE to everything that the view begins with.
     fn prepare_heritage(&mut self, out: &mut Out) {
-        let places: Vec<Sequence> = self.log.range(..=self.inherited).map(|(&sequence, _)| sequence).collect();
+        let places: Vec<Sequence> =
+            self.log.range(..=self.inherited).map(|(&sequence, _)| sequence).collect();
         self.prepare_all(&places, out);
     }
 

@@ -2,7 +2,10 @@
 
 use super::pick;
 use crate::suite::Tuning;
-use ::pbft::{Batch, Config, Digest, Keyring, Kind, Message, PrePrepare, Scheme, Signature, Stable, Statement, ViewChange, Vote};
+use ::pbft::{
+    Batch, Config, Digest, Keyring, Kind, Message, PrePrepare, Scheme, Signature, Stable, Statement,
+    ViewChange, Vote,
+};
 use consensus_core::NodeId;
 use consensus_sim::{Mutate, Mutator, Plan, Stream};
 use core::time::Duration;
