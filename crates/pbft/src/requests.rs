@@ -106,7 +106,8 @@ impl Requests {
         }
         let (count, arrival) = (waiting.vouchers.len(), waiting.arrival);
         let vouches = waiting.vouchers.contains(&rules.own);
-        if count >= rules.ready {
+        // Not with each voucher that comes after that: it would be ordered once more.
+        if count == rules.ready {
             self.queue.insert(arrival, key);
         }
         if count >= rules.genuine && !vouches && rules.genuine < rules.ready {
