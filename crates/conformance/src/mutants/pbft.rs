@@ -31,11 +31,13 @@ pub enum Front {
     Unrest,
     /// As unrest, with replicas that crash for a moment all the time, and disks that take long.
     Amnesia,
-    /// Some say nothing, and links are slow: it takes patience to agree on a view.
+    /// Some say nothing, and much is lost: it takes patience to agree on a view.
     Silence,
+    /// As silence, with timeouts that are shorter than a view change takes.
+    Haste,
 }
 
-use Front::{Amnesia, Laggards, Liars, Silence, Swarm, Twins, Unrest};
+use Front::{Amnesia, Haste, Laggards, Liars, Silence, Swarm, Twins, Unrest};
 
 /// Replicas disagree about what is executed, or forget it: whichever shows first.
 const UNSAFE: &[Property] =
@@ -72,7 +74,7 @@ pub const PBFT: &[Hunt] = &[
     hunt(Mutant::CommitUnprepared, UNSAFE, 4, Twins, 600),
     hunt(Mutant::PreparedNotTold, UNSAFE, 4, Unrest, 600),
     hunt(Mutant::PreparedForgotten, UNSAFE, 4, Unrest, 600),
-    hunt(Mutant::LowestViewWins, UNSAFE, 4, Twins, 600),
+    hunt(Mutant::LowestViewWins, UNSAFE, 4, Unrest, 600),
     hunt(Mutant::NullForPrepared, UNSAFE, 4, Unrest, 600),
     hunt(Mutant::NoNull, STUCK, 4, Unrest, 600),
     hunt(Mutant::CertificatesUnchecked, SUSPECT, 4, Liars, 600),
@@ -80,7 +82,7 @@ pub const PBFT: &[Hunt] = &[
     hunt(Mutant::OldViewHeard, SUSPECT, 4, Unrest, 600),
     hunt(Mutant::ViewMovesBack, &[Invariant, Recovery, Agreement, NoFalseAccusation], 4, Unrest, 600),
     hunt(Mutant::NeverJoins, STUCK, 4, Silence, 600),
-    hunt(Mutant::TimeoutNotDoubled, STUCK, 4, Silence, 600),
+    hunt(Mutant::TimeoutNotDoubled, STUCK, 4, Haste, 300),
     hunt(Mutant::TimerAtOnce, STUCK, 4, Silence, 600),
     hunt(Mutant::ViewChangeSaidOnce, STUCK, 4, Silence, 600),
     hunt(Mutant::StableAtWeak, SUSPECT, 4, Laggards, 600),
@@ -107,6 +109,7 @@ impl Hunt {
             Unrest => unrest(draw, plan),
             Amnesia => amnesia(draw, plan),
             Silence => silence(draw, plan),
+            Haste => haste(draw, plan),
         };
         tuning.config.mutant = mutant;
         tuning
@@ -212,6 +215,14 @@ fn silence(draw: &mut Stream, plan: &mut Plan) -> Tuning<Config> {
         let filter = EffectFilter { send_omission_ppm: MILLION, ..EffectFilter::default() };
         Traitor { effects: Some(filter), ..Traitor::new(node) }
     });
+    tuning
+}
+
+fn haste(draw: &mut Stream, plan: &mut Plan) -> Tuning<Config> {
+    let mut tuning = silence(draw, plan);
+    plan.network.delay = millis(draw, 8, 12);
+    plan.network.loss_ppm = 0;
+    (tuning.config.resend_interval_ms, tuning.config.view_timeout_ms) = (10, 11);
     tuning
 }
 
