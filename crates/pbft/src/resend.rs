@@ -19,7 +19,7 @@ const MOST_HELP: u32 = 8;
 const MOST_PLACES: usize = 32;
 /// The most bytes of batches in one answer.
 const MOST_BYTES: usize = 1 << 20;
-/// For how many timeouts a request waits for vouchers.
+/// For how many timeouts a request waits for vouchers, and then for being executed, before it is doubted.
 const MOST_WAIT: u32 = 16;
 
 fn nanos(span: Duration) -> u64 {
@@ -43,8 +43,9 @@ impl Pbft {
         }
         self.pass_on_again(now, out);
         let rules = self.rules();
-        let since = now.as_nanos().saturating_sub(nanos(self.config.view_timeout() * MOST_WAIT));
-        self.requests.expire(Time::from_nanos(since), &rules);
+        let before = |span| Time::from_nanos(now.as_nanos().saturating_sub(nanos(span)));
+        self.requests.expire(before(self.config.view_timeout().saturating_mul(MOST_WAIT)), &rules);
+        self.requests.doubt(now, before(self.timeout().saturating_mul(MOST_WAIT)), &rules);
         self.ask_for_bodies(out);
         self.tend_transfer(out);
         self.executed_at_turn = self.executed;

@@ -11,7 +11,7 @@ use crate::step::Out;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bytes::Bytes;
-use consensus_core::{NodeId, Note, Offence};
+use consensus_core::{NodeId, Note, Offence, Time};
 
 /// A state on its way.
 #[derive(Clone, Debug)]
@@ -171,7 +171,7 @@ impl Pbft {
         out.install(slot, snapshot);
         out.note(Note::SnapshotInstalled { through: slot });
         let rules = self.rules();
-        self.requests.doubt(&rules);
+        self.requests.doubt(self.now, Time::from_nanos(u64::MAX), &rules);
         self.take_up_rest(out);
         self.execute(out);
     }

@@ -4,6 +4,10 @@
 mod checkpoint;
 mod common;
 mod cost;
+mod hostile;
 mod lies;
+#[cfg(feature = "mutants")]
+mod mutants;
 mod paper;
+mod spec;
 mod view_change;
