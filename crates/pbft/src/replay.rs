@@ -95,7 +95,9 @@ impl Pbft {
 
     fn check_place(&self, sequence: Sequence) -> Result<(), RestoreError> {
         let is_in_window = self.is_in_window(sequence);
-        is_in_window.then_some(()).ok_or(RestoreError("a place is written of that does not lie between the watermarks"))
+        is_in_window
+            .then_some(())
+            .ok_or(RestoreError("a place is written of that does not lie between the watermarks"))
     }
 
     fn replay_change(&mut self, change: ViewChange) -> Result<(), RestoreError> {

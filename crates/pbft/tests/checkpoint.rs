@@ -4,7 +4,7 @@ use crate::common::lone::{Lone, checkpoints, commits, prepares, wanted};
 use crate::common::signing::{
     batch, begins, checkpoint, keyring, new_view, null, pre_prepare, prepare, stable, wishes,
 };
-use crate::common::{Cluster, Disk, Diary, config, gateway, n, open, payload, request};
+use crate::common::{Cluster, Diary, Disk, config, gateway, n, open, payload, request};
 use consensus_core::memory::{MemoryStorage, Outbox};
 use consensus_core::{Members, Node, NodeConfig, NodeError, Slot, Storage, Time, WriteSeq};
 use pbft::{Config, Digest, Keyring, Manifest, Message, Pbft, Record, Sequence};
@@ -120,12 +120,8 @@ fn who_restarts_is_bound_by_everything_that_it_signed() {
     lone.hear(1, pre_prepare(1, 0, 2, batch([request(2)])));
     lone.restart();
     // It says the same again when somebody tells that it lacks it.
-    let status = pbft::Status {
-        view: pbft::View(0),
-        is_changing: false,
-        stable: Sequence(0),
-        executed: Sequence(0),
-    };
+    let status =
+        pbft::Status { view: pbft::View(0), is_changing: false, stable: Sequence(0), executed: Sequence(0) };
     lone.wait(150);
     lone.cluster.tell(3, 4, Message::Status(status));
     let said = lone.cluster.said(4, 3);
@@ -412,7 +408,9 @@ fn who_took_a_state_over_does_not_wait_for_what_that_contains() {
         for number in 1..=11 {
             cluster.propose_everywhere(number);
             // It hears what clients want, and of nothing else.
-            cluster.settle_but(|envelope| envelope.to == n(4) && !matches!(envelope.message, Message::Requests(_)));
+            cluster.settle_but(|envelope| {
+                envelope.to == n(4) && !matches!(envelope.message, Message::Requests(_))
+            });
         }
         assert_eq!((cluster.executed(1), cluster.executed(4)), (11, 0));
         for number in 12..=40 {

@@ -1,8 +1,8 @@
 //! Whatever arrives on the wire or is read from a disk: an error or an accusation, never a panic, never a broken invariant.
 
 use crate::common::signing::{
-    begins, commit, committed, new_view, null, pre_prepare, prepare, prepared, says, stable,
-    view_change, vote,
+    begins, commit, committed, new_view, null, pre_prepare, prepare, prepared, says, stable, view_change,
+    vote,
 };
 use crate::common::{Cluster, Disk, Envelope, config, gateway, n, open, payload, request};
 use consensus_core::{ConsensusAlgorithm, NodeError, Slot, Storage, Time, WriteSeq, wire};
@@ -157,7 +157,10 @@ fn damaged_records_are_refused_or_harm_nobody() {
     for id in 1..=4 {
         let change = crate::common::signing::wish(id, 1);
         written.push(wire::encode(&Record::ViewChange(Box::new(change))));
-        written.push(wire::encode(&Record::Body { sequence: Sequence(id), batch: Batch::new(vec![request(id)]) }));
+        written.push(wire::encode(&Record::Body {
+            sequence: Sequence(id),
+            batch: Batch::new(vec![request(id)]),
+        }));
     }
     let kinds: BTreeSet<u8> = written.iter().filter_map(|frame| frame.first().copied()).collect();
     assert!(kinds.len() >= 6, "{kinds:?}");
@@ -256,7 +259,8 @@ impl<D: FnMut(usize) -> usize> Liar<D> {
 
     /// A certificate whose signatures are all real: as if it had seen them.
     fn prepared(&mut self, truth: &Truth) -> Prepared {
-        let (view, place, digest) = (self.near(truth.view.saturating_sub(1)), self.place(truth), self.digest());
+        let (view, place, digest) =
+            (self.near(truth.view.saturating_sub(1)), self.place(truth), self.digest());
         let primary = view % 4 + 1;
         let backups: Vec<u64> = self.members().into_iter().filter(|&id| id != primary).collect();
         prepared(primary, view, place, digest, &backups)
@@ -285,13 +289,15 @@ impl<D: FnMut(usize) -> usize> Liar<D> {
             return begins(new_view(self.from, view, [1, 2, 4].iter().map(change).collect(), &[]));
         }
         let changes = self.members().into_iter().map(|node| self.change(node, view, truth)).collect();
-        let proposals: Vec<_> =
-            (0..(self.draw)(4)).map(|more| (truth.stable.sequence.0 + 1 + more as u64, self.digest())).collect();
+        let proposals: Vec<_> = (0..(self.draw)(4))
+            .map(|more| (truth.stable.sequence.0 + 1 + more as u64, self.digest()))
+            .collect();
         begins(new_view(self.from, view, changes, &proposals))
     }
 
     fn message(&mut self, kind: usize, truth: &Truth) -> Message {
-        let (from, view, place, digest) = (self.from, self.near(truth.view), self.place(truth), self.digest());
+        let (from, view, place, digest) =
+            (self.from, self.near(truth.view), self.place(truth), self.digest());
         let sequence = Sequence(place);
         match kind {
             0 => Message::Requests(self.batch().requests().to_vec()),

@@ -3,8 +3,8 @@
 
 use crate::common::lone::{Lone, commits, prepares};
 use crate::common::signing::{
-    batch, begins, commit, new_view, null, pre_prepare, prepare, prepared, says, stable, view_change, vote, wish,
-    wishes,
+    batch, begins, commit, new_view, null, pre_prepare, prepare, prepared, says, stable, view_change, vote,
+    wish, wishes,
 };
 use crate::common::{Cluster, gateway, payload, request};
 use consensus_core::{Bytes, ClientId, Event, ProposalId, Slot};
@@ -47,7 +47,8 @@ fn takes_a_vote_of_another_view(mutant: Option<Mutant>) -> bool {
     });
     let said = said.into_inner();
     let of_third = said.iter().filter(|envelope| envelope.from.0 == 3).map(|envelope| &envelope.message);
-    let votes = of_third.filter_map(|message| if let Message::Commit(vote) = message { Some(*vote) } else { None });
+    let votes =
+        of_third.filter_map(|message| if let Message::Commit(vote) = message { Some(*vote) } else { None });
     let mut vote = votes.last().expect("something was executed in view 1");
     assert_eq!(vote.view, View(1));
     let before = cluster.accusations.len();

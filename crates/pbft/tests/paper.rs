@@ -3,8 +3,8 @@
 
 use crate::common::lone::{Lone, changes, checkpoints, commits, prepares, proposals, wanted};
 use crate::common::signing::{
-    GROUP, batch, begins, checkpoint, commit, committed, new_view, null, pre_prepare, prepare, secret, sign, sign_for,
-    vote, wishes,
+    GROUP, batch, begins, checkpoint, commit, committed, new_view, null, pre_prepare, prepare, secret, sign,
+    sign_for, vote, wishes,
 };
 use crate::common::{Cluster, Disk, config, gateway, n, payload, proposal, request};
 use consensus_core::{Bytes, ClientId, Event, Offence, Outcome, ProposalId, Refusal, Reply, wire};
@@ -50,7 +50,9 @@ fn what_is_signed_has_one_form_and_no_two_statements_share_it() {
     let kinds =
         [Kind::PrePrepare, Kind::Prepare, Kind::Commit, Kind::Checkpoint, Kind::ViewChange, Kind::NewView];
     for kind in kinds {
-        for (view, sequence, group) in [(1, 0, 0), (0, 1, 0), (0, 0, 1), (256, 0, 0), (0, 256, 0), (0, 0, 256)] {
+        for (view, sequence, group) in
+            [(1, 0, 0), (0, 1, 0), (0, 0, 1), (256, 0, 0), (0, 256, 0), (0, 0, 256)]
+        {
             for digest in [Digest([0; 32]), digest] {
                 let statement = Statement { kind, view: View(view), sequence: Sequence(sequence), digest };
                 all.insert(statement.to_bytes(group));
@@ -84,7 +86,8 @@ fn misused(signature: Signature, digest: Digest) -> Vec<Message> {
 #[test]
 fn a_signature_counts_for_the_very_thing_that_was_signed() {
     let digest = batch([request(1)]).digest();
-    let of = |kind, view, sequence| Statement { kind, view: View(view), sequence: Sequence(sequence), digest };
+    let of =
+        |kind, view, sequence| Statement { kind, view: View(view), sequence: Sequence(sequence), digest };
     let forged = [
         Signature { r: [0; 32], s: [0; 32] },
         // Of another kind that nobody says in a message of its own kind, another view, place or group; of somebody else.
@@ -143,8 +146,8 @@ fn a_signature_with_a_part_of_small_order_is_refused_though_lax_verifiers_take_i
     assert_eq!(lone.cluster.queue(4, "places in flight"), 0);
     // With L added to S it is another signature of the same: refused too.
     const ORDER: [u8; 32] = [
-        0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0, 0,
-        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+        0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
     ];
     let mut sound = sign(2, Kind::Commit, 0, 1, digest);
     let keys = crate::common::signing::keyring(n(4), 4);
@@ -271,7 +274,11 @@ fn places_up_to_the_high_watermark_are_looked_at_and_none_above() {
         lone.hear(3, proven(committed(0, place, digest, &[1, 2, 3]), &batch));
         assert_eq!((prepares(&said).len(), lone.cluster.queue(4, "places in flight")), (seen, seen));
     }
-    assert_eq!((lone.executed(), lone.accused(1) + lone.accused(3)), (0, 0), "it may be behind, and they right");
+    assert_eq!(
+        (lone.executed(), lone.accused(1) + lone.accused(3)),
+        (0, 0),
+        "it may be behind, and they right"
+    );
 }
 
 // tests [B7] [B1]
@@ -338,7 +345,8 @@ fn entering_a_view_does_not_clear_what_was_prepared() {
         lone.hear(2, pre_prepare(2, 1, 1, other));
         let said = lone.wait(1_200);
         let [change, ..] = &changes(&said)[..] else { panic!("{said:?}") };
-        let told: Vec<_> = change.prepared.iter().map(|prepared| (prepared.view.0, prepared.digest)).collect();
+        let told: Vec<_> =
+            change.prepared.iter().map(|prepared| (prepared.view.0, prepared.digest)).collect();
         assert_eq!((change.view, told), (View(2), vec![(0, digest)]), "restart: {restart}");
     }
     // One of a later view takes its place.
@@ -412,7 +420,9 @@ fn a_command_of_a_session_is_carried_out_once_alike_at_all() {
     everywhere(&mut cluster, ProposalId::open_session(5));
     let opened = |reply: &(_, Reply)| match &reply.1 {
         Reply::Done { outcome: Outcome::Opened(client), .. } => Some(*client),
-        Reply::Done { .. } | Reply::Refused { .. } | Reply::ReadReady { .. } | Reply::ReadRefused { .. } => None,
+        Reply::Done { .. } | Reply::Refused { .. } | Reply::ReadReady { .. } | Reply::ReadRefused { .. } => {
+            None
+        }
     };
     let clients: Vec<ClientId> = cluster.replies.iter().filter_map(opened).collect();
     assert_eq!(clients, [clients[0]; 4], "a client believes what f+1 tell it, and four do");
@@ -423,15 +433,21 @@ fn a_command_of_a_session_is_carried_out_once_alike_at_all() {
     assert_eq!(cluster.agreed(), ["once"]);
     assert_eq!(cluster.executed(1), 4, "it was ordered three times");
     let applied = Outcome::Applied(Bytes::from_static(b"once"));
-    let is_reply = |reply: &&(_, Reply)| matches!(&reply.1, Reply::Done { outcome, .. } if *outcome == applied);
+    let is_reply =
+        |reply: &&(_, Reply)| matches!(&reply.1, Reply::Done { outcome, .. } if *outcome == applied);
     assert_eq!(cluster.replies.iter().filter(is_reply).count(), 12, "each time with the first reply");
 }
 
 // tests [B12]
 #[test]
 fn a_primary_bounds_what_is_on_its_way() {
-    let config =
-        Config { max_batch_requests: 2, max_in_flight_batches: 2, checkpoint_interval: 2, window: 4, ..gateway() };
+    let config = Config {
+        max_batch_requests: 2,
+        max_in_flight_batches: 2,
+        checkpoint_interval: 2,
+        window: 4,
+        ..gateway()
+    };
     let mut lone = Lone::new(1, 4, config);
     let said: Vec<_> = (1..=9).flat_map(|number| proposals(&lone.ask(number))).collect();
     let sizes = |said: &[pbft::PrePrepare]| -> Vec<_> {
@@ -583,7 +599,12 @@ fn what_is_too_long_or_out_of_shape_is_refused_at_the_door() {
     let long = Request { payload: Bytes::from(vec![0; 17]), ..request(1) };
     let manifest = |length, chunks: usize| {
         let (sequence, slot) = (Sequence(128), consensus_core::Slot(128));
-        Message::State(Box::new(pbft::Manifest { sequence, slot, length, chunks: vec![Digest::default(); chunks] }))
+        Message::State(Box::new(pbft::Manifest {
+            sequence,
+            slot,
+            length,
+            chunks: vec![Digest::default(); chunks],
+        }))
     };
     let lies = [
         Message::Requests(vec![long.clone()]),
@@ -609,7 +630,9 @@ fn what_is_too_long_or_out_of_shape_is_refused_at_the_door() {
         assert_eq!(lone.hear(from, asked(&[1])), []);
         assert_eq!(lone.cluster.offences(from), [Offence::Stranger]);
     }
-    let many = Message::Requests((0..8_193).map(|number| Request { payload: Bytes::new(), ..request(number) }).collect());
+    let many = Message::Requests(
+        (0..8_193).map(|number| Request { payload: Bytes::new(), ..request(number) }).collect(),
+    );
     assert!(wire::decode::<Message>(&wire::encode(&many), usize::MAX).is_err());
     assert_eq!(wanted(&lone.said()), []);
 }

@@ -116,7 +116,10 @@ fn who_wants_a_view_tells_what_it_prepared_and_takes_part_in_no_lower_one() {
     let said = lone.wait(1_001);
     let change = changes(&said).remove(0);
     let told: Vec<_> = change.prepared.iter().map(|one| (one.sequence.0, one.digest)).collect();
-    assert_eq!((change.view, told, change.stable), (View(1), vec![(1, first), (3, third)], Stable::default()));
+    assert_eq!(
+        (change.view, told, change.stable),
+        (View(1), vec![(1, first), (3, third)], Stable::default())
+    );
     assert!(lone.cluster.records(4).contains(&Record::ViewChange(Box::new(changes(&said).remove(0)))));
     // In the old view it prepares nothing more, nor commits.
     let second = batch([request(2)]).digest();
@@ -235,7 +238,12 @@ fn follows(new_view: &NewView) -> Vec<(u64, Digest)> {
 fn a_view_begins_with_what_its_wishes_prove() {
     let [a, b, c] = [1, 2, 3].map(|number| batch([request(number)]).digest());
     // The certificate of the highest view at each place, and null requests between.
-    let one = view_change(1, 2, Stable::default(), vec![prepared(1, 0, 1, a, &[2, 3]), prepared(1, 0, 4, c, &[2, 3])]);
+    let one = view_change(
+        1,
+        2,
+        Stable::default(),
+        vec![prepared(1, 0, 1, a, &[2, 3]), prepared(1, 0, 4, c, &[2, 3])],
+    );
     let two = view_change(2, 2, Stable::default(), vec![prepared(2, 1, 1, b, &[1, 4])]);
     let new_view = begun(vec![one.clone(), two]);
     assert_eq!(follows(&new_view), [(1, b), (2, null()), (3, null()), (4, c)]);
@@ -261,7 +269,12 @@ fn a_view_begins_with_what_its_wishes_prove() {
 fn backups_refuse_a_new_view_that_does_not_follow_and_say_prepare_to_one_that_does() {
     let [a, b] = [1, 2].map(|number| batch([request(number)]).digest());
     let proof = || {
-        let one = view_change(1, 2, Stable::default(), vec![prepared(1, 0, 1, a, &[2, 3]), prepared(1, 0, 3, a, &[2, 3])]);
+        let one = view_change(
+            1,
+            2,
+            Stable::default(),
+            vec![prepared(1, 0, 1, a, &[2, 3]), prepared(1, 0, 3, a, &[2, 3])],
+        );
         vec![one, view_change(2, 2, Stable::default(), vec![prepared(2, 1, 1, b, &[1, 4])]), wish(3, 2)]
     };
     let right = [(1, b), (2, null()), (3, a)];
@@ -387,10 +400,13 @@ fn contradicting_statements_are_evidence_that_a_third_party_can_check() {
         (2, prepare(2, 0, 1, a), prepare(2, 0, 1, b)),
         (2, commit(2, 0, 1, a), commit(2, 0, 1, b)),
         (2, crate::common::signing::checkpoint(2, 128, a), crate::common::signing::checkpoint(2, 128, b)),
-        (2, says(wish(2, 9)), says(view_change(2, 9, Stable::default(), vec![prepared(1, 0, 1, a, &[2, 3])]))),
+        (
+            2,
+            says(wish(2, 9)),
+            says(view_change(2, 9, Stable::default(), vec![prepared(1, 0, 1, a, &[2, 3])])),
+        ),
     ];
-    let third_party =
-        |group| Config { keys: crate::common::signing::keyring(n(3), 4), group, ..config() };
+    let third_party = |group| Config { keys: crate::common::signing::keyring(n(3), 4), group, ..config() };
     for (liar, first, second) in pairs {
         let mut lone = Lone::new(4, 4, gateway());
         lone.hear(liar, first.clone());
@@ -399,7 +415,11 @@ fn contradicting_statements_are_evidence_that_a_third_party_can_check() {
         lone.hear(liar, second.clone());
         lone.hear(liar, second);
         assert!(lone.cluster.offences(liar).iter().all(|what| matches!(what, Offence::Equivocation(_))));
-        assert_eq!((lone.accused(liar), lone.cluster.queue(4, "proven liars")), (2, 1), "one for each member");
+        assert_eq!(
+            (lone.accused(liar), lone.cluster.queue(4, "proven liars")),
+            (2, 1),
+            "one for each member"
+        );
         lone.restart();
         let evidence: Vec<_> = lone.cluster.replica(4).evidence().copied().collect();
         assert_eq!((evidence.len(), evidence[0].node), (1, n(liar)));
