@@ -2,12 +2,14 @@
 
 mod leases;
 mod multipaxos;
+mod pbft;
 mod plant;
 mod raft;
 mod synod;
 
 pub use self::leases::{LEASES, Watch};
 pub use self::multipaxos::{MULTIPAXOS, MULTIPAXOS_BY_SCHEDULE, Season};
+pub use self::pbft::{Front, PBFT, PBFT_BY_SCHEDULE};
 pub use self::plant::{named, names};
 pub use self::raft::{RAFT, RAFT_BY_SCHEDULE, Weather};
 pub use self::synod::{SYNOD, Sky};
@@ -15,6 +17,7 @@ use crate::claims::Unsupported;
 use crate::subjects::{Entry, Subject};
 use crate::suite::{Options, Tuning, check_until_failure, run_seed};
 use ::multipaxos::{MultiPaxos, Synod};
+use ::pbft::Pbft;
 use ::raft::Raft;
 use consensus_core::ConsensusAlgorithm;
 use consensus_sim::{Plan, Property, Stream};
@@ -96,7 +99,8 @@ pub fn all() -> impl Iterator<Item = &'static dyn Hunted> {
     let raft = RAFT.iter().map(|hunt| hunt as &dyn Hunted);
     let log = MULTIPAXOS.iter().map(|hunt| hunt as &dyn Hunted);
     let leases = LEASES.iter().map(|hunt| hunt as &dyn Hunted);
-    raft.chain(log).chain(leases).chain(SYNOD.iter().map(|hunt| hunt as &dyn Hunted))
+    let synod = SYNOD.iter().map(|hunt| hunt as &dyn Hunted);
+    raft.chain(log).chain(leases).chain(synod).chain(PBFT.iter().map(|hunt| hunt as &dyn Hunted))
 }
 
 /// Hunts every bug with `only` in its name, or in that of its algorithm, one after the other, for as long as somebody asks for the next.
@@ -190,6 +194,14 @@ impl Tuned for Hunt<::multipaxos::Mutant, Watch> {
     type Algorithm = MultiPaxos;
 
     fn tuned(&self, draw: &mut Stream, plan: &mut Plan, is_planted: bool) -> Tuning<::multipaxos::Config> {
+        self.tuned(draw, plan, is_planted.then_some(self.mutant))
+    }
+}
+
+impl Tuned for Hunt<::pbft::Mutant, Front> {
+    type Algorithm = Pbft;
+
+    fn tuned(&self, draw: &mut Stream, plan: &mut Plan, is_planted: bool) -> Tuning<::pbft::Config> {
         self.tuned(draw, plan, is_planted.then_some(self.mutant))
     }
 }

@@ -2,7 +2,7 @@
 //! answer with what it lacks.
 
 use crate::config::Vouching;
-use crate::message::{Message, Proven, Status, Vote};
+use crate::message::{Message, Proven, Status, ViewChange, Vote};
 use crate::mutant::Mutant;
 use crate::request::Request;
 use crate::state::Pbft;
@@ -38,7 +38,7 @@ impl Pbft {
         for node in self.members.others(self.id) {
             out.send_early(node, status.clone()); // EARLY: it promises nothing.
         }
-        if self.is_changing && !self.config.plants(Mutant::ViewChangeSaidOnce) {
+        if self.is_changing {
             self.say_view_change_again(out);
         }
         self.pass_on_again(now, out);
@@ -57,9 +57,15 @@ impl Pbft {
     }
 
     fn say_view_change_again(&self, out: &mut Out) {
-        if let Some(change) = self.changes.get(&self.id).filter(|change| change.view == self.view) {
+        if let Some(change) = self.own_change() {
             self.broadcast(&Message::ViewChange(Box::new(change.clone())), out);
         }
+    }
+
+    /// What we have said when we left the view before, to be said again.
+    fn own_change(&self) -> Option<&ViewChange> {
+        let is_said_again = !self.config.plants(Mutant::ViewChangeSaidOnce);
+        self.changes.get(&self.id).filter(|change| change.view == self.view && is_said_again)
     }
 
     /// What we vouch for is told: to all, or where one voucher is enough, to the primary. [B13]
@@ -165,7 +171,7 @@ impl Pbft {
     /// How we came into our view, or that we want it.
     fn send_view(&self, to: NodeId, out: &mut Out) {
         if self.is_changing {
-            if let Some(change) = self.changes.get(&self.id) {
+            if let Some(change) = self.own_change() {
                 out.send(to, Message::ViewChange(Box::new(change.clone())));
             }
         } else if let Some(new_view) = &self.new_view {
