@@ -17,7 +17,7 @@ fn every_control_of_raft_holds() {
 
 #[test]
 fn every_control_of_pbft_holds() {
-    assert_eq!(held("pbft").len(), 4);
+    assert_eq!(held("pbft").len(), 3);
 }
 
 #[test]

@@ -24,7 +24,6 @@ pub fn pbft(jobs: usize, mut tell: impl FnMut(&Control)) -> Result<Vec<Control>,
     let too_many = [
         ("pbft: f + 1 Byzantine replicas of 4, twins", 4, 2),
         ("pbft: one Byzantine replica of 3, twins", 3, 1),
-        ("pbft: f + 1 Byzantine replicas of 7, twins", 7, 3),
     ];
     for (name, nodes, count) in too_many {
         let tune = |draw: &mut Stream, plan: &mut Plan| twins(draw, plan, nodes, count);
