@@ -2,7 +2,7 @@
 //! answer with what it lacks.
 
 use crate::config::Vouching;
-use crate::message::{Message, Proven, Status, ViewChange, Vote};
+use crate::message::{Message, Proven, Status, ViewChange};
 use crate::mutant::Mutant;
 use crate::request::Request;
 use crate::state::Pbft;
@@ -220,12 +220,10 @@ impl Pbft {
                 }
                 out.send(to, Message::PrePrepare(proposal));
             }
-            let votes: [(Option<Vote>, fn(Vote) -> Message); 2] =
-                [(own(&entry.prepares), Message::Prepare), (own(&entry.commits), Message::Commit)];
-            for (vote, message) in votes {
-                if let Some(vote) = vote {
-                    out.send(to, message(vote));
-                }
+            let prepare = own(&entry.prepares).map(Message::Prepare);
+            let commit = own(&entry.commits).map(Message::Commit);
+            for message in prepare.into_iter().chain(commit) {
+                out.send(to, message);
             }
         }
     }

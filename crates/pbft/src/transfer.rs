@@ -116,12 +116,9 @@ impl Pbft {
             return out
                 .accuse(from, Offence::Malformed("a state that is not the one which a quorum came to"));
         }
-        if manifest.chunks.is_empty() {
-            return self.finish_transfer(out);
-        }
-        let (sequence, turn) = (manifest.sequence, transfer.turn);
+        let (sequence, turn, is_whole) = (manifest.sequence, transfer.turn, manifest.chunks.is_empty());
         transfer.manifest = Some(manifest);
-        self.ask_for_state(sequence, turn, out);
+        if is_whole { self.finish_transfer(out) } else { self.ask_for_state(sequence, turn, out) }
     }
 
     /// [B17] A chunk of it. What comes again, or out of turn, is not answered by a question.

@@ -9,5 +9,7 @@ mod lies;
 #[cfg(feature = "mutants")]
 mod mutants;
 mod paper;
+mod resend;
+mod signed;
 mod spec;
 mod view_change;
