@@ -3,8 +3,8 @@
 
 use crate::common::lone::{Lone, commits, prepares};
 use crate::common::signing::{
-    batch, begins, commit, new_view, null, pre_prepare, prepare, prepared, says, stable, view_change, vote,
-    wish, wishes,
+    batch, begins, checkpoint, commit, new_view, null, pre_prepare, prepare, prepared, says, stable,
+    view_change, vote, wish, wishes,
 };
 use crate::common::{Cluster, gateway, payload, request};
 use consensus_core::{Bytes, ClientId, Event, ProposalId, Slot};
@@ -315,4 +315,25 @@ fn hears_the_old_view(mutant: Option<Mutant>) -> bool {
 fn an_old_view_that_is_heard_is_found() {
     assert!(!hears_the_old_view(None));
     assert!(hears_the_old_view(Some(Mutant::OldViewHeard)));
+}
+
+/// Whether a replica forgets what led to a checkpoint that one other has come to.
+fn forgets_early(mutant: Option<Mutant>) -> bool {
+    let config = Config { checkpoint_interval: 1, window: 2, max_batch_requests: 1, ..with(mutant) };
+    let mut lone = Lone::new(4, 4, config);
+    let digest = lone.come_to_prepare(1, 0, 1, 1, &[2]);
+    let mut said = lone.hear(1, commit(1, 0, 1, digest));
+    said.extend(lone.hear(2, commit(2, 0, 1, digest)));
+    let [(1, state)] = crate::common::lone::checkpoints(&said)[..] else {
+        panic!("one after each place: {said:?}")
+    };
+    lone.hear(1, checkpoint(1, 1, state));
+    lone.cluster.stable(4) == 1
+}
+
+/// It holds where nobody lies: of f+1 one is correct. But only a quorum leaves enough who have it if f say nothing. [B15]
+#[test]
+fn a_checkpoint_of_too_few_is_found() {
+    assert!(!forgets_early(None));
+    assert!(forgets_early(Some(Mutant::StableAtWeak)));
 }
