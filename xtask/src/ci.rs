@@ -114,7 +114,8 @@ fn planting(words: &[&str]) -> Result<()> {
 /// If a planted bug survives.
 pub fn mutants(words: &[&str]) -> Result<()> {
     planting(&[&["mutants"], words].concat())?;
-    let packages = ["test", "--quiet", "--package", "raft", "--package", "multipaxos"];
-    let by_schedule = ["--features", "raft/mutants,multipaxos/mutants", "--test", "suite", "--", "mutants::"];
-    succeed(cargo()?.args(packages).args(by_schedule))
+    let packages = ["test", "--quiet", "--package", "raft", "--package", "multipaxos", "--package", "benor"];
+    let planting = ["--features", "raft/mutants,multipaxos/mutants,benor/mutants"];
+    let by_schedule = ["--test", "suite", "--", "mutants::"];
+    succeed(cargo()?.args(packages).args(planting).args(by_schedule))
 }

@@ -99,9 +99,12 @@ impl<M: Model> Agreement<M> {
         }
         self.count(from, &theirs, out);
         let known = self.heard.entry(from).or_insert(theirs);
+        let said = theirs.decided.or(known.decided);
         if theirs.is_newer_than(known) {
             *known = theirs;
         }
+        // An answer about an earlier round may be the first to tell of a decision.
+        known.decided = known.decided.or_else(|| said.map(|it| Decided { reached: false, ..it }));
     }
 
     /// Counts what `theirs` says of our round.
@@ -124,9 +127,9 @@ impl<M: Model> Agreement<M> {
             return;
         }
         let says = |value| move |theirs: &&Standing| theirs.decided.is_some_and(|it| it.value == value);
-        let told = [false, true].into_iter().find(|&value| {
-            self.heard.values().filter(says(value)).count() >= self.thresholds.believe
-        });
+        let told = [false, true]
+            .into_iter()
+            .find(|&value| self.heard.values().filter(says(value)).count() >= self.thresholds.believe);
         if let Some(value) = told {
             self.decide(Decided { value, reached: false }, self.past.round().max(1), out);
         }

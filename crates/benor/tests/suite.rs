@@ -2,3 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod common;
+#[cfg(feature = "mutants")]
+mod mutants;
+mod paper;
+mod spec;
