@@ -64,8 +64,6 @@ mutants! {
     HaltsAtDecision,
     /// Who has decided decides again when it hears of anything.
     DecidesAgain,
-    /// A decision is not written down, and told.
-    DecisionForgotten,
     /// The coin never changes the value.
     FixedCoin,
     /// The coins of all nodes fall alike, and as everybody can foresee.

@@ -183,12 +183,13 @@ impl<M: Model> Agreement<M> {
         }
         let proposals = |value| self.config.proposals_of(&self.votes, value);
         let adopted = [false, true].into_iter().find(|&value| proposals(value) >= self.thresholds.adopt);
-        let Some(value) = adopted.filter(|_| !self.config.plants(Mutant::CoinOverridesAdopted)) else {
+        let is_decided = adopted.is_some_and(|value| proposals(value) >= self.thresholds.decide);
+        let stands = is_decided || !self.config.plants(Mutant::CoinOverridesAdopted);
+        let Some(value) = adopted.filter(|_| stands) else {
             let value = self.coin(round);
             self.enter(Report { value, tossed: true }, out);
             return true;
         };
-        let is_decided = proposals(value) >= self.thresholds.decide;
         self.enter(Report { value, tossed: false }, out);
         let contradicts = self.past.decided.is_some_and(|told| told.value != value);
         if is_decided && !contradicts {

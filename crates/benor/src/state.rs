@@ -103,9 +103,7 @@ impl<M: Model> Agreement<M> {
     /// [B6] A decision, counted or told; the first one is handed over.
     pub(crate) fn decide(&mut self, decided: Decided, round: u64, out: &mut Out) {
         let is_first = self.past.decided.is_none();
-        if !self.config.plants(Mutant::DecisionForgotten) {
-            out.persist(Record::Decided { decided, round });
-        }
+        out.persist(Record::Decided { decided, round });
         self.past.decided = Some(decided);
         self.has_news = true;
         if is_first {

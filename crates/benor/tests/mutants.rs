@@ -82,28 +82,41 @@ fn a_coin_that_can_be_foreseen_is_found() {
     assert!(!decides_though_foreseen(Some(Mutant::SharedCoin)));
 }
 
-/// What node 1 of eleven, two of which lie, has decided and holds after it has heard these proposals: so many for 1, the others for
-/// nothing.
-fn after(proposals: u64, mutant: Option<Mutant>) -> (bool, Option<Report>) {
-    let mut cluster = Cluster::<Byzantine>::with(11, with(mutant), false, 1);
-    (2..=11).for_each(|id| cluster.crash(n(id)));
+/// Whether node 1 of so many, some of which lie, has decided, and what it holds, after it has heard these proposals.
+fn after(size: u64, proposals: &[Proposal], mutant: Option<Mutant>) -> (bool, Option<Report>) {
+    let mut cluster = Cluster::<Byzantine>::with(size, with(mutant), false, 1);
+    (2..=size).for_each(|id| cluster.crash(n(id)));
     cluster.propose(n(1), 1, b"0");
-    for from in 2..=9 {
-        let proposal = if from < 2 + proposals { Proposal::Value(true) } else { Proposal::Nothing };
-        let casts =
-            Casts { report: Report { value: from % 2 == 0, tossed: false }, proposal: Some(proposal) };
-        let standing = Standing { round: 1, casts: Some(casts), before: None, decided: None };
+    for (from, &proposal) in (2..).zip(proposals) {
+        let report = Report { value: from % 2 == 0, tossed: false };
+        let casts = Some(Casts { report, proposal: Some(proposal) });
+        let standing = Standing { round: 1, casts, before: None, decided: None };
         cluster.deliver(Envelope { from: n(from), to: n(1), message: Message::Tell(standing) });
     }
     let standing = cluster.nodes[&n(1)].algorithm().standing();
     (standing.decided.is_some(), standing.casts.map(|casts| casts.report))
 }
 
+const ONE: Proposal = Proposal::Value(true);
+const ZERO: Proposal = Proposal::Value(false);
+const NOTHING: Proposal = Proposal::Nothing;
+
 /// Six of eleven proposals, two of them lies: of the other four, somebody else may miss two, and the liars tell it otherwise.
 #[test]
 fn half_of_all_proposals_is_found_too_few() {
-    assert_eq!(after(6, None), (false, Some(Report { value: true, tossed: false })));
-    let (has_decided, _) = after(6, Some(Mutant::HalfDecides));
-    let (_, elsewhere) = after(2, Some(Mutant::HalfDecides));
-    assert!(has_decided && elsewhere.is_some_and(|report| report.tossed), "one decides, and another tosses");
+    let here = [ONE, ONE, ONE, ONE, ONE, ONE, NOTHING, NOTHING];
+    let elsewhere = [ONE, ONE, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING];
+    assert_eq!(after(11, &here, None), (false, Some(Report { value: true, tossed: false })));
+    let (has_decided, _) = after(11, &here, Some(Mutant::HalfDecides));
+    let (_, held) = after(11, &elsewhere, Some(Mutant::HalfDecides));
+    assert!(has_decided && held.is_some_and(|report| report.tossed), "one decides, and another tosses");
+}
+
+/// Four of six propose 1, which is decided where all four are heard. Somebody else hears three of them, and a liar.
+#[test]
+fn a_single_lie_that_is_adopted_is_found() {
+    let here = [ZERO, ONE, ONE, ONE];
+    assert_eq!(after(6, &here, None), (false, Some(Report { value: true, tossed: false })));
+    let lie = Some(Report { value: false, tossed: false });
+    assert_eq!(after(6, &here, Some(Mutant::AdoptsOnOne)), (false, lie));
 }

@@ -165,7 +165,9 @@ fn a_majority_is_one_of_all_voters() {
         assert_eq!(stands(&cluster).casts, Some(casts(true, NOTHING)), "n = {size}");
     }
     let mut cluster = given(5, b"0");
-    [2, 3].map(|from| tell(&mut cluster, from, at(1, true, None)));
+    for from in [2, 3] {
+        tell(&mut cluster, from, at(1, true, None));
+    }
     assert_eq!(stands(&cluster).casts, Some(casts(false, NOTHING)), "it goes by the first n − f");
 }
 
@@ -173,7 +175,9 @@ fn a_majority_is_one_of_all_voters() {
 #[test]
 fn a_value_is_decided_by_enough_proposals() {
     let mut cluster = given(5, b"1");
-    [2, 3].map(|from| tell(&mut cluster, from, at(1, true, ONE)));
+    for from in [2, 3] {
+        tell(&mut cluster, from, at(1, true, ONE));
+    }
     assert_eq!(cluster.diary(n(1)), [(1, Bytes::from_static(b"1"))]);
     // Two of five are f, and whoever waits for three may hear neither.
     let mut cluster = given(5, b"1");
@@ -358,7 +362,9 @@ fn who_waits_asks_again_and_again() {
 /// Three of five nodes in round 4, none of which has decided; the others are down. `None`: they have.
 fn three_ahead(seed: u64) -> Option<Cluster<BenOr>> {
     let mut cluster = Cluster::<BenOr>::with(5, Config::default(), false, seed);
-    [4, 5].map(|id| cluster.crash(n(id)));
+    for id in [4, 5] {
+        cluster.crash(n(id));
+    }
     for id in 1..=3 {
         cluster.propose(n(id), id, if id == 1 { b"0" } else { b"1" });
     }
