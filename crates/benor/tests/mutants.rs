@@ -30,7 +30,7 @@ fn decides_in_lockstep(mutant: Option<Mutant>) -> bool {
         let now = cluster.now;
         for Envelope { from, to, message } in phase {
             // One burst: a node hears all of them before it speaks.
-            cluster.node(to).push(now, Event::Message { from, message }).unwrap();
+            cluster.nodes.get_mut(&to).unwrap().push(now, Event::Message { from, message }).unwrap();
         }
         (1..=4).for_each(|id| cluster.handle(n(id), Event::Tick));
     }

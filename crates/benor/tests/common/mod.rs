@@ -3,10 +3,10 @@
 
 use consensus_core::memory::{MemoryStorage, Outbox};
 use consensus_core::{
-    Bytes, Change, ClientId, ConsensusAlgorithm, Decision, Event, InstallError, Members, Node, NodeConfig,
-    NodeId, Offence, Outcome, ProposalId, ReadId, Refusal, Reply, Role, Slot, StateMachine, Time,
+    Bytes, ClientId, ConsensusAlgorithm, Decision, Event, InstallError, Members, Node, NodeConfig, NodeId,
+    Offence, ProposalId, Refusal, Reply, Slot, StateMachine, Time,
 };
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 /// A state machine that remembers what it was told, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,12 +25,10 @@ impl StateMachine for Diary {
     }
 
     fn snapshot(&self) -> Bytes {
-        consensus_core::wire::encode(&self.lines).into()
+        Bytes::new()
     }
 
-    fn install(&mut self, _through: Slot, snapshot: Bytes) -> Result<(), InstallError> {
-        self.lines = consensus_core::wire::decode(&snapshot, usize::MAX)
-            .map_err(|error| InstallError(error.to_string()))?;
+    fn install(&mut self, _through: Slot, _snapshot: Bytes) -> Result<(), InstallError> {
         Ok(())
     }
 }
@@ -54,11 +52,8 @@ pub struct Cluster<A: ConsensusAlgorithm> {
     /// The disks of those who are down.
     pub disks: BTreeMap<NodeId, Disk<A>>,
     pub wire: VecDeque<Envelope<A::Message>>,
-    /// Directed links that lose everything.
-    pub cut: BTreeSet<(NodeId, NodeId)>,
     pub replies: Vec<(NodeId, Reply)>,
     pub accusations: Vec<(NodeId, NodeId, Offence)>,
-    pub compact_after_bytes: u64,
     boots: u64,
     seed: u64,
 }
@@ -91,10 +86,8 @@ impl<A: ConsensusAlgorithm> Cluster<A> {
             members,
             nodes: BTreeMap::new(),
             wire: VecDeque::new(),
-            cut: BTreeSet::new(),
             replies: Vec::new(),
             accusations: Vec::new(),
-            compact_after_bytes: 64 << 20,
             boots: 0,
             seed,
         };
@@ -110,7 +103,6 @@ impl<A: ConsensusAlgorithm> Cluster<A> {
         self.boots += 1;
         let mut config = NodeConfig::new(id, self.members.clone(), self.seed.wrapping_mul(1000) + self.boots);
         config.algorithm = self.config.clone();
-        config.compact_after_bytes = self.compact_after_bytes;
         config.check_invariants = true;
         let node =
             Node::open(config, self.now, Outbox::default(), disk, Diary::default()).expect("a sound disk");
@@ -122,10 +114,6 @@ impl<A: ConsensusAlgorithm> Cluster<A> {
     pub fn crash(&mut self, id: NodeId) {
         let (_, disk, _) = self.nodes.remove(&id).expect("it is up").into_parts();
         self.disks.insert(id, disk.crash());
-    }
-
-    pub fn node(&mut self, id: NodeId) -> &mut Member<A> {
-        self.nodes.get_mut(&id).expect("it is up")
     }
 
     pub fn handle(&mut self, id: NodeId, event: Event<A::Message>) {
@@ -153,17 +141,11 @@ impl<A: ConsensusAlgorithm> Cluster<A> {
         self.handle(id, Event::Propose { id: proposal(number), payload });
     }
 
-    pub fn read(&mut self, id: NodeId, number: u64) {
-        self.handle(id, Event::Read(ReadId(number)));
-    }
-
     /// Takes what a node sent, said and accused out of it.
     fn collect(&mut self, id: NodeId) {
         let node = self.nodes.get_mut(&id).expect("it is up");
         for (to, message) in node.network().sent.drain(..) {
-            if !self.cut.contains(&(id, to)) {
-                self.wire.push_back(Envelope { from: id, to, message });
-            }
+            self.wire.push_back(Envelope { from: id, to, message });
         }
         self.replies.extend(node.replies().map(|reply| (id, reply)));
         self.accusations.extend(node.accusations().map(|(peer, offence)| (id, peer, offence)));
@@ -194,83 +176,6 @@ impl<A: ConsensusAlgorithm> Cluster<A> {
         self.nodes.iter().filter_map(|(&id, node)| Some((node.deadline()?, id))).min()
     }
 
-    pub fn leaders(&self) -> Vec<NodeId> {
-        let leads = |node: &Member<A>| node.status().role == Role::Leader;
-        self.nodes.iter().filter(|(_, node)| leads(node)).map(|(&id, _)| id).collect()
-    }
-
-    /// Runs until there is one leader, and returns it.
-    pub fn elect(&mut self) -> NodeId {
-        for _ in 0..100 {
-            self.run_for_ms(100);
-            if let [leader] = self.leaders()[..] {
-                return leader;
-            }
-        }
-        panic!("no leader after ten seconds");
-    }
-
-    /// Lets time pass for all but one, until another leads, and returns it.
-    pub fn succeed(&mut self, old: NodeId) -> NodeId {
-        for _ in 0..1_000 {
-            let others = self.nodes.iter().filter(|&(&id, _)| id != old);
-            let (at, id) = others.filter_map(|(&id, node)| Some((node.deadline()?, id))).min().unwrap();
-            self.now = self.now.max(at);
-            self.handle(id, Event::Tick);
-            self.settle();
-            if let Some(&new) = self.leaders().iter().find(|&&leader| leader != old) {
-                return new;
-            }
-        }
-        panic!("no successor after a thousand timers");
-    }
-
-    pub fn others(&self, id: NodeId) -> Vec<NodeId> {
-        self.members.others(id).collect()
-    }
-
-    /// Starts a node that is not a member yet.
-    pub fn join(&mut self, id: NodeId) {
-        self.disks.insert(id, Disk::<A>::default());
-        self.start(id);
-    }
-
-    /// The members as the node knows them.
-    pub fn members_of(&self, id: NodeId) -> Members {
-        self.nodes[&id].status().members
-    }
-
-    pub fn reconfigure(&mut self, id: NodeId, number: u64, change: Change) {
-        self.handle(id, Event::Reconfigure { id: proposal(number), change });
-    }
-
-    /// The changes that were told to be done.
-    pub fn changes_done(&self, id: NodeId) -> Vec<u64> {
-        let of = |(node, reply): &(NodeId, Reply)| match reply {
-            Reply::Done { id: proposal, outcome: Outcome::Noop, .. } if *node == id => {
-                Some(proposal.sequence)
-            }
-            Reply::Done { .. }
-            | Reply::Refused { .. }
-            | Reply::ReadReady { .. }
-            | Reply::ReadRefused { .. } => None,
-        };
-        self.replies.iter().filter_map(of).collect()
-    }
-
-    /// Cuts a node off in both directions.
-    pub fn isolate(&mut self, id: NodeId) {
-        let all: Vec<NodeId> = self.nodes.keys().chain(self.disks.keys()).copied().collect();
-        for other in all.into_iter().filter(|&other| other != id) {
-            self.cut.insert((id, other));
-            self.cut.insert((other, id));
-        }
-    }
-
-    pub fn heal(&mut self) {
-        self.cut.clear();
-    }
-
     pub fn diary(&self, id: NodeId) -> &[(u64, Bytes)] {
         &self.nodes[&id].machine().lines
     }
@@ -284,28 +189,6 @@ impl<A: ConsensusAlgorithm> Cluster<A> {
             | Reply::Done { .. }
             | Reply::ReadReady { .. }
             | Reply::ReadRefused { .. } => None,
-        };
-        self.replies.iter().filter_map(of).collect()
-    }
-
-    pub fn reads_ready(&self, id: NodeId) -> Vec<(u64, Slot)> {
-        let of = |(node, reply): &(NodeId, Reply)| match reply {
-            Reply::ReadReady { id: read, at } if *node == id => Some((read.0, *at)),
-            Reply::ReadReady { .. }
-            | Reply::Done { .. }
-            | Reply::Refused { .. }
-            | Reply::ReadRefused { .. } => None,
-        };
-        self.replies.iter().filter_map(of).collect()
-    }
-
-    pub fn reads_refused(&self, id: NodeId) -> Vec<(u64, Refusal)> {
-        let of = |(node, reply): &(NodeId, Reply)| match reply {
-            Reply::ReadRefused { id: read, reason } if *node == id => Some((read.0, reason.clone())),
-            Reply::ReadRefused { .. }
-            | Reply::Done { .. }
-            | Reply::Refused { .. }
-            | Reply::ReadReady { .. } => None,
         };
         self.replies.iter().filter_map(of).collect()
     }

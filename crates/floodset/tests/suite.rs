@@ -1,0 +1,6 @@
+//! The tests of this crate, in one program: what they share is built once.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod exhaustive;
+#[cfg(feature = "mutants")]
+mod mutants;
