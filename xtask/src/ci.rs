@@ -114,8 +114,10 @@ fn planting(words: &[&str]) -> Result<()> {
 /// If a planted bug survives.
 pub fn mutants(words: &[&str]) -> Result<()> {
     planting(&[&["mutants"], words].concat())?;
-    let packages = ["test", "--quiet", "--package", "raft", "--package", "multipaxos", "--package", "benor"];
-    let planting = ["--features", "raft/mutants,multipaxos/mutants,benor/mutants"];
-    let by_schedule = ["--test", "suite", "--", "mutants::"];
-    succeed(cargo()?.args(packages).args(planting).args(by_schedule))
+    let mut by_schedule = cargo()?;
+    by_schedule.args(["test", "--quiet", "--test", "suite"]);
+    for package in ["raft", "multipaxos", "benor", "floodset"] {
+        by_schedule.args(["--package", package, "--features", &format!("{package}/mutants")]);
+    }
+    succeed(by_schedule.args(["--", "mutants::"]))
 }

@@ -6,7 +6,7 @@
 
 use crate::claims::Unsupported;
 use crate::leases::{self, Leased};
-use crate::liar::{ByzantineProof, Liar, Lie, ReadsAtOnce, TooResilient};
+use crate::liar::{ByzantineProof, Liar, Lie, ReadsAtOnce, Timeless, TooResilient};
 use crate::panics::guarded;
 use crate::subjects;
 use crate::suite::{Options, Tune, Tuning, check_until_failure};
@@ -155,7 +155,7 @@ pub fn halt<A: ConsensusAlgorithm>(
 /// Whether there are controls of the algorithm of this name, or of those that "all" stands for.
 #[must_use]
 pub fn has_any(algorithm: &str) -> bool {
-    ["all", "raft", "multipaxos", "benor"].contains(&algorithm)
+    ["all", "raft", "multipaxos", "benor", "floodset"].contains(&algorithm)
 }
 
 /// The controls of the algorithm of this name, or of all of them. Tells of each as soon as it is over.
@@ -172,6 +172,12 @@ pub fn of(algorithm: &str, jobs: usize, mut tell: impl FnMut(&Control)) -> Resul
     }
     if ["all", "benor"].contains(&algorithm) {
         done.extend(benor(jobs, &mut tell)?);
+    }
+    if ["all", "floodset"].contains(&algorithm) {
+        let tune = &subjects::floodset;
+        let control = liar::<floodset::FloodSet, Timeless>(&[Property::Agreement], 200, jobs, tune)?;
+        tell(&control);
+        done.push(control);
     }
     Ok(done)
 }

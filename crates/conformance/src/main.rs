@@ -184,7 +184,9 @@ fn run_controls(run: &Run) -> Result<Vec<Control>> {
 
 #[cfg(feature = "mutants")]
 fn hunt(mutants: &Mutants) -> Result<bool> {
-    use conformance::mutants::{BENOR_BY_SCHEDULE, MULTIPAXOS_BY_SCHEDULE, RAFT_BY_SCHEDULE};
+    use conformance::mutants::{
+        BENOR_BY_SCHEDULE, FLOODSET_BY_SCHEDULE, MULTIPAXOS_BY_SCHEDULE, RAFT_BY_SCHEDULE,
+    };
     use conformance::mutants::{HuntReport, head, hunts};
     let began = Instant::now();
     let mut report = HuntReport::default();
@@ -197,7 +199,8 @@ fn hunt(mutants: &Mutants) -> Result<bool> {
     let schedules = RAFT_BY_SCHEDULE.iter().map(|mutant| ("raft", format!("{mutant:?}")));
     let log = MULTIPAXOS_BY_SCHEDULE.iter().map(|mutant| ("multipaxos", format!("{mutant:?}")));
     let coins = BENOR_BY_SCHEDULE.iter().map(|mutant| ("benor", format!("{mutant:?}")));
-    for (algorithm, mutant) in schedules.chain(log).chain(coins) {
+    let rounds = FLOODSET_BY_SCHEDULE.iter().map(|mutant| ("floodset", format!("{mutant:?}")));
+    for (algorithm, mutant) in schedules.chain(log).chain(coins).chain(rounds) {
         print(&format!("{algorithm:<15} {mutant:<26} by schedule: crates/{algorithm}/tests/mutants.rs"))?;
     }
     let survivors = report.survivors();

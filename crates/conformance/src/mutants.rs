@@ -1,6 +1,7 @@
 //! Testing the tester: known bugs are planted one by one, and the suite must find each of them within its budget.
 
 mod benor;
+mod floodset;
 mod leases;
 mod multipaxos;
 mod plant;
@@ -8,6 +9,7 @@ mod raft;
 mod synod;
 
 pub use self::benor::{BENOR, BENOR_BY_SCHEDULE, BENOR_BYZANTINE, Ruse, Tide};
+pub use self::floodset::FLOODSET_BY_SCHEDULE;
 pub use self::leases::{LEASES, Watch};
 pub use self::multipaxos::{MULTIPAXOS, MULTIPAXOS_BY_SCHEDULE, Season};
 pub use self::plant::{named, names};

@@ -1,10 +1,12 @@
 //! The algorithms of this workspace, and how their configurations are drawn. [`ALL`] is the one place that lists them.
 
 mod benor;
+mod floodset;
 mod paxos;
 mod raft;
 
 pub use self::benor::{benor, benor_byzantine};
+pub use self::floodset::floodset;
 pub use self::paxos::{multipaxos, synod};
 pub use self::raft::raft;
 use crate::claims::Unsupported;
@@ -28,6 +30,7 @@ pub static ALL: &[&dyn Subject] = &[
     &Entry::<::multipaxos::Synod, _>::new(synod),
     &Entry::<::benor::BenOr, _>::new(benor),
     &Entry::<::benor::Byzantine, _>::new(benor_byzantine),
+    &Entry::<::floodset::FloodSet, _>::new(floodset),
 ];
 
 type OwnTune<'a, C> = Box<dyn Fn(&mut Stream, &mut Plan) -> Tuning<C> + Sync + 'a>;

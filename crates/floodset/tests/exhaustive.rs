@@ -93,6 +93,9 @@ impl Run {
 
     /// This round, and all that follow, in every way.
     fn rounds(mut self, round: u64, t: usize, runs: &mut Runs) {
+        if runs.wrong.is_some() {
+            return;
+        }
         let (sent, decided) = self.speak(round);
         if round > t as u64 + 1 {
             self.note(&decided, |_, _| true);
@@ -182,11 +185,7 @@ impl Run {
         if values.len() > 1 {
             wrong = Some("they disagree");
         }
-        if let Some(wrong) = wrong
-            && runs.wrong.is_none()
-        {
-            runs.wrong = Some(format!("{wrong}: {} {:?}", self.story, self.decided));
-        }
+        runs.wrong = wrong.map(|wrong| format!("{wrong}: {} {:?}", self.story, self.decided));
     }
 }
 
