@@ -118,7 +118,8 @@ impl<M: Model> Agreement<M> {
         let claims = || self.heard.values().filter(|standing| standing.decided.is_some()).count() + 1;
         let Some(decided) = self.past.decided else { return false };
         // One honest word convinces everybody where nobody lies; otherwise all but the liars must have decided.
-        decided.reached || self.thresholds.believe == 1 || claims() >= self.thresholds.wait
+        let is_missed = self.members.is_voter(self.id) && self.thresholds.believe > 1;
+        decided.reached || !is_missed || claims() >= self.thresholds.wait
     }
 
     /// [B8] Whoever has heard of anything wants to know the end of it.

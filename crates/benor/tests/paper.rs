@@ -575,6 +575,14 @@ fn who_has_no_vote_is_not_counted_and_learns() {
     assert!((1..=4).all(|id| cluster.diary(n(id)) == [(1, Bytes::from_static(b"1"))]));
     assert_eq!(cluster.nodes[&n(4)].algorithm().standing().round, 0);
     assert_eq!(cluster.nodes[&n(4)].status().decided, Slot(1));
+    // Among liars too: nobody misses its votes.
+    let members = Members::of((2..=7).map(n)).with_learners([n(1)]);
+    let mut cluster = Cluster::<Byzantine>::of(members, Config::default(), false, 1);
+    (2..=7).for_each(|id| cluster.crash(n(id)));
+    tell(&mut cluster, 2, says_decided(true));
+    tell(&mut cluster, 3, says_decided(true));
+    cluster.run_for_ms(1_000);
+    assert_eq!((cluster.diary(n(1)).len(), cluster.next_deadline()), (1, None));
 }
 
 // tests [B13]
