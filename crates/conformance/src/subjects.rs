@@ -3,11 +3,13 @@
 mod benor;
 mod floodset;
 mod paxos;
+mod pbft;
 mod raft;
 
 pub use self::benor::{benor, benor_byzantine};
 pub use self::floodset::floodset;
 pub use self::paxos::{multipaxos, synod};
+pub use self::pbft::{Lies, StandIn, pbft};
 pub use self::raft::raft;
 use crate::claims::Unsupported;
 use crate::plans::{beyond_claims, plan_of, with_plan};
@@ -28,6 +30,7 @@ pub static ALL: &[&dyn Subject] = &[
     &Entry::<::raft::Raft, _>::new(raft),
     &Entry::<::multipaxos::MultiPaxos, _>::new(multipaxos),
     &Entry::<::multipaxos::Synod, _>::new(synod),
+    &Entry::<::pbft::Pbft, _>::new(pbft),
     &Entry::<::benor::BenOr, _>::new(benor),
     &Entry::<::benor::Byzantine, _>::new(benor_byzantine),
     &Entry::<::floodset::FloodSet, _>::new(floodset),

@@ -163,7 +163,8 @@ pub enum Input<M, T> {
         /// Whether it is suspected from now on.
         suspected: bool,
     },
-    /// The state machine offers a snapshot of everything decided up to `through`, so that the log may be cut.
+    /// The state machine offers a snapshot of everything decided up to `through`, so that the log may be cut: because it is
+    /// time, or because it was asked to ([`crate::Effect::Snapshot`]).
     Compact {
         /// The last slot that the snapshot contains.
         through: Slot,

@@ -118,6 +118,12 @@ pub enum Effect<T> {
         /// The write it depends on; zero if none.
         after: WriteSeq,
     },
+    /// Take a snapshot right here, after every decision emitted before and none emitted later. It comes as
+    /// [`crate::Input::Compact`]: where replicas compare their states, all must take it at the same place.
+    Snapshot {
+        /// The write it depends on; zero if none.
+        after: WriteSeq,
+    },
     /// The members, from now on.
     /// (Boxed: every effect is as large as the largest.)
     Members(Box<Members>),
@@ -274,6 +280,13 @@ impl<M, R, T> Effects<M, R, T> {
     pub fn install(&mut self, through: Slot, snapshot: Bytes) {
         let after = self.written;
         self.others.push(Effect::Install { through, snapshot, after });
+    }
+
+    /// Asks for a snapshot that contains every decision emitted before, and none emitted later, once everything persisted so far
+    /// is durable. The answer is [`crate::Input::Compact`].
+    pub fn snapshot(&mut self) {
+        let after = self.written;
+        self.others.push(Effect::Snapshot { after });
     }
 
     /// Announces the members.

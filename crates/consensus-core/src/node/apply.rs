@@ -181,7 +181,7 @@ impl<M: StateMachine> Executor<M> {
         (is_large || is_long).then(|| self.take_snapshot())
     }
 
-    fn take_snapshot(&mut self) -> (Slot, Bytes) {
+    pub(super) fn take_snapshot(&mut self) -> (Slot, Bytes) {
         let snapshot = snapshot::seal(&self.sessions, &self.machine.snapshot());
         self.compaction.since_last = 0;
         self.compaction.last_size = snapshot.len() as u64;

@@ -20,6 +20,8 @@ pub(super) enum Handover {
         through: Slot,
         snapshot: Bytes,
     },
+    /// The algorithm wants the state as it is in this place.
+    Snapshot,
     /// It tells a client of a decision, and must not come before it.
     Refuse {
         id: ProposalId,

@@ -100,16 +100,16 @@ where
         }
         self.out.note_durable(durable);
         if self.gate.holds() {
-            self.release()?;
+            self.release(now)?;
         }
         self.step(now, Input::Durable(durable));
         Ok(())
     }
 
-    fn release(&mut self) -> Result<(), Stopped> {
+    fn release(&mut self, now: Time) -> Result<(), Stopped> {
         self.gate.release(&mut self.network);
         while let Some(handover) = self.gate.next_handover() {
-            self.take_over(handover)?;
+            self.take_over(now, handover)?;
         }
         Ok(())
     }
@@ -158,12 +158,13 @@ where
             Effect::Decide { slot, id, verdict, payload, after } => {
                 self.decided = self.decided.max(slot);
                 let decided = Decided { slot, id, verdict, payload };
-                return self.hand_over(Handover::Decide(decided), after);
+                return self.hand_over(now, Handover::Decide(decided), after);
             }
             Effect::Install { through, snapshot, after } => {
                 self.decided = self.decided.max(through);
-                return self.hand_over(Handover::Install { through, snapshot }, after);
+                return self.hand_over(now, Handover::Install { through, snapshot }, after);
             }
+            Effect::Snapshot { after } => return self.hand_over(now, Handover::Snapshot, after),
             Effect::SetTimer { timer, at } => self.timers.set(timer, at),
             Effect::CancelTimer(timer) => self.timers.cancel(timer),
             Effect::ReadReady { id, at } => self.executor.park_read(id, at),
@@ -174,7 +175,7 @@ where
             // It tells of a verdict: a client must not hear what a crash could still make us forget.
             Effect::Refuse { id, reason: reason @ Refusal::Settled { .. } } => {
                 let after = self.out.written();
-                return self.hand_over(Handover::Refuse { id, reason }, after);
+                return self.hand_over(now, Handover::Refuse { id, reason }, after);
             }
             Effect::Refuse { id, reason } => self.executor.replies.push(Reply::Refused { id, reason }),
             Effect::RefuseRead { id, reason } => {
@@ -214,18 +215,23 @@ where
     }
 
     #[inline]
-    fn hand_over(&mut self, handover: Handover, after: WriteSeq) -> Result<(), Stopped> {
+    fn hand_over(&mut self, now: Time, handover: Handover, after: WriteSeq) -> Result<(), Stopped> {
         if self.gate.is_open(after) {
-            return self.take_over(handover);
+            return self.take_over(now, handover);
         }
         self.gate.hold(handover, after);
         Ok(())
     }
 
-    fn take_over(&mut self, handover: Handover) -> Result<(), Stopped> {
+    fn take_over(&mut self, now: Time, handover: Handover) -> Result<(), Stopped> {
         let done = match handover {
             Handover::Decide(decided) => self.executor.apply(decided.as_decision()),
             Handover::Install { through, snapshot } => self.executor.install(through, &snapshot),
+            Handover::Snapshot => {
+                let (through, snapshot) = self.executor.take_snapshot();
+                self.step(now, Input::Compact { through, snapshot });
+                Ok(())
+            }
             Handover::Refuse { id, reason } => {
                 self.executor.replies.push(Reply::Refused { id, reason });
                 Ok(())

@@ -82,7 +82,8 @@ impl<A: ConsensusAlgorithm> World<A> {
         if !self.is_core(from) || !self.is_core(to) || self.is_byzantine(from) || self.is_byzantine(to) {
             return;
         }
-        let calm = self.fairness.calm_since.is_some_and(|since| sent >= since);
+        // What was sent in the very instant in which the storm ended was sent in the storm.
+        let calm = self.fairness.calm_since.is_some_and(|since| sent > since);
         let timing = self.plan.timing;
         let latest = match timing.latest(sent) {
             Some(latest) => latest,

@@ -1,0 +1,26 @@
+//! What a person may know of a replica who looks for the cause of something.
+
+use crate::state::Pbft;
+use alloc::vec::Vec;
+use consensus_core::{Inspection, Slot};
+
+impl Pbft {
+    pub(crate) fn show(&self) -> Inspection {
+        let stable = self.checkpoints.own.get(&self.stable.sequence);
+        let snapshot = stable.map_or(Slot::ZERO, |own| own.manifest.slot);
+        let arriving = self.transfer.as_ref().map_or(0, crate::transfer::Transfer::received);
+        Inspection {
+            first: snapshot.next(),
+            last: self.slot,
+            durable: self.slot,
+            snapshot,
+            queues: Vec::from([
+                ("requests", self.requests.len()),
+                ("places in flight", self.log.range(self.executed.next()..).count()),
+                ("chunks of a state", arriving),
+                ("proven liars", self.evidence.len()),
+            ]),
+            peers: Vec::new(),
+        }
+    }
+}
