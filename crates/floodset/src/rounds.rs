@@ -106,7 +106,7 @@ impl FloodSet {
         self.enter_next_round(out);
     }
 
-    /// [F3] Tells all what we hold, and waits for what they do.
+    /// [F1] [F3] Tells all what we hold, and waits for what they do.
     fn enter_next_round(&mut self, out: &mut Out) {
         self.round += 1;
         for peer in self.members.others(self.id) {
@@ -142,6 +142,7 @@ impl FloodSet {
         }
         self.enter_next_round(out);
         if self.is_early {
+            // [F6] All are told, whatever becomes of us.
             self.decide(out);
         }
     }

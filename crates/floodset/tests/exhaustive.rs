@@ -105,7 +105,7 @@ impl Run {
         let speakers: Vec<usize> = (0..self.nodes.len()).filter(|&node| !sent[node].is_empty()).collect();
         for choice in 0..1_usize << speakers.len() {
             let crash =
-                |node| speakers.iter().position(|&it| it == node).is_some_and(|it| choice >> it & 1 == 1);
+                |node| speakers.iter().position(|&it| it == node).is_some_and(|it| (choice >> it) & 1 == 1);
             let crashing: Vec<usize> = speakers.iter().copied().filter(|&node| crash(node)).collect();
             let living = |&node: &usize| self.nodes[node].is_some() && !crash(node);
             let living: Vec<usize> = (0..self.nodes.len()).filter(living).collect();
@@ -123,7 +123,10 @@ impl Run {
                     run.nodes[from] = None;
                     run.story += &format!(" r{round}: n{} crashes ({:b})", from + 1, reached % all);
                     let reaches = |to: usize| {
-                        living.iter().position(|&it| it == to).is_some_and(|it| reached % all >> it & 1 == 1)
+                        living
+                            .iter()
+                            .position(|&it| it == to)
+                            .is_some_and(|it| ((reached % all) >> it) & 1 == 1)
                     };
                     run.deliver(round, from, &sent[from], reaches);
                     reached /= all;
