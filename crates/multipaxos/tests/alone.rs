@@ -1,4 +1,5 @@
 //! One node of the log, alone with what a test tells it.
+#![allow(unreachable_pub)]
 
 use crate::common::{Cluster, Envelope, n, proposal};
 use consensus_core::{Bytes, Event, Role, Slot};
