@@ -44,9 +44,9 @@ const fn hunt<W>(mutant: Mutant, by: &'static [Property], nodes: usize, weather:
 
 /// Every bug that is hunted among nodes that crash.
 pub const BENOR: &[Hunt<Tide>] = &[
-    hunt(Mutant::DecidesOnOne, &[Agreement], 3, Spread, 600),
-    hunt(Mutant::AdoptsOnlyMany, &[Agreement], 3, Spread, 600),
-    hunt(Mutant::CoinOverridesAdopted, &[Agreement], 3, Spread, 600),
+    hunt(Mutant::DecidesOnOne, &[Agreement], 3, Spread, 3_000),
+    hunt(Mutant::AdoptsOnlyMany, &[Agreement], 3, Spread, 3_000),
+    hunt(Mutant::CoinOverridesAdopted, &[Agreement], 3, Spread, 3_000),
     hunt(Mutant::MajorityOfReceived, &[Agreement, Invariant], 5, Spread, 600),
     hunt(Mutant::HalfProposes, &[Agreement, Invariant], 4, Spread, 600),
     hunt(Mutant::WaitsForFewer, &[Termination], 5, Losses, 600),
