@@ -4,6 +4,7 @@ mod benor;
 mod floodset;
 mod leases;
 mod multipaxos;
+mod pbft;
 mod plant;
 mod raft;
 mod synod;
@@ -12,6 +13,7 @@ pub use self::benor::{BENOR, BENOR_BY_SCHEDULE, BENOR_BYZANTINE, Ruse, Tide};
 pub use self::floodset::FLOODSET_BY_SCHEDULE;
 pub use self::leases::{LEASES, Watch};
 pub use self::multipaxos::{MULTIPAXOS, MULTIPAXOS_BY_SCHEDULE, Season};
+pub use self::pbft::{Front, PBFT, PBFT_BY_SCHEDULE};
 pub use self::plant::{named, names};
 pub use self::raft::{RAFT, RAFT_BY_SCHEDULE, Weather};
 pub use self::synod::{SYNOD, Sky};
@@ -20,6 +22,7 @@ use crate::subjects::{Entry, Subject};
 use crate::suite::{Options, Tuning, check_until_failure, run_seed};
 use ::benor::{BenOr, Byzantine};
 use ::multipaxos::{MultiPaxos, Synod};
+use ::pbft::Pbft;
 use ::raft::Raft;
 use consensus_core::ConsensusAlgorithm;
 use consensus_sim::{Plan, Property, Stream};
@@ -101,10 +104,11 @@ pub fn all() -> impl Iterator<Item = &'static dyn Hunted> {
     let raft = RAFT.iter().map(|hunt| hunt as &dyn Hunted);
     let log = MULTIPAXOS.iter().map(|hunt| hunt as &dyn Hunted);
     let leases = LEASES.iter().map(|hunt| hunt as &dyn Hunted);
+    let pbft = PBFT.iter().map(|hunt| hunt as &dyn Hunted);
     let crashes = BENOR.iter().map(|hunt| hunt as &dyn Hunted);
     let lies = BENOR_BYZANTINE.iter().map(|hunt| hunt as &dyn Hunted);
     let synod = SYNOD.iter().map(|hunt| hunt as &dyn Hunted);
-    raft.chain(log).chain(leases).chain(synod).chain(crashes).chain(lies)
+    raft.chain(log).chain(leases).chain(synod).chain(pbft).chain(crashes).chain(lies)
 }
 
 /// Hunts every bug with `only` in its name, or in that of its algorithm, one after the other, for as long as somebody asks for the next.
@@ -214,6 +218,14 @@ impl Tuned for Hunt<::benor::Mutant, Ruse> {
     type Algorithm = Byzantine;
 
     fn tuned(&self, draw: &mut Stream, plan: &mut Plan, is_planted: bool) -> Tuning<::benor::Config> {
+        self.tuned(draw, plan, is_planted.then_some(self.mutant))
+    }
+}
+
+impl Tuned for Hunt<::pbft::Mutant, Front> {
+    type Algorithm = Pbft;
+
+    fn tuned(&self, draw: &mut Stream, plan: &mut Plan, is_planted: bool) -> Tuning<::pbft::Config> {
         self.tuned(draw, plan, is_planted.then_some(self.mutant))
     }
 }

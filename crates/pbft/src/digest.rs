@@ -8,7 +8,8 @@ use sha2::{Digest as _, Sha256};
 
 /// What names a batch, a state or a message: 32 bytes that nobody finds a second preimage of.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Digest(pub [u8; 32]);
+#[serde(transparent)]
+pub struct Digest(#[serde(with = "crate::fixed")] pub [u8; 32]);
 
 impl Digest {
     pub(crate) const LOWEST: Self = Self([0; 32]);

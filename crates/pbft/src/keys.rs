@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Signature {
     /// The first half, R.
+    #[serde(with = "crate::fixed")]
     pub r: [u8; 32],
     /// The second half, S.
+    #[serde(with = "crate::fixed")]
     pub s: [u8; 32],
 }
 

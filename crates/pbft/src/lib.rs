@@ -14,6 +14,7 @@ mod checkpoint;
 mod config;
 mod digest;
 mod evidence;
+mod fixed;
 mod inspect;
 mod keys;
 mod log;

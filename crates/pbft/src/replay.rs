@@ -4,6 +4,7 @@ use crate::checkpoint::Own;
 use crate::evidence::Evidence;
 use crate::log::Accepted;
 use crate::message::{PrePrepare, ViewChange};
+use crate::mutant::Mutant;
 use crate::record::Record;
 use crate::state::Pbft;
 use crate::statement::Sequence;
@@ -56,6 +57,7 @@ impl Pbft {
                 self.stable = *stable;
             }
             Record::Body { sequence, batch } => {
+                self.check_place(sequence)?;
                 self.log.entry(sequence).or_default().keep(batch.digest(), batch);
             }
             Record::PrePrepare(message) => {
@@ -63,12 +65,17 @@ impl Pbft {
                 if view != self.view || self.is_changing {
                     return Err(RestoreError("a proposal was taken over in a view that was not entered"));
                 }
+                if batch.digest() != digest && !self.config.plants(Mutant::BodyUnchecked) {
+                    return Err(RestoreError("a proposal was taken over whose digest is not its batch's"));
+                }
+                self.check_place(sequence)?;
                 let entry = self.log.entry(sequence).or_default();
                 entry.proposal = Some(Accepted { view, digest, signature });
                 entry.keep(digest, batch);
             }
             Record::Prepared(prepared) => {
                 let sequence = prepared.sequence;
+                self.check_place(sequence)?;
                 self.log.entry(sequence).or_default().prepared = Some(*prepared);
             }
             Record::ViewChange(change) => self.replay_change(*change)?,
@@ -84,6 +91,11 @@ impl Pbft {
             }
         }
         Ok(())
+    }
+
+    fn check_place(&self, sequence: Sequence) -> Result<(), RestoreError> {
+        let is_in_window = self.is_in_window(sequence);
+        is_in_window.then_some(()).ok_or(RestoreError("a place is written of that does not lie between the watermarks"))
     }
 
     fn replay_change(&mut self, change: ViewChange) -> Result<(), RestoreError> {

@@ -106,7 +106,9 @@ impl Requests {
         }
         let (count, arrival) = (waiting.vouchers.len(), waiting.arrival);
         let vouches = waiting.vouchers.contains(&rules.own);
-        if count >= rules.ready {
+        // Not with each voucher that comes after that: it would be ordered once more.
+        if count == rules.ready {
+            waiting.since = now;
             self.queue.insert(arrival, key);
         }
         if count >= rules.genuine && !vouches && rules.genuine < rules.ready {
@@ -197,6 +199,23 @@ impl Requests {
             next.remove();
         }
         (!requests.is_empty()).then(|| Batch::new(requests))
+    }
+
+    /// A state was taken over, which may contain any of what waits: of the vouchers we stay, and others say so again where it
+    /// does not.
+    pub(crate) fn doubt(&mut self, rules: &Rules) {
+        for waiting in self.waiting.values_mut() {
+            let size = waiting.request.size();
+            for voucher in waiting.vouchers.iter().filter(|&&voucher| voucher != rules.own) {
+                if let Some(load) = self.load.get_mut(voucher) {
+                    load.count = load.count.saturating_sub(1);
+                    load.bytes = load.bytes.saturating_sub(size);
+                }
+            }
+            waiting.vouchers.retain(|voucher| *voucher == rules.own);
+        }
+        self.waiting.retain(|_, waiting| !waiting.vouchers.is_empty());
+        self.requeue(core::iter::empty(), rules);
     }
 
     /// Everything that is ready is to be ordered, but for what these batches hold.

@@ -170,6 +170,8 @@ impl Pbft {
         out.checkpoint(slot, snapshot.clone(), self.tail());
         out.install(slot, snapshot);
         out.note(Note::SnapshotInstalled { through: slot });
+        let rules = self.rules();
+        self.requests.doubt(&rules);
         self.take_up_rest(out);
         self.execute(out);
     }

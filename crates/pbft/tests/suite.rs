@@ -1,1 +1,9 @@
+//! The tests of this crate, in one program: what they share is built once.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod checkpoint;
+mod common;
+mod cost;
+mod lies;
+mod paper;
+mod view_change;
