@@ -4,6 +4,9 @@
 //! Two kinds: a property must fail (a Byzantine node in a crash-tolerant group, a disk that lies, an algorithm that claims too
 //! much), or the group must stand still, agree all the same, and live again (more than f nodes down).
 
+mod pbft;
+
+pub use self::pbft::pbft;
 use crate::claims::Unsupported;
 use crate::leases::{self, Leased};
 use crate::liar::{ByzantineProof, Liar, Lie, ReadsAtOnce, Timeless, TooResilient};
@@ -155,7 +158,7 @@ pub fn halt<A: ConsensusAlgorithm>(
 /// Whether there are controls of the algorithm of this name, or of those that "all" stands for.
 #[must_use]
 pub fn has_any(algorithm: &str) -> bool {
-    ["all", "raft", "multipaxos", "benor", "floodset"].contains(&algorithm)
+    ["all", "raft", "multipaxos", "pbft", "benor", "floodset"].contains(&algorithm)
 }
 
 /// The controls of the algorithm of this name, or of all of them. Tells of each as soon as it is over.
@@ -169,6 +172,9 @@ pub fn of(algorithm: &str, jobs: usize, mut tell: impl FnMut(&Control)) -> Resul
     }
     if ["all", "multipaxos"].contains(&algorithm) {
         done.extend(multipaxos(jobs, &mut tell)?);
+    }
+    if ["all", "pbft"].contains(&algorithm) {
+        done.extend(pbft(jobs, &mut tell)?);
     }
     if ["all", "benor"].contains(&algorithm) {
         done.extend(benor(jobs, &mut tell)?);

@@ -16,6 +16,11 @@ fn every_control_of_raft_holds() {
 }
 
 #[test]
+fn every_control_of_pbft_holds() {
+    assert_eq!(held("pbft").len(), 3);
+}
+
+#[test]
 fn every_control_of_multi_paxos_holds() {
     assert_eq!(held("multipaxos").len(), 2);
 }

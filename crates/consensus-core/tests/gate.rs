@@ -160,6 +160,21 @@ fn a_snapshot_from_a_peer_waits_for_the_decisions_before_it() {
 }
 
 #[test]
+fn a_snapshot_that_is_asked_for_contains_what_was_decided_before_and_no_more() {
+    let stage = Stage::default();
+    let mut node = open(&stage).unwrap();
+    for act in [Order::Persist, Order::Decide(1, None, Verdict::Commit), Order::Snapshot] {
+        node.push(Time::ZERO, order(act)).unwrap();
+    }
+    node.handle(Time::ZERO, order(Order::DecideEarly(2, None, Verdict::Commit))).unwrap();
+    assert_eq!(node.algorithm().compacted, [], "it waits for what was persisted before");
+    stage.durable.set(1);
+    node.handle(Time::ZERO, Event::Written).unwrap();
+    let taken: Vec<_> = node.algorithm().compacted.iter().map(|(through, _)| *through).collect();
+    assert_eq!((taken, node.applied()), (vec![Slot(1)], Slot(2)));
+}
+
+#[test]
 fn a_decision_out_of_order_stops_the_node() {
     for wrong in [0, 1, 3, u64::MAX] {
         let stage = Stage::default();

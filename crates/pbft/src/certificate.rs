@@ -57,7 +57,8 @@ impl Prepared {
     }
 }
 
-/// A commit certificate: nothing else will ever be executed at this place. [B9]
+/// A commit certificate: nothing else will ever be executed at this place.
+// [B9]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Committed {
     /// The view.
@@ -79,7 +80,8 @@ impl Committed {
     }
 }
 
-/// A stable checkpoint: a quorum executed everything up to here, and came to this state. [B15]
+/// A stable checkpoint: a quorum executed everything up to here, and came to this state.
+// [B15]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stable {
     /// The last place; zero at the beginning, which needs no proof.

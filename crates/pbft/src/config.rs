@@ -57,7 +57,8 @@ pub struct Config {
     pub mutant: Option<crate::Mutant>,
 }
 
-/// Whose word makes a request one that may be ordered. [B13]
+/// Whose word makes a request one that may be ordered.
+// [B13]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Vouching {
     /// That of 2f+1 replicas: clients propose at all of them, and nobody can make up a request that no client asked for.

@@ -6,7 +6,8 @@ use crate::statement::{Kind, Statement};
 use consensus_core::NodeId;
 use serde::{Deserialize, Serialize};
 
-/// Two statements that contradict each other: same kind, view and place, and another digest. [B25]
+/// Two statements that contradict each other: same kind, view and place, and another digest.
+// [B25]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
     /// Who signed both.

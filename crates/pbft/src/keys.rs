@@ -144,7 +144,8 @@ impl Scheme for Ed25519 {
         Some(Signature { r: *signature.r_bytes(), s: *signature.s_bytes() })
     }
 
-    /// Strictly: signatures with a part of small order, which some verifiers accept and others refuse, are refused. [B3]
+    /// Strictly: signatures with a part of small order, which some verifiers accept and others refuse, are refused.
+    // [B3]
     fn verify(&self, member: NodeId, message: &[u8], signature: &Signature) -> bool {
         let Some(key) = self.public.get(&member) else { return false };
         let signature = ed25519_dalek::Signature::from_components(signature.r, signature.s);

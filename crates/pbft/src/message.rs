@@ -211,7 +211,8 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// What a checkpoint signs: client sessions with their replies are part of the snapshot, and so of this. [B15]
+    /// What a checkpoint signs: client sessions with their replies are part of the snapshot, and so of this.
+    // [B15]
     #[must_use]
     pub fn digest(&self) -> Digest {
         Digest::of_value(b"state", self)

@@ -2,7 +2,7 @@
 
 use crate::checkpoint::Own;
 use crate::evidence::Evidence;
-use crate::log::Accepted;
+use crate::log::{Accepted, Entry};
 use crate::message::{PrePrepare, ViewChange};
 use crate::mutant::Mutant;
 use crate::record::Record;
@@ -31,8 +31,10 @@ impl Pbft {
         if !is_new && pbft.stable.sequence == Sequence::ZERO {
             return Err(RestoreError("the proof of the snapshot's checkpoint is missing"));
         }
-        pbft.assigned =
-            pbft.log.last_key_value().map_or(pbft.inherited, |(&sequence, _)| sequence.max(pbft.inherited));
+        // What was proposed in earlier views leaves places behind that are free again.
+        let is_ours = |entry: &Entry| entry.proposal.is_some_and(|accepted| accepted.view == pbft.view);
+        let last = pbft.log.iter().rev().find(|(_, entry)| is_ours(entry));
+        pbft.assigned = last.map_or(pbft.inherited, |(&sequence, _)| sequence.max(pbft.inherited));
         pbft.recall_votes(out);
         out.set_timer(Timer::Resend, now + pbft.config.resend_interval());
         Ok(pbft)
@@ -95,7 +97,9 @@ impl Pbft {
 
     fn check_place(&self, sequence: Sequence) -> Result<(), RestoreError> {
         let is_in_window = self.is_in_window(sequence);
-        is_in_window.then_some(()).ok_or(RestoreError("a place is written of that does not lie between the watermarks"))
+        is_in_window
+            .then_some(())
+            .ok_or(RestoreError("a place is written of that does not lie between the watermarks"))
     }
 
     fn replay_change(&mut self, change: ViewChange) -> Result<(), RestoreError> {

@@ -259,7 +259,9 @@ impl Pbft {
             let Some(signature) = self.sign(statement) else { return };
             self.assigned = sequence;
             let message = PrePrepare { view, sequence, digest, batch: batch.clone(), signature };
-            out.persist(Record::PrePrepare(Box::new(message.clone())));
+            if !self.config.plants(Mutant::ProposalNotWritten) {
+                out.persist(Record::PrePrepare(Box::new(message.clone())));
+            }
             let turn = self.turn;
             let entry = self.log.entry(sequence).or_default();
             entry.touched = turn;

@@ -201,10 +201,11 @@ impl Requests {
         (!requests.is_empty()).then(|| Batch::new(requests))
     }
 
-    /// A state was taken over, which may contain any of what waits: of the vouchers we stay, and others say so again where it
-    /// does not.
-    pub(crate) fn doubt(&mut self, rules: &Rules) {
-        for waiting in self.waiting.values_mut() {
+    /// Of what waits since before `since` only our own word is kept: it may have been executed without us, or others may have
+    /// forgotten it in a crash. Who still waits for it says so again.
+    pub(crate) fn doubt(&mut self, now: Time, since: Time, rules: &Rules) {
+        let old = self.waiting.values_mut().filter(|waiting| waiting.since < since);
+        for waiting in old {
             let size = waiting.request.size();
             for voucher in waiting.vouchers.iter().filter(|&&voucher| voucher != rules.own) {
                 if let Some(load) = self.load.get_mut(voucher) {
@@ -213,9 +214,11 @@ impl Requests {
                 }
             }
             waiting.vouchers.retain(|voucher| *voucher == rules.own);
+            waiting.since = now;
         }
         self.waiting.retain(|_, waiting| !waiting.vouchers.is_empty());
-        self.requeue(core::iter::empty(), rules);
+        let is_ready = |waiting: &Waiting| waiting.vouchers.len() >= rules.ready;
+        self.queue.retain(|_, key| self.waiting.get(key).is_some_and(is_ready));
     }
 
     /// Everything that is ready is to be ordered, but for what these batches hold.

@@ -2,7 +2,7 @@
 //! answer with what it lacks.
 
 use crate::config::Vouching;
-use crate::message::{Message, Proven, Status, Vote};
+use crate::message::{Message, Proven, Status, ViewChange};
 use crate::mutant::Mutant;
 use crate::request::Request;
 use crate::state::Pbft;
@@ -19,7 +19,7 @@ const MOST_HELP: u32 = 8;
 const MOST_PLACES: usize = 32;
 /// The most bytes of batches in one answer.
 const MOST_BYTES: usize = 1 << 20;
-/// For how many timeouts a request waits for vouchers.
+/// For how many timeouts a request waits for vouchers, and then for being executed, before it is doubted.
 const MOST_WAIT: u32 = 16;
 
 fn nanos(span: Duration) -> u64 {
@@ -38,13 +38,14 @@ impl Pbft {
         for node in self.members.others(self.id) {
             out.send_early(node, status.clone()); // EARLY: it promises nothing.
         }
-        if self.is_changing && !self.config.plants(Mutant::ViewChangeSaidOnce) {
+        if self.is_changing {
             self.say_view_change_again(out);
         }
         self.pass_on_again(now, out);
         let rules = self.rules();
-        let since = now.as_nanos().saturating_sub(nanos(self.config.view_timeout() * MOST_WAIT));
-        self.requests.expire(Time::from_nanos(since), &rules);
+        let before = |span| Time::from_nanos(now.as_nanos().saturating_sub(nanos(span)));
+        self.requests.expire(before(self.config.view_timeout().saturating_mul(MOST_WAIT)), &rules);
+        self.requests.doubt(now, before(self.timeout().saturating_mul(MOST_WAIT)), &rules);
         self.ask_for_bodies(out);
         self.tend_transfer(out);
         self.executed_at_turn = self.executed;
@@ -56,9 +57,15 @@ impl Pbft {
     }
 
     fn say_view_change_again(&self, out: &mut Out) {
-        if let Some(change) = self.changes.get(&self.id).filter(|change| change.view == self.view) {
+        if let Some(change) = self.own_change() {
             self.broadcast(&Message::ViewChange(Box::new(change.clone())), out);
         }
+    }
+
+    /// What we have said when we left the view before, to be said again.
+    fn own_change(&self) -> Option<&ViewChange> {
+        let is_said_again = !self.config.plants(Mutant::ViewChangeSaidOnce);
+        self.changes.get(&self.id).filter(|change| change.view == self.view && is_said_again)
     }
 
     /// What we vouch for is told: to all, or where one voucher is enough, to the primary. [B13]
@@ -164,7 +171,7 @@ impl Pbft {
     /// How we came into our view, or that we want it.
     fn send_view(&self, to: NodeId, out: &mut Out) {
         if self.is_changing {
-            if let Some(change) = self.changes.get(&self.id) {
+            if let Some(change) = self.own_change() {
                 out.send(to, Message::ViewChange(Box::new(change.clone())));
             }
         } else if let Some(new_view) = &self.new_view {
@@ -213,12 +220,10 @@ impl Pbft {
                 }
                 out.send(to, Message::PrePrepare(proposal));
             }
-            let votes: [(Option<Vote>, fn(Vote) -> Message); 2] =
-                [(own(&entry.prepares), Message::Prepare), (own(&entry.commits), Message::Commit)];
-            for (vote, message) in votes {
-                if let Some(vote) = vote {
-                    out.send(to, message(vote));
-                }
+            let prepare = own(&entry.prepares).map(Message::Prepare);
+            let commit = own(&entry.commits).map(Message::Commit);
+            for message in prepare.into_iter().chain(commit) {
+                out.send(to, message);
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::digest::Digest;
 use crate::evidence::Evidence;
 use crate::keys::Signature;
-use crate::log::Entry;
+use crate::log;
 use crate::message::{Message, NewView, PrePrepare, ViewChange, Vote};
 use crate::mutant::Mutant;
 use crate::record::Record;
@@ -16,6 +16,7 @@ use crate::step::Out;
 use crate::transfer::Transfer;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::Entry;
 use alloc::vec::Vec;
 use consensus_core::{Epoch, Members, NodeId, Offence, Role, Slot, Status, Time};
 
@@ -36,7 +37,7 @@ pub struct Pbft {
     /// The stable checkpoint: h, the low watermark.
     pub(crate) stable: Stable,
     /// The places above it.
-    pub(crate) log: BTreeMap<Sequence, Entry>,
+    pub(crate) log: BTreeMap<Sequence, log::Entry>,
     /// Everything up to here is executed.
     pub(crate) executed: Sequence,
     /// The last slot of that.
@@ -153,10 +154,9 @@ impl Pbft {
         second: (Statement, Signature),
         out: &mut Out,
     ) {
-        if !self.evidence.contains_key(&node) {
-            let evidence = Evidence { node, first, second };
-            self.evidence.insert(node, evidence);
-            out.persist(Record::Evidence(Box::new(evidence)));
+        if let Entry::Vacant(place) = self.evidence.entry(node) {
+            let evidence = place.insert(Evidence { node, first, second });
+            out.persist(Record::Evidence(Box::new(*evidence)));
         }
         out.accuse(node, Offence::Equivocation("two signed statements on one choice"));
     }

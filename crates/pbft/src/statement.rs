@@ -61,7 +61,8 @@ pub enum Kind {
     NewView,
 }
 
-/// Something that is signed. [B2]
+/// Something that is signed.
+// [B2]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Statement {
     /// What kind of thing is said.

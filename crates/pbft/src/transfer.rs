@@ -11,7 +11,7 @@ use crate::step::Out;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bytes::Bytes;
-use consensus_core::{NodeId, Note, Offence};
+use consensus_core::{NodeId, Note, Offence, Time};
 
 /// A state on its way.
 #[derive(Clone, Debug)]
@@ -116,12 +116,9 @@ impl Pbft {
             return out
                 .accuse(from, Offence::Malformed("a state that is not the one which a quorum came to"));
         }
-        if manifest.chunks.is_empty() {
-            return self.finish_transfer(out);
-        }
-        let (sequence, turn) = (manifest.sequence, transfer.turn);
+        let (sequence, turn, is_whole) = (manifest.sequence, transfer.turn, manifest.chunks.is_empty());
         transfer.manifest = Some(manifest);
-        self.ask_for_state(sequence, turn, out);
+        if is_whole { self.finish_transfer(out) } else { self.ask_for_state(sequence, turn, out) }
     }
 
     /// [B17] A chunk of it. What comes again, or out of turn, is not answered by a question.
@@ -171,7 +168,7 @@ impl Pbft {
         out.install(slot, snapshot);
         out.note(Note::SnapshotInstalled { through: slot });
         let rules = self.rules();
-        self.requests.doubt(&rules);
+        self.requests.doubt(self.now, Time::from_nanos(u64::MAX), &rules);
         self.take_up_rest(out);
         self.execute(out);
     }

@@ -24,7 +24,7 @@ impl Pbft {
     pub(crate) fn timeout(&self) -> Duration {
         let doublings =
             if self.config.plants(Mutant::TimeoutNotDoubled) { 0 } else { self.barren.min(MOST_DOUBLINGS) };
-        (self.config.view_timeout() * 2_u32.pow(doublings)).min(self.config.max_view_timeout())
+        self.config.view_timeout().saturating_mul(2_u32.pow(doublings)).min(self.config.max_view_timeout())
     }
 
     /// [B18] A backup that waits for something to be executed, and whoever waits for a view that a quorum wants, has a deadline.
@@ -61,7 +61,7 @@ impl Pbft {
     /// [B24] A request that is overtaken by others for long has a primary that ignores it.
     pub(crate) fn doubt_fairness(&mut self, now: Time, out: &mut Out) {
         let Some((since, begun)) = self.requests.oldest(&self.rules()).zip(self.begun) else { return };
-        let is_ignored = since.max(begun) + self.timeout() * PATIENCE <= now;
+        let is_ignored = since.max(begun) + self.timeout().saturating_mul(PATIENCE) <= now;
         if is_ignored && !self.is_changing && !self.is_primary() {
             self.change_view(self.view.next(), "a request is ignored", out);
         }

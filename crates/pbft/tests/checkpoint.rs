@@ -1,10 +1,11 @@
 //! Checkpoints, the disk, and state transfer, clause by clause: B15 to B17.
 
-use crate::common::lone::{Lone, checkpoints, commits, prepares, wanted};
+use crate::common::lone::{Lone, checkpoints, commits, prepares, proposals, wanted};
 use crate::common::signing::{
-    batch, begins, checkpoint, keyring, new_view, null, pre_prepare, prepare, stable, wishes,
+    batch, begins, checkpoint, commit, keyring, new_view, null, pre_prepare, prepare, prepared, says, stable,
+    wish, wishes,
 };
-use crate::common::{Cluster, Disk, Diary, config, gateway, n, open, payload, request};
+use crate::common::{Cluster, Diary, Disk, config, gateway, n, open, payload, request};
 use consensus_core::memory::{MemoryStorage, Outbox};
 use consensus_core::{Members, Node, NodeConfig, NodeError, Slot, Storage, Time, WriteSeq};
 use pbft::{Config, Digest, Keyring, Manifest, Message, Pbft, Record, Sequence};
@@ -29,7 +30,7 @@ fn a_checkpoint_is_stable_when_a_quorum_came_to_it_and_what_led_to_it_is_forgott
             said.extend(lone.hear(backup, prepare(backup, 0, 2, digest)));
         }
         for other in 1..size {
-            said.extend(lone.hear(other, crate::common::signing::commit(other, 0, 2, digest)));
+            said.extend(lone.hear(other, commit(other, 0, 2, digest)));
         }
         let [(2, state)] = checkpoints(&said)[..] else { panic!("one after every second place: {said:?}") };
         let before = lone.cluster.records(size).len();
@@ -120,12 +121,8 @@ fn who_restarts_is_bound_by_everything_that_it_signed() {
     lone.hear(1, pre_prepare(1, 0, 2, batch([request(2)])));
     lone.restart();
     // It says the same again when somebody tells that it lacks it.
-    let status = pbft::Status {
-        view: pbft::View(0),
-        is_changing: false,
-        stable: Sequence(0),
-        executed: Sequence(0),
-    };
+    let status =
+        pbft::Status { view: pbft::View(0), is_changing: false, stable: Sequence(0), executed: Sequence(0) };
     lone.wait(150);
     lone.cluster.tell(3, 4, Message::Status(status));
     let said = lone.cluster.said(4, 3);
@@ -149,10 +146,27 @@ fn who_restarts_is_bound_by_everything_that_it_signed() {
 #[test]
 fn a_primary_that_restarts_puts_nothing_else_where_it_has_proposed() {
     let mut lone = Lone::new(1, 4, gateway());
-    let first = crate::common::lone::proposals(&lone.ask(1)).remove(0);
+    let first = proposals(&lone.ask(1)).remove(0);
     lone.restart();
-    let next = crate::common::lone::proposals(&lone.ask(2)).remove(0);
+    let next = proposals(&lone.ask(2)).remove(0);
     assert_eq!((first.sequence.0, next.sequence.0), (1, 2));
+}
+
+// tests [B16] [B12]
+#[test]
+fn a_primary_that_restarts_leaves_no_place_out() {
+    let mut lone = Lone::new(2, 4, gateway());
+    // In view 0 it took something over, which nobody prepared; in view 1 that place is free again.
+    lone.hear(1, pre_prepare(1, 0, 3, batch([request(1)])));
+    for from in [1, 3] {
+        lone.hear(from, says(wish(from, 1)));
+    }
+    let places =
+        |said: &[Message]| proposals(said).iter().map(|message| message.sequence.0).collect::<Vec<_>>();
+    lone.restart();
+    assert_eq!(places(&lone.ask(2)), [1]);
+    lone.restart();
+    assert_eq!(places(&lone.ask(3)), [2]);
 }
 
 // tests [B16]
@@ -217,7 +231,7 @@ fn what_cannot_have_been_written_so_is_refused_at_the_boot() {
     assert!(refused(boots(Some(snapshot), vec![Record::Stable(Box::new(other))])));
     // A proposal of a view that was not entered, a wish of somebody else, views that go back.
     let Message::PrePrepare(early) = pre_prepare(2, 1, 1, batch([request(1)])) else { panic!() };
-    let change = |id, view| Record::ViewChange(Box::new(crate::common::signing::wish(id, view)));
+    let change = |id, view| Record::ViewChange(Box::new(wish(id, view)));
     let begun = |view| {
         let ids = [1, 2, 3];
         Record::NewView(Box::new(new_view(view % 4 + 1, view, wishes(&ids, view), &[])))
@@ -233,7 +247,7 @@ fn what_cannot_have_been_written_so_is_refused_at_the_boot() {
         let Message::PrePrepare(far) = pre_prepare(1, 0, place, batch([request(1)])) else { panic!() };
         assert!(refused(boots(None, vec![Record::PrePrepare(Box::new(far))])), "{place}");
         assert!(refused(boots(None, vec![Record::Body { sequence: Sequence(place), batch: batch([]) }])));
-        let certificate = crate::common::signing::prepared(1, 0, place, null(), &[2, 3]);
+        let certificate = prepared(1, 0, place, null(), &[2, 3]);
         assert!(refused(boots(None, vec![Record::Prepared(Box::new(certificate))])));
     }
     let Message::PrePrepare(mut swapped) = pre_prepare(1, 0, 1, batch([request(1)])) else { panic!() };
@@ -390,6 +404,17 @@ fn a_wrong_part_of_a_state_is_refused_its_sender_named_and_somebody_else_asked()
 
 // tests [B17]
 #[test]
+fn a_state_of_nothing_is_taken_over_at_once() {
+    let nothing = Manifest { sequence: Sequence(2), slot: Slot(2), length: 0, chunks: Vec::new() };
+    let mut lone = Lone::new(4, 4, often(config()));
+    lone.hear(1, Message::Stable(Box::new(stable(2, nothing.digest(), &[1, 2, 3]))));
+    lone.wait(150);
+    lone.hear(1, Message::State(Box::new(nothing)));
+    assert_eq!((lone.executed(), lone.cluster.stable(4)), (2, 2));
+}
+
+// tests [B17]
+#[test]
 fn nobody_is_told_more_of_a_state_than_there_is() {
     let mut cluster = Cluster::with(4, often(config()));
     cluster.serve(1..=4);
@@ -412,7 +437,9 @@ fn who_took_a_state_over_does_not_wait_for_what_that_contains() {
         for number in 1..=11 {
             cluster.propose_everywhere(number);
             // It hears what clients want, and of nothing else.
-            cluster.settle_but(|envelope| envelope.to == n(4) && !matches!(envelope.message, Message::Requests(_)));
+            cluster.settle_but(|envelope| {
+                envelope.to == n(4) && !matches!(envelope.message, Message::Requests(_))
+            });
         }
         assert_eq!((cluster.executed(1), cluster.executed(4)), (11, 0));
         for number in 12..=40 {

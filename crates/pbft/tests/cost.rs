@@ -45,9 +45,11 @@ fn messages(cluster: &mut Cluster, ask: impl Fn(&mut Cluster, u64)) -> [u64; 4] 
 fn a_place_costs_what_the_paper_says() {
     for size in [4, 7, 10, 13] {
         let phases = [size - 1, (size - 1) * (size - 1), size * (size - 1)];
-        let counts = messages(&mut Cluster::with(size, gateway()), |cluster, number| cluster.propose(1, number));
+        let counts =
+            messages(&mut Cluster::with(size, gateway()), |cluster, number| cluster.propose(1, number));
         assert_eq!(counts, [phases[0], phases[1], phases[2], 0], "its gateway is the primary");
-        let counts = messages(&mut Cluster::with(size, gateway()), |cluster, number| cluster.propose(2, number));
+        let counts =
+            messages(&mut Cluster::with(size, gateway()), |cluster, number| cluster.propose(2, number));
         assert_eq!(counts, [phases[0], phases[1], phases[2], 1], "its gateway passes it on");
         let counts = messages(&mut Cluster::with(size, config()), Cluster::propose_everywhere);
         assert_eq!(counts, [phases[0], phases[1], phases[2], size * (size - 1)], "all vouch for it to all");

@@ -4,6 +4,12 @@
 mod checkpoint;
 mod common;
 mod cost;
+mod hostile;
 mod lies;
+#[cfg(feature = "mutants")]
+mod mutants;
 mod paper;
+mod resend;
+mod signed;
+mod spec;
 mod view_change;

@@ -7,7 +7,7 @@ use ::pbft::{
     ViewChange, Vote,
 };
 use consensus_core::NodeId;
-use consensus_sim::{Mutate, Mutator, Plan, Stream};
+use consensus_sim::{ByzantinePlan, Mutate, Mutator, Plan, Stream};
 use core::time::Duration;
 
 /// What signatures of simulated runs are bound to.
@@ -17,6 +17,10 @@ const MOST_NODES: u64 = 16;
 
 /// PBFT with small timeouts, batches, windows and chunks, so that every limit is met.
 pub fn pbft(draw: &mut Stream, plan: &mut Plan) -> Tuning<Config> {
+    if plan.byzantine.is_some() && draw.below(8) == 0 {
+        plan.nodes = 10;
+        plan.byzantine = Some(ByzantinePlan::draw(draw.number(), 10, 3));
+    }
     // Three phases and a disk in each.
     let delay = plan.network.longest_delay(plan.hosts());
     let round = (delay + plan.burst) * 5 + plan.disk.sync * 4;

@@ -30,6 +30,7 @@ pub enum Order {
     /// Show every slot up to this one from now on.
     Show(u64),
     Install(u64, Vec<u8>),
+    Snapshot,
     Read(u64, u64),
     SetTimer(u8, u64),
     CancelTimer(u8),
@@ -88,6 +89,7 @@ impl Puppet {
             Order::DecideThrough(through) => out.decide_through(Slot(through)),
             Order::DecideThroughEarly(through) => out.decide_through_early(Slot(through)),
             Order::Show(_) => unreachable!("it is for the puppet itself"),
+            Order::Snapshot => out.snapshot(),
             Order::Install(through, bytes) => out.install(Slot(through), bytes.into()),
             Order::Read(id, at) => out.read_ready(ReadId(id), Slot(at)),
             Order::SetTimer(timer, at) => out.set_timer(timer, Time::from_nanos(at)),

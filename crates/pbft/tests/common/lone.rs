@@ -1,6 +1,6 @@
 //! One replica of a group whose others are played by the test.
 
-use super::signing::{batch, commit, prepare, pre_prepare};
+use super::signing::{batch, commit, pre_prepare, prepare};
 use super::{Cluster, Disk, request};
 use pbft::{Config, Digest, Message, PrePrepare, ViewChange, Vote};
 
@@ -61,7 +61,14 @@ impl Lone {
     }
 
     /// Request `number` is put at this place by the primary and prepared by these.
-    pub fn come_to_prepare(&mut self, primary: u64, view: u64, sequence: u64, number: u64, backups: &[u64]) -> Digest {
+    pub fn come_to_prepare(
+        &mut self,
+        primary: u64,
+        view: u64,
+        sequence: u64,
+        number: u64,
+        backups: &[u64],
+    ) -> Digest {
         self.ask(number);
         let batch = batch([request(number)]);
         let digest = batch.digest();
@@ -73,7 +80,14 @@ impl Lone {
     }
 
     /// The same, and committed by these, with its own word.
-    pub fn come_to_commit(&mut self, primary: u64, view: u64, sequence: u64, number: u64, backups: &[u64]) -> Digest {
+    pub fn come_to_commit(
+        &mut self,
+        primary: u64,
+        view: u64,
+        sequence: u64,
+        number: u64,
+        backups: &[u64],
+    ) -> Digest {
         let digest = self.come_to_prepare(primary, view, sequence, number, backups);
         for &other in backups.iter().chain([&primary]) {
             self.hear(other, commit(other, view, sequence, digest));
@@ -101,25 +115,33 @@ fn place(vote: &Vote) -> (u64, u64, Digest) {
 
 /// View, place and digest of the PREPAREs among these.
 pub fn prepares(said: &[Message]) -> Vec<(u64, u64, Digest)> {
-    said.iter().filter_map(|message| if let Message::Prepare(vote) = message { Some(place(vote)) } else { None }).collect()
+    said.iter()
+        .filter_map(|message| if let Message::Prepare(vote) = message { Some(place(vote)) } else { None })
+        .collect()
 }
 
 /// View, place and digest of the COMMITs among these.
 pub fn commits(said: &[Message]) -> Vec<(u64, u64, Digest)> {
-    said.iter().filter_map(|message| if let Message::Commit(vote) = message { Some(place(vote)) } else { None }).collect()
+    said.iter()
+        .filter_map(|message| if let Message::Commit(vote) = message { Some(place(vote)) } else { None })
+        .collect()
 }
 
 /// The PRE-PREPAREs among these.
 pub fn proposals(said: &[Message]) -> Vec<PrePrepare> {
     said.iter()
-        .filter_map(|message| if let Message::PrePrepare(message) = message { Some(message.clone()) } else { None })
+        .filter_map(
+            |message| if let Message::PrePrepare(message) = message { Some(message.clone()) } else { None },
+        )
         .collect()
 }
 
 /// The VIEW-CHANGEs among these.
 pub fn changes(said: &[Message]) -> Vec<ViewChange> {
     said.iter()
-        .filter_map(|message| if let Message::ViewChange(change) = message { Some((**change).clone()) } else { None })
+        .filter_map(
+            |message| if let Message::ViewChange(change) = message { Some((**change).clone()) } else { None },
+        )
         .collect()
 }
 

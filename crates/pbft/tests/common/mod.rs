@@ -99,7 +99,13 @@ pub fn gateway() -> Config {
 }
 
 /// Opens a replica over this disk.
-pub fn open(id: NodeId, now: Time, members: &Members, config: &Config, disk: Disk) -> Result<Member, NodeError> {
+pub fn open(
+    id: NodeId,
+    now: Time,
+    members: &Members,
+    config: &Config,
+    disk: Disk,
+) -> Result<Member, NodeError> {
     let mut node = NodeConfig::new(id, members.clone(), id.0);
     node.algorithm = Config { keys: signing::keyring(id, members.voters().len() as u64), ..config.clone() };
     node.check_invariants = true;
@@ -295,13 +301,18 @@ impl Cluster {
 
     /// What a replica is accused of, by whomever.
     pub fn offences(&self, of: u64) -> Vec<Offence> {
-        self.accusations.iter().filter(|(_, peer, _)| *peer == n(of)).map(|(_, _, what)| what.clone()).collect()
+        self.accusations
+            .iter()
+            .filter(|(_, peer, _)| *peer == n(of))
+            .map(|(_, _, what)| what.clone())
+            .collect()
     }
 
     /// Takes what is on the wire from one to another off it.
     pub fn said(&mut self, from: u64, to: u64) -> Vec<Message> {
         let all = std::mem::take(&mut self.wire);
-        let (said, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|e| e.from == n(from) && e.to == n(to));
+        let (said, rest): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|e| e.from == n(from) && e.to == n(to));
         self.wire = rest.into();
         said.into_iter().map(|envelope| envelope.message).collect()
     }

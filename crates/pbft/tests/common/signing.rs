@@ -61,7 +61,13 @@ pub fn null() -> Digest {
 pub fn pre_prepare(id: u64, view: u64, sequence: u64, batch: Batch) -> Message {
     let digest = batch.digest();
     let signature = sign(id, Kind::PrePrepare, view, sequence, digest);
-    Message::PrePrepare(PrePrepare { view: View(view), sequence: Sequence(sequence), digest, batch, signature })
+    Message::PrePrepare(PrePrepare {
+        view: View(view),
+        sequence: Sequence(sequence),
+        digest,
+        batch,
+        signature,
+    })
 }
 
 fn signers(ids: &[u64], kind: Kind, view: u64, sequence: u64, digest: Digest) -> Signers {

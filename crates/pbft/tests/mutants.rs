@@ -1,0 +1,318 @@
+//! Planted bugs that random runs are unlikely to show, each with the schedule in which it does: `cargo xtask mutants` runs them
+//! beside its hunts. The same schedule without the bug must go well.
+
+use crate::common::lone::{Lone, commits, prepares};
+use crate::common::signing::{
+    batch, begins, commit, new_view, null, pre_prepare, prepare, prepared, says, stable, view_change, vote,
+    wish, wishes,
+};
+use crate::common::{Cluster, gateway, payload, request};
+use consensus_core::{Bytes, ClientId, Event, ProposalId, Slot};
+use pbft::{Config, Digest, Kind, Manifest, Message, Mutant, PrePrepare, Sequence, Stable, View};
+
+fn with(mutant: Option<Mutant>) -> Config {
+    Config { mutant, ..gateway() }
+}
+
+fn lone(mutant: Option<Mutant>) -> Lone {
+    Lone::new(4, 4, with(mutant))
+}
+
+/// Whether somebody's vote counts that it never cast.
+fn believes_anybody(mutant: Option<Mutant>) -> bool {
+    let mut lone = lone(mutant);
+    let digest = lone.come_to_prepare(1, 0, 1, 1, &[]);
+    let mut forged = vote(1, Kind::Prepare, 0, 1, digest);
+    forged.signature = vote(1, Kind::Commit, 0, 1, digest).signature;
+    !commits(&lone.hear(2, Message::Prepare(forged))).is_empty()
+}
+
+/// [B2]
+#[test]
+fn signatures_that_nobody_checks_are_found() {
+    assert!(!believes_anybody(None));
+    assert!(believes_anybody(Some(Mutant::SignaturesUnchecked)));
+}
+
+/// Whether a vote of one view, with its signature, passes for one of another.
+fn takes_a_vote_of_another_view(mutant: Option<Mutant>) -> bool {
+    let mut cluster = Cluster::with(4, with(mutant));
+    cluster.crash(1);
+    cluster.propose(2, 1);
+    // What replica 3 says of whatever there is in view 1.
+    let said = std::cell::RefCell::new(Vec::new());
+    cluster.run_but(3_000, |envelope| {
+        said.borrow_mut().push(envelope.clone());
+        false
+    });
+    let said = said.into_inner();
+    let of_third = said.iter().filter(|envelope| envelope.from.0 == 3).map(|envelope| &envelope.message);
+    let votes =
+        of_third.filter_map(|message| if let Message::Commit(vote) = message { Some(*vote) } else { None });
+    let mut vote = votes.last().expect("something was executed in view 1");
+    assert_eq!(vote.view, View(1));
+    let before = cluster.accusations.len();
+    vote.view = View(6);
+    cluster.tell(3, 4, Message::Commit(vote));
+    cluster.accusations.len() == before
+}
+
+/// [B2]
+#[test]
+fn a_view_that_is_not_signed_is_found() {
+    assert!(!takes_a_vote_of_another_view(None));
+    assert!(takes_a_vote_of_another_view(Some(Mutant::ViewNotSigned)));
+}
+
+/// What two replicas execute to whom the primary sends one digest, and two batches.
+fn executes_another_body(mutant: Option<Mutant>) -> bool {
+    let mut cluster = Cluster::with(4, with(mutant));
+    cluster.crash(1);
+    let Message::PrePrepare(sound) = pre_prepare(1, 0, 1, batch([request(1)])) else { panic!() };
+    let digest = sound.digest;
+    let swapped = PrePrepare { batch: batch([request(2)]), ..sound.clone() };
+    cluster.tell(1, 2, Message::PrePrepare(swapped));
+    [3, 4].into_iter().for_each(|to| cluster.tell(1, to, Message::PrePrepare(sound.clone())));
+    cluster.settle();
+    cluster.tell_all(1, &commit(1, 0, 1, digest));
+    cluster.settle();
+    cluster.diary(2) == [payload(2)] && cluster.diary(3) == [payload(1)]
+}
+
+/// [B5]
+#[test]
+fn a_body_that_is_not_its_digests_is_found() {
+    assert!(!executes_another_body(None));
+    assert!(executes_another_body(Some(Mutant::BodyUnchecked)));
+}
+
+/// Whether a liar makes a new view begin with what nobody prepared.
+fn begins_with_an_invention(mutant: Option<Mutant>) -> bool {
+    let mut lone = lone(mutant);
+    let digest = batch([request(66)]).digest();
+    let lie = view_change(2, 1, Stable::default(), vec![prepared(1, 0, 1, digest, &[2])]);
+    lone.hear(2, begins(new_view(2, 1, vec![wish(1, 1), lie, wish(3, 1)], &[(1, digest)])));
+    lone.view() == 1
+}
+
+/// [B19]
+#[test]
+fn certificates_that_nobody_checks_are_found() {
+    assert!(!begins_with_an_invention(None));
+    assert!(begins_with_an_invention(Some(Mutant::CertificatesUnchecked)));
+}
+
+/// Whether a primary puts something else where something was prepared.
+fn follows_another_proposal(mutant: Option<Mutant>) -> bool {
+    let mut lone = lone(mutant);
+    let digest = batch([request(1)]).digest();
+    let told = view_change(1, 1, Stable::default(), vec![prepared(1, 0, 1, digest, &[3, 4])]);
+    lone.hear(2, begins(new_view(2, 1, vec![told, wish(2, 1), wish(3, 1)], &[(1, null())])));
+    lone.view() == 1
+}
+
+/// [B22]
+#[test]
+fn proposals_that_nobody_computes_are_found() {
+    assert!(!follows_another_proposal(None));
+    assert!(follows_another_proposal(Some(Mutant::ProposalsNotRecomputed)));
+}
+
+/// Whether a place is prepared with one PREPARE too few. [B7]
+fn prepares_with_too_few(mutant: Option<Mutant>) -> bool {
+    let mut lone = Lone::new(7, 7, with(mutant));
+    lone.come_to_prepare(1, 0, 1, 1, &[2, 3]);
+    lone.cluster.records(7).iter().any(|record| matches!(record, pbft::Record::Prepared(_)))
+}
+
+#[test]
+fn a_primary_that_counts_twice_is_found() {
+    assert!(!prepares_with_too_few(None));
+    assert!(prepares_with_too_few(Some(Mutant::PrimaryCounted)));
+}
+
+/// Whether one liar's state is taken for the group's.
+fn takes_any_state(mutant: Option<Mutant>) -> bool {
+    let config = Config { checkpoint_interval: 2, window: 4, ..with(mutant) };
+    let mut lone = Lone::new(4, 4, config);
+    let manifest = |chunk: &[u8]| Manifest {
+        sequence: Sequence(2),
+        slot: Slot(2),
+        length: chunk.len() as u64,
+        chunks: vec![Digest::of(b"chunk", chunk)],
+    };
+    let proof = stable(2, manifest(b"right").digest(), &[1, 2, 3]);
+    lone.cluster.tell(1, 4, Message::Stable(Box::new(proof)));
+    lone.wait(150);
+    lone.cluster.tell(3, 4, Message::State(Box::new(manifest(b"wrong"))));
+    let asks = |message: &Message| matches!(message, Message::FetchChunk { .. });
+    lone.cluster.wire.iter().any(|envelope| asks(&envelope.message))
+}
+
+/// [B17]
+#[test]
+fn a_state_that_nobody_checks_is_found() {
+    assert!(!takes_any_state(None));
+    assert!(takes_any_state(Some(Mutant::StateUnchecked)));
+}
+
+/// Whether the digests of two states differ of which one client was given other replies.
+fn sees_other_replies(mutant: Option<Mutant>) -> bool {
+    let states = [ClientId::anonymous(7), ClientId::session(Slot(1))].map(|client| {
+        let mut cluster = Cluster::with(4, Config { checkpoint_interval: 2, window: 4, ..with(mutant) });
+        for id in [ProposalId::open_session(5), ProposalId::new(client, 1)] {
+            cluster.handle(crate::common::n(1), Event::Propose { id, payload: Bytes::from_static(b"x") });
+            cluster.settle();
+        }
+        assert_eq!((cluster.agreed().len(), cluster.stable(1)), (1, 2));
+        cluster.tell(2, 1, Message::FetchState { sequence: Sequence(2) });
+        let [Message::State(manifest)] = &cluster.said(1, 2)[..] else { panic!() };
+        manifest.chunks.clone()
+    });
+    states[0] != states[1]
+}
+
+/// [B15]
+#[test]
+fn replies_that_are_not_digested_are_found() {
+    assert!(sees_other_replies(None));
+    assert!(!sees_other_replies(Some(Mutant::RepliesNotDigested)));
+}
+
+/// Where a replica stands in view 2 that hears an old VIEW-CHANGE.
+fn view_after_an_old_wish(mutant: Option<Mutant>) -> u64 {
+    let mut lone = lone(mutant);
+    lone.hear(3, begins(new_view(3, 2, wishes(&[1, 2, 3], 2), &[])));
+    lone.hear(1, says(wish(1, 1)));
+    lone.view()
+}
+
+/// [B23]
+#[test]
+fn a_view_that_moves_back_is_found() {
+    assert_eq!(view_after_an_old_wish(None), 2);
+    assert_eq!(view_after_an_old_wish(Some(Mutant::ViewMovesBack)), 1);
+}
+
+/// How far a replica runs ahead that nobody else agrees with.
+fn view_of_an_impatient_one(mutant: Option<Mutant>) -> u64 {
+    let mut lone = lone(mutant);
+    lone.ask(1);
+    lone.wait(60_000);
+    lone.view()
+}
+
+/// [B18]
+#[test]
+fn a_timer_that_runs_at_once_is_found() {
+    assert_eq!(view_of_an_impatient_one(None), 1);
+    assert!(view_of_an_impatient_one(Some(Mutant::TimerAtOnce)) > 3);
+}
+
+/// Where a replica is after a crash that wanted view 1.
+fn view_after_a_crash(mutant: Option<Mutant>) -> u64 {
+    let mut lone = lone(mutant);
+    lone.ask(1);
+    lone.wait(1_001);
+    assert_eq!(lone.view(), 1);
+    lone.restart();
+    lone.view()
+}
+
+/// Whoever forgets that it left a view goes on in it, and contradicts what it told the next one. [B16] [B19]
+#[test]
+fn a_wish_that_is_not_written_is_found() {
+    assert_eq!(view_after_a_crash(None), 1);
+    assert_eq!(view_after_a_crash(Some(Mutant::ViewChangeNotWritten)), 0);
+}
+
+/// Whether a replica says PREPARE to two batches at one place, with a crash between.
+fn prepares_two(mutant: Option<Mutant>) -> bool {
+    let mut lone = lone(mutant);
+    let said = [1, 2].map(|number| {
+        lone.restart();
+        prepares(&lone.hear(1, pre_prepare(1, 0, 1, batch([request(number)]))))
+    });
+    said.iter().all(|said| !said.is_empty())
+}
+
+/// [B5] [B16]
+#[test]
+fn a_proposal_that_is_not_written_is_found() {
+    assert!(!prepares_two(None));
+    assert!(prepares_two(Some(Mutant::ProposalNotWritten)));
+}
+
+/// How many certificates a replica tells the next view of that crashed after it had said COMMIT.
+fn certificates_after_a_crash(mutant: Option<Mutant>) -> usize {
+    let mut lone = lone(mutant);
+    let digest = lone.come_to_prepare(1, 0, 1, 1, &[]);
+    assert_eq!(commits(&lone.hear(2, prepare(2, 0, 1, digest))).len(), 1);
+    lone.restart();
+    let said = lone.wait(1_200);
+    crate::common::lone::changes(&said)[0].prepared.len()
+}
+
+/// [B8] [B16]
+#[test]
+fn a_certificate_that_is_not_written_is_found() {
+    assert_eq!(certificates_after_a_crash(None), 1);
+    assert_eq!(certificates_after_a_crash(Some(Mutant::CertificateNotWritten)), 0);
+}
+
+/// Which of two certificates a new view is held to.
+fn wins(mutant: Option<Mutant>) -> Vec<bool> {
+    let [old, new] = [1, 2].map(|number| batch([request(number)]).digest());
+    let changes = || {
+        let one = view_change(1, 2, Stable::default(), vec![prepared(1, 0, 1, old, &[2, 3])]);
+        vec![one, view_change(2, 2, Stable::default(), vec![prepared(2, 1, 1, new, &[1, 4])]), wish(3, 2)]
+    };
+    let takes = |digest| {
+        let mut lone = lone(mutant);
+        lone.hear(3, begins(new_view(3, 2, changes(), &[(1, digest)])));
+        lone.view() == 2
+    };
+    [old, new, null()].into_iter().map(takes).collect()
+}
+
+/// [B21]
+#[test]
+fn a_new_view_that_takes_the_wrong_certificate_is_found() {
+    assert_eq!(wins(None), [false, true, false]);
+    assert_eq!(wins(Some(Mutant::LowestViewWins)), [true, false, false]);
+    assert_eq!(wins(Some(Mutant::NullForPrepared)), [false, false, true]);
+}
+
+/// What is told of after a view that put something else there was entered.
+fn remembers(mutant: Option<Mutant>) -> usize {
+    let mut lone = lone(mutant);
+    lone.come_to_prepare(1, 0, 1, 1, &[2]);
+    lone.hear(2, begins(new_view(2, 1, wishes(&[1, 2, 3], 1), &[])));
+    lone.hear(2, pre_prepare(2, 1, 1, batch([request(9)])));
+    let said = lone.wait(1_200);
+    crate::common::lone::changes(&said)[0].prepared.len()
+}
+
+/// [B8]
+#[test]
+fn certificates_that_a_view_forgets_are_found() {
+    assert_eq!(remembers(None), 1);
+    assert_eq!(remembers(Some(Mutant::PreparedForgotten)), 0);
+    assert_eq!(remembers(Some(Mutant::PreparedNotTold)), 0);
+}
+
+/// Whether a replica that wants view 1 goes on preparing in view 0.
+fn hears_the_old_view(mutant: Option<Mutant>) -> bool {
+    let mut lone = lone(mutant);
+    lone.ask(1);
+    lone.wait(1_001);
+    assert_eq!(lone.cluster.replica(4).view(), View(1));
+    !prepares(&lone.hear(1, pre_prepare(1, 0, 1, batch([request(1)])))).is_empty()
+}
+
+/// [B19]
+#[test]
+fn an_old_view_that_is_heard_is_found() {
+    assert!(!hears_the_old_view(None));
+    assert!(hears_the_old_view(Some(Mutant::OldViewHeard)));
+}
