@@ -120,7 +120,10 @@ fn planting(words: &[&str]) -> Result<()> {
 /// If a planted bug survives.
 pub fn mutants(words: &[&str]) -> Result<()> {
     planting(&[&["mutants"], words].concat())?;
-    let packages = ["test", "--quiet", "--package", "raft", "--package", "multipaxos"];
-    let by_schedule = ["--features", "raft/mutants,multipaxos/mutants", "--test", "suite", "--", "mutants::"];
-    succeed(cargo()?.args(packages).args(by_schedule))
+    let mut by_schedule = cargo()?;
+    by_schedule.args(["test", "--quiet", "--test", "suite"]);
+    for package in ["raft", "multipaxos", "benor", "floodset"] {
+        by_schedule.args(["--package", package, "--features", &format!("{package}/mutants")]);
+    }
+    succeed(by_schedule.args(["--", "mutants::"]))
 }

@@ -9,7 +9,7 @@ mod pbft;
 pub use self::pbft::pbft;
 use crate::claims::Unsupported;
 use crate::leases::{self, Leased};
-use crate::liar::{ByzantineProof, Liar, Lie, ReadsAtOnce, TooResilient};
+use crate::liar::{ByzantineProof, Liar, Lie, ReadsAtOnce, Timeless, TooResilient};
 use crate::panics::guarded;
 use crate::subjects;
 use crate::suite::{Options, Tune, Tuning, check_until_failure};
@@ -158,7 +158,7 @@ pub fn halt<A: ConsensusAlgorithm>(
 /// Whether there are controls of the algorithm of this name, or of those that "all" stands for.
 #[must_use]
 pub fn has_any(algorithm: &str) -> bool {
-    ["all", "raft", "multipaxos", "pbft"].contains(&algorithm)
+    ["all", "raft", "multipaxos", "pbft", "benor", "floodset"].contains(&algorithm)
 }
 
 /// The controls of the algorithm of this name, or of all of them. Tells of each as soon as it is over.
@@ -175,6 +175,15 @@ pub fn of(algorithm: &str, jobs: usize, mut tell: impl FnMut(&Control)) -> Resul
     }
     if ["all", "pbft"].contains(&algorithm) {
         done.extend(pbft(jobs, &mut tell)?);
+    }
+    if ["all", "benor"].contains(&algorithm) {
+        done.extend(benor(jobs, &mut tell)?);
+    }
+    if ["all", "floodset"].contains(&algorithm) {
+        let tune = &subjects::floodset;
+        let control = liar::<floodset::FloodSet, Timeless>(&[Property::Agreement], 200, jobs, tune)?;
+        tell(&control);
+        done.push(control);
     }
     Ok(done)
 }
@@ -299,6 +308,39 @@ pub fn multipaxos(jobs: usize, mut tell: impl FnMut(&Control)) -> Result<Vec<Con
         done.push(control);
     }
     Ok(done)
+}
+
+/// The controls of Ben-Or, in both models. Tells of each as soon as it is over.
+///
+/// # Errors
+/// The suite cannot check what the algorithm claims.
+pub fn benor(jobs: usize, mut tell: impl FnMut(&Control)) -> Result<Vec<Control>, Unsupported> {
+    let mut done = Vec::new();
+    let mut add = |control: Control| {
+        tell(&control);
+        done.push(control);
+    };
+    add(liar::<benor::BenOr, TooResilient>(&[Property::Termination], 50, jobs, &subjects::benor)?);
+    let name = "benor: one Byzantine node among nodes that crash";
+    add(find::<benor::BenOr>(name, DECISIONS, 300, jobs, &|draw, plan| disputed(draw, plan, 5, 1))?);
+    let name = "benor-byzantine: t + 1 Byzantine nodes";
+    add(find::<benor::Byzantine>(name, DECISIONS, 600, jobs, &|draw, plan| disputed(draw, plan, 6, 2))?);
+    Ok(done)
+}
+
+const DECISIONS: &[Property] = &[Property::Agreement, Property::Validity];
+
+/// So many of the nodes lie, each to others otherwise, and nothing else goes wrong.
+fn disputed(draw: &mut Stream, plan: &mut Plan, nodes: usize, liars: u64) -> Tuning<benor::Config> {
+    *plan = Plan { byzantine: None, workload: plan.workload.clone(), ..Plan::calm(nodes) };
+    plan.network.spike_ppm = MILLION / 3;
+    plan.network.spike = Duration::from_millis(10);
+    let frames = FrameAttacks { mutate_ppm: MILLION / 2, ..FrameAttacks::default() };
+    let liar = |node| Traitor { frames: Some(frames), ..Traitor::twins(NodeId(node), 2) };
+    let traitors: Vec<Traitor> = (1..=liars).map(liar).collect();
+    let scenario = Some(Scenario::draw(nodes + traitors.len(), draw));
+    plan.byzantine = Some(ByzantinePlan { traitors, scenario, may_halt: true, ..ByzantinePlan::default() });
+    subjects::benor_byzantine(draw, plan)
 }
 
 /// Clocks drift, and next to nothing was declared.

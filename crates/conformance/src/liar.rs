@@ -3,7 +3,7 @@
 
 use consensus_core::{
     Boot, ConfigError, ConsensusAlgorithm, Decision, Faults, Guarantees, In, Input, Inspection, Members,
-    NodeId, Offence, Out, Resilience, RestoreError, Slot, Status, Time,
+    NodeId, Offence, Out, Resilience, RestoreError, Slot, Status, Time, Timing,
 };
 use core::marker::PhantomData;
 
@@ -40,6 +40,15 @@ pub enum ByzantineProof {}
 impl<A: ConsensusAlgorithm> Lie<A> for ByzantineProof {
     const NAME: &'static str = "claims to live with Byzantine nodes";
     const CLAIMS: Guarantees = Guarantees { faults: Faults::Byzantine, ..A::GUARANTEES };
+}
+
+/// It claims to need no bound on time.
+#[derive(Clone, Copy, Debug)]
+pub enum Timeless {}
+
+impl<A: ConsensusAlgorithm> Lie<A> for Timeless {
+    const NAME: &'static str = "claims to need no bound on time";
+    const CLAIMS: Guarantees = Guarantees { timing: Timing::Asynchronous, ..A::GUARANTEES };
 }
 
 /// It claims that its reads are linearizable, and answers them from its own state.

@@ -184,7 +184,10 @@ fn run_controls(run: &Run) -> Result<Vec<Control>> {
 
 #[cfg(feature = "mutants")]
 fn hunt(mutants: &Mutants) -> Result<bool> {
-    use conformance::mutants::{HuntReport, MULTIPAXOS_BY_SCHEDULE, RAFT_BY_SCHEDULE, head, hunts};
+    use conformance::mutants::{
+        BENOR_BY_SCHEDULE, FLOODSET_BY_SCHEDULE, MULTIPAXOS_BY_SCHEDULE, RAFT_BY_SCHEDULE,
+    };
+    use conformance::mutants::{HuntReport, head, hunts};
     let began = Instant::now();
     let mut report = HuntReport::default();
     print(&head())?;
@@ -195,8 +198,10 @@ fn hunt(mutants: &Mutants) -> Result<bool> {
     }
     let schedules = RAFT_BY_SCHEDULE.iter().map(|mutant| ("raft", format!("{mutant:?}")));
     let log = MULTIPAXOS_BY_SCHEDULE.iter().map(|mutant| ("multipaxos", format!("{mutant:?}")));
-    for (algorithm, mutant) in schedules.chain(log) {
-        print(&format!("{algorithm:<10} {mutant:<26} by schedule: crates/{algorithm}/tests/mutants.rs"))?;
+    let coins = BENOR_BY_SCHEDULE.iter().map(|mutant| ("benor", format!("{mutant:?}")));
+    let rounds = FLOODSET_BY_SCHEDULE.iter().map(|mutant| ("floodset", format!("{mutant:?}")));
+    for (algorithm, mutant) in schedules.chain(log).chain(coins).chain(rounds) {
+        print(&format!("{algorithm:<15} {mutant:<26} by schedule: crates/{algorithm}/tests/mutants.rs"))?;
     }
     let survivors = report.survivors();
     print(&format!("\n{} passed, {survivors} failed", report.catches.len() - survivors))?;

@@ -1,5 +1,7 @@
 //! Testing the tester: known bugs are planted one by one, and the suite must find each of them within its budget.
 
+mod benor;
+mod floodset;
 mod leases;
 mod multipaxos;
 mod pbft;
@@ -7,6 +9,8 @@ mod plant;
 mod raft;
 mod synod;
 
+pub use self::benor::{BENOR, BENOR_BY_SCHEDULE, BENOR_BYZANTINE, Ruse, Tide};
+pub use self::floodset::FLOODSET_BY_SCHEDULE;
 pub use self::leases::{LEASES, Watch};
 pub use self::multipaxos::{MULTIPAXOS, MULTIPAXOS_BY_SCHEDULE, Season};
 pub use self::pbft::{Front, PBFT, PBFT_BY_SCHEDULE};
@@ -16,6 +20,7 @@ pub use self::synod::{SYNOD, Sky};
 use crate::claims::Unsupported;
 use crate::subjects::{Entry, Subject};
 use crate::suite::{Options, Tuning, check_until_failure, run_seed};
+use ::benor::{BenOr, Byzantine};
 use ::multipaxos::{MultiPaxos, Synod};
 use ::pbft::Pbft;
 use ::raft::Raft;
@@ -99,8 +104,11 @@ pub fn all() -> impl Iterator<Item = &'static dyn Hunted> {
     let raft = RAFT.iter().map(|hunt| hunt as &dyn Hunted);
     let log = MULTIPAXOS.iter().map(|hunt| hunt as &dyn Hunted);
     let leases = LEASES.iter().map(|hunt| hunt as &dyn Hunted);
+    let pbft = PBFT.iter().map(|hunt| hunt as &dyn Hunted);
+    let crashes = BENOR.iter().map(|hunt| hunt as &dyn Hunted);
+    let lies = BENOR_BYZANTINE.iter().map(|hunt| hunt as &dyn Hunted);
     let synod = SYNOD.iter().map(|hunt| hunt as &dyn Hunted);
-    raft.chain(log).chain(leases).chain(synod).chain(PBFT.iter().map(|hunt| hunt as &dyn Hunted))
+    raft.chain(log).chain(leases).chain(synod).chain(pbft).chain(crashes).chain(lies)
 }
 
 /// Hunts every bug with `only` in its name, or in that of its algorithm, one after the other, for as long as somebody asks for the next.
@@ -198,6 +206,22 @@ impl Tuned for Hunt<::multipaxos::Mutant, Watch> {
     }
 }
 
+impl Tuned for Hunt<::benor::Mutant, Tide> {
+    type Algorithm = BenOr;
+
+    fn tuned(&self, draw: &mut Stream, plan: &mut Plan, is_planted: bool) -> Tuning<::benor::Config> {
+        self.tuned(draw, plan, is_planted.then_some(self.mutant))
+    }
+}
+
+impl Tuned for Hunt<::benor::Mutant, Ruse> {
+    type Algorithm = Byzantine;
+
+    fn tuned(&self, draw: &mut Stream, plan: &mut Plan, is_planted: bool) -> Tuning<::benor::Config> {
+        self.tuned(draw, plan, is_planted.then_some(self.mutant))
+    }
+}
+
 impl Tuned for Hunt<::pbft::Mutant, Front> {
     type Algorithm = Pbft;
 
@@ -223,7 +247,7 @@ impl fmt::Display for Catch {
         };
         write!(
             f,
-            "{algorithm:<10} {mutant:<26} {nodes:>2} {weather:<10} {property:<24} {seed:>6} {seeds:>6} {budget:>6}"
+            "{algorithm:<15} {mutant:<26} {nodes:>2} {weather:<10} {property:<24} {seed:>6} {seeds:>6} {budget:>6}"
         )
     }
 }
@@ -232,7 +256,7 @@ impl fmt::Display for Catch {
 #[must_use]
 pub fn head() -> String {
     format!(
-        "{:<10} {:<26} {:>2} {:<10} {:<24} {:>6} {:>6} {:>6}",
+        "{:<15} {:<26} {:>2} {:<10} {:<24} {:>6} {:>6} {:>6}",
         "algorithm", "mutant", "n", "weather", "property that caught it", "seed", "seeds", "budget"
     )
 }

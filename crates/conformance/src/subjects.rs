@@ -1,9 +1,13 @@
 //! The algorithms of this workspace, and how their configurations are drawn. [`ALL`] is the one place that lists them.
 
+mod benor;
+mod floodset;
 mod paxos;
 mod pbft;
 mod raft;
 
+pub use self::benor::{benor, benor_byzantine};
+pub use self::floodset::floodset;
 pub use self::paxos::{multipaxos, synod};
 pub use self::pbft::{Lies, StandIn, pbft};
 pub use self::raft::raft;
@@ -18,6 +22,7 @@ use consensus_core::ConsensusAlgorithm;
 use consensus_sim::{Plan, Report, Stream};
 use core::marker::PhantomData;
 use core::ops::Range;
+use core::time::Duration;
 use std::path::Path;
 
 /// Every algorithm that the command line knows by name; another protocol adds a line.
@@ -26,6 +31,9 @@ pub static ALL: &[&dyn Subject] = &[
     &Entry::<::multipaxos::MultiPaxos, _>::new(multipaxos),
     &Entry::<::multipaxos::Synod, _>::new(synod),
     &Entry::<::pbft::Pbft, _>::new(pbft),
+    &Entry::<::benor::BenOr, _>::new(benor),
+    &Entry::<::benor::Byzantine, _>::new(benor_byzantine),
+    &Entry::<::floodset::FloodSet, _>::new(floodset),
 ];
 
 type OwnTune<'a, C> = Box<dyn Fn(&mut Stream, &mut Plan) -> Tuning<C> + Sync + 'a>;
@@ -145,6 +153,11 @@ impl<A: ConsensusAlgorithm, F: Fn(&mut Stream, &mut Plan) -> Tuning<A::Config> +
 fn declared_drift(plan: &Plan) -> u32 {
     let drift = plan.clocks.map_or(0, |clocks| clocks.drift_ppm);
     u32::try_from(drift).unwrap_or(u32::MAX).max(1)
+}
+
+/// How long a sync that began in the storm may go on, where everybody may be waiting for that one disk.
+fn slowest_sync(plan: &Plan) -> Duration {
+    if plan.hardships.slow_disks.is_some() { (plan.disk.slow + plan.disk.sync) * 40 } else { plan.disk.slow }
 }
 
 fn pick(draw: &mut Stream, choices: &[usize]) -> usize {

@@ -24,3 +24,8 @@ fn every_control_of_pbft_holds() {
 fn every_control_of_multi_paxos_holds() {
     assert_eq!(held("multipaxos").len(), 2);
 }
+
+#[test]
+fn every_control_of_one_shot_agreement_holds() {
+    assert_eq!(held("benor").len() + held("floodset").len(), 4);
+}

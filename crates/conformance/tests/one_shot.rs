@@ -5,7 +5,7 @@ mod ben_or;
 
 use crate::hunt::{caught, passed_in_a_storm};
 use ben_or::{BenOr, Config, Flaw};
-use conformance::{Options, Tuning, check};
+use conformance::{Options, Tuning, check, subjects};
 use consensus_sim::{Inputs, Measures, Plan, Property, Rhythm, Stream};
 use std::time::Duration;
 
@@ -70,5 +70,16 @@ fn a_second_decision_is_found() {
 fn who_leaves_the_others_alone_is_found() {
     for flaw in [Flaw::HaltAtDecision, Flaw::ForgetDecision] {
         assert!(is_caught(flaw, &[Property::Termination]), "{flaw:?}");
+    }
+}
+
+#[test]
+fn our_own_agree_on_one_value() {
+    for name in ["synod", "benor", "benor-byzantine", "floodset"] {
+        let subject = subjects::ALL.iter().find(|subject| subject.name() == name).unwrap();
+        let report = subject.check(0..200, 2, &|_| {}).unwrap();
+        assert_eq!(report.failed(), 0, "{report}");
+        let Measures::OneShot(measures) = &report.measures else { panic!("{report}") };
+        assert!(measures.chosen.len() == 2 && report.counts.decisions > 300, "{report}");
     }
 }

@@ -2,6 +2,7 @@
 //! (`cargo test -p conformance --features mutants --test planted`).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+use conformance::mutants::{BENOR, BENOR_BY_SCHEDULE, BENOR_BYZANTINE};
 use conformance::mutants::{LEASES, MULTIPAXOS, MULTIPAXOS_BY_SCHEDULE, RAFT, RAFT_BY_SCHEDULE, SYNOD};
 use std::process::Command;
 
@@ -113,6 +114,12 @@ fn a_bug_that_there_is_not_is_named() {
 fn every_bug_is_hunted_or_has_a_schedule() {
     for mutant in raft::Mutant::ALL {
         let hunted = RAFT.iter().map(|hunt| hunt.mutant).chain(RAFT_BY_SCHEDULE.iter().copied());
+        assert_eq!(hunted.filter(|hunted| hunted == mutant).count(), 1, "{mutant:?}");
+    }
+    for mutant in benor::Mutant::ALL {
+        let hunted =
+            BENOR.iter().map(|hunt| hunt.mutant).chain(BENOR_BYZANTINE.iter().map(|hunt| hunt.mutant));
+        let hunted = hunted.chain(BENOR_BY_SCHEDULE.iter().copied());
         assert_eq!(hunted.filter(|hunted| hunted == mutant).count(), 1, "{mutant:?}");
     }
     for mutant in multipaxos::Mutant::ALL {

@@ -1,6 +1,6 @@
 //! Learning from others what was chosen: P13 and P14.
 
-use crate::common::alone::{Alone, accept, accepted, ballot, learnt, promise, unhappy, values, votes};
+use crate::alone::{Alone, accept, accepted, ballot, learnt, promise, unhappy, values, votes};
 use crate::common::{Cluster, Envelope, n};
 use consensus_core::{Event, Refusal, Role, Slot};
 use multipaxos::{Ballot, Config, Learn, Message, MultiPaxos};

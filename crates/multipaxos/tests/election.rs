@@ -1,7 +1,7 @@
 //! Who leads, and how soon: the clauses P17 to P20, P22 to P24, and the three cases of partial connectivity (Ng, Haridi and
 //! Carbone 2023, §2). T is an election timeout; on the wire of these tests a message takes no time.
 
-use crate::common::alone::{Alone, accept, ballot, heartbeat, prepare, unhappy};
+use crate::alone::{Alone, accept, ballot, heartbeat, prepare, unhappy};
 use crate::common::{Cluster, Envelope, n};
 use consensus_core::{Event, NodeId, Offence, Refusal, Role, Slot};
 use multipaxos::{Ballot, Config, Message, MultiPaxos, Tell};
@@ -305,7 +305,7 @@ fn whoever_lacks_something_is_called_when_it_has_it() {
     alone.cluster.wire.clear();
     alone.cluster.handle(n(1), Event::Transfer { to: Some(n(2)) });
     assert!(!alone.said().contains(&call));
-    let said = alone.hear(2, crate::common::alone::accepted(own, 1, 1, 0, 0));
+    let said = alone.hear(2, crate::alone::accepted(own, 1, 1, 0, 0));
     assert!(said.contains(&call));
     alone.hear(2, Message::Declined { ballot: own });
     alone.propose(2, b"b");

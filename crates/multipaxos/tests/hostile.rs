@@ -1,6 +1,6 @@
 //! Whatever arrives on the wire or is read from a disk: an error or an accusation, never a panic, never a broken invariant.
 
-use crate::common::alone::{command, unhappy};
+use crate::alone::{command, unhappy};
 use crate::common::{Cluster, Envelope, n};
 use consensus_core::{Bytes, Event, Members, NodeId, ProposalId, Slot, wire};
 use multipaxos::{

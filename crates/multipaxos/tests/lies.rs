@@ -1,8 +1,6 @@
 //! What no correct node says, one lie at a time: P21 and P31. All at once they are in `hostile.rs`.
 
-use crate::common::alone::{
-    Alone, accept, accepted, ballot, heartbeat, prepare, promise, unhappy, values, votes,
-};
+use crate::alone::{Alone, accept, accepted, ballot, heartbeat, prepare, promise, unhappy, values, votes};
 use crate::common::{Cluster, Envelope, n};
 use consensus_core::{ConsensusAlgorithm, Event, NodeId, Offence, Priority, Role, Slot};
 use multipaxos::{Ballot, Config, Learn, Message, MultiPaxos, Preempted, Promise, Value, Values};

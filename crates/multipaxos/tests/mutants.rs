@@ -1,8 +1,8 @@
 //! Planted bugs that no random run shows, each with the schedule in which it does: `cargo xtask mutants` runs them beside its
 //! hunts. The same schedule without the bug must go well.
 
+use crate::alone::{Alone, accept, ballot, command, prepare, promise, votes};
 use crate::common::Cluster;
-use crate::common::alone::{Alone, accept, ballot, command, prepare, promise, votes};
 use crate::reconfiguration::{promises_in_an_earlier_configuration, votes_told_after_a_seal};
 use crate::snapshot::{asking, piece, wants};
 use consensus_core::{NodeId, Slot};

@@ -1,7 +1,7 @@
 //! One test per clause of `spec.md`, P1 to P31, but for those with a file of their own: `election.rs`, `catch_up.rs`,
 //! `snapshot.rs`, `lies.rs`.
 
-use crate::common::alone::{
+use crate::alone::{
     Alone, accept, accepted, ballot, command, heartbeat, learnt, prepare, promise, unhappy, values, votes,
 };
 use crate::common::{Cluster, Diary, Envelope, n};

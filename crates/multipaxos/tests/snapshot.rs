@@ -1,6 +1,6 @@
 //! Snapshots: P15 and P16.
 
-use crate::common::alone::{Alone, accept, ballot, unhappy};
+use crate::alone::{Alone, accept, ballot, unhappy};
 use crate::common::{Cluster, Envelope, n};
 use consensus_core::{Bytes, NodeId, Offence, Slot};
 use multipaxos::{Ballot, Config, Learn, Message, MultiPaxos, Piece};

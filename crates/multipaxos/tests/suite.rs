@@ -1,6 +1,7 @@
 //! The tests of this crate, in one program: what they share is built once.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod alone;
 mod catch_up;
 mod common;
 mod cost;

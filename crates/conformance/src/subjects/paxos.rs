@@ -1,6 +1,6 @@
 //! How runs of the Paxos family are configured.
 
-use super::{declared_drift, pick};
+use super::{declared_drift, pick, slowest_sync};
 use crate::suite::Tuning;
 use consensus_sim::{Plan, Stream};
 use core::time::Duration;
@@ -53,11 +53,6 @@ pub fn synod(draw: &mut Stream, plan: &mut Plan) -> Tuning<multipaxos::synod::Co
     let patience = Duration::from_millis(2_000 + 100 * retry_ms) + slowest_sync(plan);
     let config = multipaxos::synod::Config { quorums, ..Default::default() };
     Tuning { config: multipaxos::synod::Config { retry_ms, ..config }, patience }
-}
-
-/// How long a sync that began in the storm may go on, where everybody may be waiting for that one disk.
-fn slowest_sync(plan: &Plan) -> Duration {
-    if plan.hardships.slow_disks.is_some() { (plan.disk.slow + plan.disk.sync) * 40 } else { plan.disk.slow }
 }
 
 /// Quorums of two sizes, in a third of the runs. No more nodes are lost than these can do without.

@@ -1,8 +1,6 @@
 //! A small deterministic group: nodes over an outbox and a disk in memory, and a wire that delivers when told to.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-pub mod alone;
-
 use consensus_core::memory::{MemoryStorage, Outbox};
 use consensus_core::{
     Bytes, Change, ClientId, ConsensusAlgorithm, Decision, Event, InstallError, Members, Node, NodeConfig,

@@ -73,12 +73,13 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
     }
 
-    /// Every live node must have decided within the bound, in its present boot.
+    /// Every live, correct node must have decided within the bound, in its present boot.
     pub(in super::super) fn expect_decisions(&mut self) {
         let bound = self.patience + self.plan.workload.timeout * 16;
         let missing = |world: &Self| {
             let live = world.hosts.iter().filter(|host| !host.lost && host.misery.is_none());
-            live.filter(|host| !world.oracle.has_decided(host.id)).map(|host| host.id).collect::<Vec<_>>()
+            let correct = live.map(|host| host.id).filter(|&id| !world.is_traitor(id));
+            correct.filter(|&id| !world.oracle.has_decided(id)).collect::<Vec<_>>()
         };
         if !self.run_while(bound, |world| !missing(world).is_empty()) {
             let missing = missing(self);

@@ -1,6 +1,7 @@
 //! One node of the log, alone with what a test tells it.
+#![allow(unreachable_pub)]
 
-use super::{Cluster, Envelope, n, proposal};
+use crate::common::{Cluster, Envelope, n, proposal};
 use consensus_core::{Bytes, Event, Role, Slot};
 use multipaxos::{
     Accept, Accepted, Ballot, Config, Heartbeat, Learnt, Message, MultiPaxos, Prepare, Promise, Tell, Value,

@@ -1,0 +1,37 @@
+//! Ben-Or's randomized agreement on one bit, as a deterministic state machine under the trait of `consensus-core`: [`BenOr`] where
+//! nodes crash and come back, [`Byzantine`] where some of them lie. The clauses that it keeps (B1 to B13) are in `spec.md` beside this
+//! crate's manifest.
+//!
+//! It knows no clock, socket, disk, thread or random source, and not how its effects are carried out: a `consensus_core::Node` drives
+//! it.
+#![doc = include_str!("../README.md")]
+#![no_std]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod config;
+mod message;
+mod model;
+mod mutant;
+mod past;
+mod record;
+mod rounds;
+mod state;
+mod step;
+mod votes;
+
+pub use config::Config;
+pub use message::{Casts, Decided, Message, Proposal, Report, Standing};
+pub use model::{Crashes, Lies, Model, Thresholds};
+#[cfg(feature = "mutants")]
+pub use mutant::Mutant;
+pub use record::Record;
+pub use state::Agreement;
+pub use step::Timer;
+
+/// Agreement on one bit among nodes that crash and come back: n > 2f.
+pub type BenOr = Agreement<Crashes>;
+/// Agreement on one bit among nodes of which some may lie: n > 5t.
+pub type Byzantine = Agreement<Lies>;

@@ -1,0 +1,168 @@
+//! Bugs that can be planted, so that a test suite proves that it would find them.
+//!
+//! The protocol asks `plants` of its configuration at one place for each. Without the feature `mutants` the answer is a constant
+//! `false`, and the compiler removes the question. What a bug needs beyond a question is kept here, out of the protocol's way.
+
+use crate::config::Config;
+use crate::message::{Casts, Standing};
+use crate::model::{Crashes, Model, Thresholds};
+use crate::votes::Votes;
+use consensus_core::NodeId;
+
+#[cfg(all(feature = "mutants", not(debug_assertions)))]
+compile_error!("the feature `mutants` plants bugs: it is for builds with debug assertions only");
+
+/// Declares the bugs, and their list.
+macro_rules! mutants {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// A bug of somebody's Ben-Or.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[cfg_attr(
+            not(feature = "mutants"),
+            expect(unreachable_pub, reason = "public together with the feature `mutants` only")
+        )]
+        pub enum Mutant {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        #[cfg(feature = "mutants")]
+        impl Mutant {
+            /// Every bug that can be planted.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+        }
+    };
+}
+
+mutants! {
+    /// One proposal of a value decides it.
+    DecidesOnOne,
+    /// A value is adopted only if so many propose it that it is decided.
+    AdoptsOnlyMany,
+    /// The coin is tossed though a value was proposed.
+    CoinOverridesAdopted,
+    /// A value is proposed that most of the voters that were heard report, not most of all.
+    MajorityOfReceived,
+    /// Half of an even number of voters is most of them.
+    HalfProposes,
+    /// One vote fewer ends a wait.
+    WaitsForFewer,
+    /// A wait ends when everybody has voted.
+    WaitsForAll,
+    /// Votes count in whatever round.
+    RoundsMixed,
+    /// Votes of the round before count for those who have not voted in this one.
+    LateCounted,
+    /// A report counts as a proposal.
+    PhasesMixed,
+    /// Who is in a later round is not listened to.
+    LaterDropped,
+    /// The own vote counts twice.
+    OwnVoteTwice,
+    /// A vote that comes again counts again.
+    DuplicatesCounted,
+    /// Who has decided says nothing any more.
+    HaltsAtDecision,
+    /// Who has decided decides again when it hears of anything.
+    DecidesAgain,
+    /// The coin never changes the value.
+    FixedCoin,
+    /// The coins of all nodes fall alike, and as everybody can foresee.
+    SharedCoin,
+    /// Votes are not written down: a restart casts them anew.
+    CastsForgotten,
+    /// Votes leave before they are on disk.
+    CastsBeforeDurable,
+    /// The first report is a coin.
+    Invents,
+    /// Where nodes lie, the numbers of the other model are used.
+    CrashThresholds,
+    /// Where nodes lie, more than half of all proposals decide.
+    HalfDecides,
+    /// Where nodes lie, one proposal of a value is adopted.
+    AdoptsOnOne,
+    /// Where nodes lie, a single one is believed what it says it has decided, or where it stands.
+    BelievesOne,
+}
+
+impl Config {
+    #[cfg(feature = "mutants")]
+    pub(crate) fn plants(&self, mutant: Mutant) -> bool {
+        self.mutant == Some(mutant)
+    }
+
+    #[cfg(not(feature = "mutants"))]
+    #[inline(always)]
+    pub(crate) const fn plants(&self, _mutant: Mutant) -> bool {
+        false
+    }
+
+    /// The numbers for `n` voters, or with the bugs others.
+    pub(crate) fn or_bent(&self, sound: Thresholds, n: usize) -> Thresholds {
+        let bent = |mutant, bend: fn(Thresholds, usize) -> Thresholds| {
+            if self.plants(mutant) { Some(bend(sound, n)) } else { None }
+        };
+        bent(Mutant::DecidesOnOne, |sound, _| Thresholds { decide: 1, ..sound })
+            .or_else(|| bent(Mutant::AdoptsOnlyMany, |sound, _| Thresholds { adopt: sound.decide, ..sound }))
+            .or_else(|| bent(Mutant::HalfProposes, |sound, n| Thresholds { propose: n.div_ceil(2), ..sound }))
+            // With a single vote it would go on for ever by itself.
+            .or_else(|| {
+                bent(Mutant::WaitsForFewer, |sound, _| Thresholds { wait: (sound.wait - 1).max(2), ..sound })
+            })
+            .or_else(|| bent(Mutant::WaitsForAll, |sound, n| Thresholds { wait: n, ..sound }))
+            .or_else(|| bent(Mutant::CrashThresholds, |_, n| Crashes::thresholds(n)))
+            .or_else(|| bent(Mutant::HalfDecides, |sound, n| Thresholds { decide: n / 2 + 1, ..sound }))
+            .or_else(|| bent(Mutant::AdoptsOnOne, |sound, _| Thresholds { adopt: 1, ..sound }))
+            .or_else(|| bent(Mutant::BelievesOne, |sound, _| Thresholds { believe: 1, ..sound }))
+            .unwrap_or(sound)
+    }
+
+    /// How many reports of a value it takes to propose it.
+    pub(crate) fn needed_reports(&self, thresholds: &Thresholds, received: usize) -> usize {
+        if self.plants(Mutant::MajorityOfReceived) { received / 2 + 1 } else { thresholds.propose }
+    }
+
+    /// How many propose `value`.
+    pub(crate) fn proposals_of(&self, votes: &Votes, value: bool) -> usize {
+        if self.plants(Mutant::PhasesMixed) { votes.reports_of(value) } else { votes.proposals_of(value) }
+    }
+
+    /// What `theirs` says of a round.
+    pub(crate) fn casts_in(&self, theirs: &Standing, round: u64) -> Option<Casts> {
+        let casts = theirs.casts_in(round);
+        if self.plants(Mutant::RoundsMixed) {
+            return casts.or(theirs.casts);
+        }
+        if self.plants(Mutant::LateCounted) && round > 1 {
+            return casts.or_else(|| theirs.casts_in(round - 1));
+        }
+        casts
+    }
+
+    /// Who is not listened to.
+    pub(crate) fn is_deaf_to(&self, theirs: &Standing, round: u64) -> bool {
+        theirs.round > round && round > 0 && self.plants(Mutant::LaterDropped)
+    }
+
+    /// Whose vote is counted: with the bug, one that comes again is another voter's.
+    pub(crate) fn as_counted(&self, votes: &Votes, from: NodeId, voters: &[NodeId]) -> NodeId {
+        if !self.plants(Mutant::DuplicatesCounted) || !votes.contains(from) {
+            return from;
+        }
+        voters.iter().copied().find(|&voter| !votes.contains(voter)).unwrap_or(from)
+    }
+
+    /// For whom our own vote counts besides.
+    pub(crate) fn as_counted_twice(&self, own: NodeId, voters: &[NodeId]) -> Option<NodeId> {
+        let next = voters.iter().copied().find(|&voter| voter > own).or_else(|| voters.first().copied());
+        next.filter(|_| self.plants(Mutant::OwnVoteTwice))
+    }
+
+    /// The coin, or with the bugs something that is none.
+    pub(crate) fn or_fixed(&self, tossed: bool, round: u64, casts: Option<Casts>) -> bool {
+        if self.plants(Mutant::SharedCoin) {
+            return round.is_multiple_of(2);
+        }
+        let held = casts.filter(|_| self.plants(Mutant::FixedCoin)).map(|casts| casts.report.value);
+        held.unwrap_or(tossed)
+    }
+}

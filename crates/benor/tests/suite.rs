@@ -1,0 +1,9 @@
+//! The tests of this crate, in one program: what they share is built once.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+#[path = "../../multipaxos/tests/common/mod.rs"]
+mod common;
+#[cfg(feature = "mutants")]
+mod mutants;
+mod paper;
+mod spec;
