@@ -7,7 +7,7 @@ use std::process::Command;
 /// Seeds of the simulator that every change must pass, of every algorithm.
 const SEEDS: &str = "400";
 /// More of those whose runs are short: where everybody signs, a run takes ten times as long.
-const SHORT: &[&str] = &["raft", "multipaxos", "synod"];
+const SHORT: &[&str] = &["raft", "multipaxos", "synod", "benor", "benor-byzantine", "floodset"];
 const MORE_SEEDS: &str = "1600";
 /// Seeds whose fingerprints must not depend on the build.
 const HASHED_SEEDS: &str = "60";
@@ -122,7 +122,7 @@ pub fn mutants(words: &[&str]) -> Result<()> {
     planting(&[&["mutants"], words].concat())?;
     let mut by_schedule = cargo()?;
     by_schedule.args(["test", "--quiet", "--test", "suite"]);
-    for package in ["raft", "multipaxos", "benor", "floodset"] {
+    for package in ["raft", "multipaxos", "pbft", "benor", "floodset"] {
         by_schedule.args(["--package", package, "--features", &format!("{package}/mutants")]);
     }
     succeed(by_schedule.args(["--", "mutants::"]))

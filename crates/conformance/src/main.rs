@@ -185,7 +185,7 @@ fn run_controls(run: &Run) -> Result<Vec<Control>> {
 #[cfg(feature = "mutants")]
 fn hunt(mutants: &Mutants) -> Result<bool> {
     use conformance::mutants::{
-        BENOR_BY_SCHEDULE, FLOODSET_BY_SCHEDULE, MULTIPAXOS_BY_SCHEDULE, RAFT_BY_SCHEDULE,
+        BENOR_BY_SCHEDULE, FLOODSET_BY_SCHEDULE, MULTIPAXOS_BY_SCHEDULE, PBFT_BY_SCHEDULE, RAFT_BY_SCHEDULE,
     };
     use conformance::mutants::{HuntReport, head, hunts};
     let began = Instant::now();
@@ -200,7 +200,8 @@ fn hunt(mutants: &Mutants) -> Result<bool> {
     let log = MULTIPAXOS_BY_SCHEDULE.iter().map(|mutant| ("multipaxos", format!("{mutant:?}")));
     let coins = BENOR_BY_SCHEDULE.iter().map(|mutant| ("benor", format!("{mutant:?}")));
     let rounds = FLOODSET_BY_SCHEDULE.iter().map(|mutant| ("floodset", format!("{mutant:?}")));
-    for (algorithm, mutant) in schedules.chain(log).chain(coins).chain(rounds) {
+    let views = PBFT_BY_SCHEDULE.iter().map(|mutant| ("pbft", format!("{mutant:?}")));
+    for (algorithm, mutant) in schedules.chain(log).chain(coins).chain(rounds).chain(views) {
         print(&format!("{algorithm:<15} {mutant:<26} by schedule: crates/{algorithm}/tests/mutants.rs"))?;
     }
     let survivors = report.survivors();

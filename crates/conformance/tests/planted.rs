@@ -2,7 +2,7 @@
 //! (`cargo test -p conformance --features mutants --test planted`).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use conformance::mutants::{BENOR, BENOR_BY_SCHEDULE, BENOR_BYZANTINE};
+use conformance::mutants::{BENOR, BENOR_BY_SCHEDULE, BENOR_BYZANTINE, PBFT, PBFT_BY_SCHEDULE};
 use conformance::mutants::{LEASES, MULTIPAXOS, MULTIPAXOS_BY_SCHEDULE, RAFT, RAFT_BY_SCHEDULE, SYNOD};
 use std::process::Command;
 
@@ -120,6 +120,10 @@ fn every_bug_is_hunted_or_has_a_schedule() {
         let hunted =
             BENOR.iter().map(|hunt| hunt.mutant).chain(BENOR_BYZANTINE.iter().map(|hunt| hunt.mutant));
         let hunted = hunted.chain(BENOR_BY_SCHEDULE.iter().copied());
+        assert_eq!(hunted.filter(|hunted| hunted == mutant).count(), 1, "{mutant:?}");
+    }
+    for mutant in pbft::Mutant::ALL {
+        let hunted = PBFT.iter().map(|hunt| hunt.mutant).chain(PBFT_BY_SCHEDULE.iter().copied());
         assert_eq!(hunted.filter(|hunted| hunted == mutant).count(), 1, "{mutant:?}");
     }
     for mutant in multipaxos::Mutant::ALL {
