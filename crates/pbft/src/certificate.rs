@@ -106,11 +106,15 @@ impl Stable {
 }
 
 impl ViewChange {
+    /// Checks that it is the sender's.
+    pub(crate) fn check_signature(&self, config: &Config) -> Result<(), Offence> {
+        let is_signed = config.is_signed(self.node, self.statement(), &self.signature);
+        if is_signed { Ok(()) } else { Err(Offence::Forged) }
+    }
+
     /// Checks everything that it claims. [B19]
     pub(crate) fn check(&self, config: &Config) -> Result<(), Offence> {
-        if !config.is_signed(self.node, self.statement(), &self.signature) {
-            return Err(Offence::Forged);
-        }
+        self.check_signature(config)?;
         if config.plants(Mutant::CertificatesUnchecked) {
             return Ok(());
         }
@@ -172,14 +176,18 @@ impl Heritage {
 }
 
 impl NewView {
-    /// Checks everything that it claims, and that what it begins with is what follows. [B22]
-    pub(crate) fn check(&self, config: &Config) -> Result<(), Offence> {
+    /// Checks that it is of the view's primary, who is returned.
+    pub(crate) fn check_signature(&self, config: &Config) -> Result<NodeId, Offence> {
         let Some(primary) = config.primary(self.view).filter(|_| self.view > View::ZERO) else {
             return Err(Offence::Malformed("a NEW-VIEW of the first view"));
         };
-        if !config.is_signed(primary, self.statement(), &self.signature) {
-            return Err(Offence::Forged);
-        }
+        let is_signed = config.is_signed(primary, self.statement(), &self.signature);
+        if is_signed { Ok(primary) } else { Err(Offence::Forged) }
+    }
+
+    /// Checks everything that it claims, and that what it begins with is what follows. [B22]
+    pub(crate) fn check(&self, config: &Config) -> Result<(), Offence> {
+        let primary = self.check_signature(config)?;
         let are_distinct = self.changes.is_sorted_by(|a, b| a.node < b.node);
         let are_for_it = self.changes.iter().all(|change| change.view == self.view);
         if !are_distinct || !are_for_it || self.changes.len() < config.quorum() {

@@ -23,6 +23,8 @@ type Key = (ProposalId, Digest);
 pub(crate) struct Requests {
     waiting: BTreeMap<Key, Waiting>,
     arrivals: u64,
+    /// How many of them the primary is to order.
+    ready: usize,
     /// What a primary may order next, by arrival.
     queue: BTreeMap<u64, Key>,
     /// What we vouch for, and have not told yet.
@@ -37,6 +39,8 @@ pub(crate) struct Requests {
 struct Waiting {
     request: Request,
     vouchers: BTreeSet<NodeId>,
+    /// The primary is to order it.
+    is_ready: bool,
     arrival: u64,
     since: Time,
 }
@@ -98,8 +102,8 @@ impl Requests {
         load.bytes += size;
         self.arrivals += 1;
         let (vouchers, arrival) = (BTreeSet::new(), self.arrivals);
-        let waiting =
-            self.waiting.entry(key).or_insert_with(|| Waiting { request, vouchers, arrival, since: now });
+        let new = || Waiting { request, vouchers, is_ready: false, arrival, since: now };
+        let waiting = self.waiting.entry(key).or_insert_with(new);
         waiting.vouchers.insert(voucher);
         if voucher == rules.own {
             self.fresh.push(key);
@@ -107,8 +111,9 @@ impl Requests {
         let (count, arrival) = (waiting.vouchers.len(), waiting.arrival);
         let vouches = waiting.vouchers.contains(&rules.own);
         // Not with each voucher that comes after that: it would be ordered once more.
-        if count == rules.ready {
-            waiting.since = now;
+        if count >= rules.ready && !waiting.is_ready {
+            (waiting.is_ready, waiting.since) = (true, now);
+            self.ready += 1;
             self.queue.insert(arrival, key);
         }
         if count >= rules.genuine && !vouches && rules.genuine < rules.ready {
@@ -121,6 +126,7 @@ impl Requests {
     fn forget(&mut self, key: Key) {
         let Some(waiting) = self.waiting.remove(&key) else { return };
         self.queue.remove(&waiting.arrival);
+        self.ready -= usize::from(waiting.is_ready);
         for voucher in &waiting.vouchers {
             if let Some(load) = self.load.get_mut(voucher) {
                 load.count = load.count.saturating_sub(1);
@@ -149,8 +155,8 @@ impl Requests {
     }
 
     /// What too few vouched for since `since` is forgotten: its client asked too few.
-    pub(crate) fn expire(&mut self, since: Time, rules: &Rules) {
-        let is_over = |waiting: &Waiting| waiting.since < since && waiting.vouchers.len() < rules.ready;
+    pub(crate) fn expire(&mut self, since: Time) {
+        let is_over = |waiting: &Waiting| waiting.since < since && !waiting.is_ready;
         let over = self.waiting.iter().filter(|(_, waiting)| is_over(waiting));
         let over: Vec<Key> = over.map(|(&key, _)| key).collect();
         over.into_iter().for_each(|key| self.forget(key));
@@ -169,8 +175,8 @@ impl Requests {
     }
 
     /// Whether there is anything that the primary is to order.
-    pub(crate) fn has_ready(&self, rules: &Rules) -> bool {
-        self.waiting.values().any(|waiting| waiting.vouchers.len() >= rules.ready)
+    pub(crate) const fn has_ready(&self) -> bool {
+        self.ready > 0
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -178,8 +184,8 @@ impl Requests {
     }
 
     /// Since when the oldest waits that the primary is to order.
-    pub(crate) fn oldest(&self, rules: &Rules) -> Option<Time> {
-        let ready = self.waiting.values().filter(|waiting| waiting.vouchers.len() >= rules.ready);
+    pub(crate) fn oldest(&self) -> Option<Time> {
+        let ready = self.waiting.values().filter(|waiting| waiting.is_ready);
         ready.map(|waiting| waiting.since).min()
     }
 
@@ -214,20 +220,20 @@ impl Requests {
                 }
             }
             waiting.vouchers.retain(|voucher| *voucher == rules.own);
+            waiting.is_ready &= waiting.vouchers.len() >= rules.ready;
             waiting.since = now;
         }
         self.waiting.retain(|_, waiting| !waiting.vouchers.is_empty());
-        let is_ready = |waiting: &Waiting| waiting.vouchers.len() >= rules.ready;
-        self.queue.retain(|_, key| self.waiting.get(key).is_some_and(is_ready));
+        self.ready = self.waiting.values().filter(|waiting| waiting.is_ready).count();
+        self.queue.retain(|_, key| self.waiting.get(key).is_some_and(|waiting| waiting.is_ready));
     }
 
     /// Everything that is ready is to be ordered, but for what these batches hold.
-    pub(crate) fn requeue<'a>(&mut self, ordered: impl Iterator<Item = &'a Batch>, rules: &Rules) {
+    pub(crate) fn requeue<'a>(&mut self, ordered: impl Iterator<Item = &'a Batch>) {
         let ordered: BTreeSet<ProposalId> =
             ordered.flat_map(|batch| batch.requests().iter().map(|request| request.id)).collect();
-        let is_ready = |waiting: &Waiting| waiting.vouchers.len() >= rules.ready;
         let ready =
-            self.waiting.iter().filter(|(key, waiting)| is_ready(waiting) && !ordered.contains(&key.0));
+            self.waiting.iter().filter(|(key, waiting)| waiting.is_ready && !ordered.contains(&key.0));
         self.queue = ready.map(|(&key, waiting)| (waiting.arrival, key)).collect();
     }
 
@@ -252,6 +258,8 @@ impl Requests {
 
     /// Checks that the counts are what they count.
     pub(crate) fn check(&self) {
+        let ready = self.waiting.values().filter(|waiting| waiting.is_ready).count();
+        assert_eq!(ready, self.ready, "what is ready adds up");
         let mut counted: BTreeMap<NodeId, Load> = BTreeMap::new();
         for waiting in self.waiting.values() {
             for &voucher in &waiting.vouchers {

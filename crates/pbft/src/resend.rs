@@ -13,8 +13,10 @@ use alloc::vec::Vec;
 use consensus_core::{NodeId, Offence, Time};
 use core::time::Duration;
 
-/// How often a replica is helped between two turns of our own timer.
-const MOST_HELP: u32 = 8;
+/// How often a replica is helped, or its wish for a view looked at, between two turns of our own timer.
+const MOST_HELP: u32 = 16;
+/// How many bodies and chunks a replica may fetch between two turns.
+const MOST_FETCHES: u32 = 128;
 /// How many places one answer tells of.
 const MOST_PLACES: usize = 32;
 /// The most bytes of batches in one answer.
@@ -32,6 +34,7 @@ impl Pbft {
         out.set_timer(Timer::Resend, now + self.config.resend_interval());
         self.turn += 1;
         self.helped.clear();
+        self.fetched.clear();
         self.begun.get_or_insert(now);
         self.doubt_fairness(now, out);
         let status = Message::Status(self.where_we_stand());
@@ -44,7 +47,7 @@ impl Pbft {
         self.pass_on_again(now, out);
         let rules = self.rules();
         let before = |span| Time::from_nanos(now.as_nanos().saturating_sub(nanos(span)));
-        self.requests.expire(before(self.config.view_timeout().saturating_mul(MOST_WAIT)), &rules);
+        self.requests.expire(before(self.config.view_timeout().saturating_mul(MOST_WAIT)));
         self.requests.doubt(now, before(self.timeout().saturating_mul(MOST_WAIT)), &rules);
         self.ask_for_bodies(out);
         self.tend_transfer(out);
@@ -129,6 +132,9 @@ impl Pbft {
         digest: crate::Digest,
         out: &mut Out,
     ) {
+        if !self.may_fetch(from) {
+            return;
+        }
         if let Some(batch) = self.log.get(&sequence).and_then(|entry| entry.body(digest)) {
             // EARLY: a body is what its digest says, whoever has it.
             out.send_early(from, Message::BatchIs { sequence, batch: batch.clone() });
@@ -136,10 +142,17 @@ impl Pbft {
     }
 
     /// Whether a replica may be helped once more in this turn: who asks without end gets no more than others.
-    fn may_help(&mut self, node: NodeId) -> bool {
+    pub(crate) fn may_help(&mut self, node: NodeId) -> bool {
         let helped = self.helped.entry(node).or_default();
         *helped += 1;
         *helped <= MOST_HELP
+    }
+
+    /// Whether a replica may fetch once more in this turn.
+    pub(crate) fn may_fetch(&mut self, node: NodeId) -> bool {
+        let fetched = self.fetched.entry(node).or_default();
+        *fetched += 1;
+        *fetched <= MOST_FETCHES
     }
 
     /// [B26] Answers with what the other replica lacks.

@@ -108,7 +108,7 @@ impl Pbft {
             Message::Commit(vote) => self.on_commit(from, vote, out),
             Message::Checkpoint(vote) => self.on_checkpoint(from, vote, out),
             Message::ViewChange(change) => self.on_view_change(from, *change, out),
-            Message::NewView(new_view) => self.on_new_view(*new_view, out),
+            Message::NewView(new_view) => self.on_new_view(from, *new_view, out),
             Message::Status(status) => self.on_status(from, status, out),
             Message::Committed(proven) => self.on_committed(from, *proven, out),
             Message::Stable(stable) => self.on_stable(*stable, out),
@@ -179,8 +179,9 @@ impl Message {
             Self::ViewChange(change) if change.node != from => {
                 Err(Offence::Impossible("a VIEW-CHANGE of somebody else"))
             }
-            Self::ViewChange(change) => change.check(config),
-            Self::NewView(new_view) => new_view.check(config),
+            // The proofs in them are looked at only if they are news.
+            Self::ViewChange(change) => change.check_signature(config),
+            Self::NewView(new_view) => new_view.check_signature(config).map(drop),
             Self::Committed(proven) if proven.certificate.is_proven(config) => Ok(()),
             Self::Stable(stable) if stable.is_proven(config) => Ok(()),
             Self::Committed(_) | Self::Stable(_) => {

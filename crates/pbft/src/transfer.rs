@@ -78,6 +78,9 @@ impl Pbft {
     }
 
     pub(crate) fn on_fetch_state(&mut self, from: NodeId, sequence: Sequence, out: &mut Out) {
+        if !self.may_fetch(from) {
+            return;
+        }
         if let Some(own) = self.stable_own(sequence) {
             // EARLY: what is stable stays so without us.
             out.send_early(from, Message::State(Box::new(own.manifest.clone())));
@@ -87,6 +90,9 @@ impl Pbft {
     }
 
     pub(crate) fn on_fetch_chunk(&mut self, from: NodeId, sequence: Sequence, index: u32, out: &mut Out) {
+        if !self.may_fetch(from) {
+            return;
+        }
         let size = self.config.chunk_bytes;
         let Some(own) = self.stable_own(sequence) else { return };
         let start = usize::try_from(index).unwrap_or(usize::MAX).saturating_mul(size);

@@ -33,8 +33,7 @@ impl Pbft {
             self.wishes_from(self.view) >= self.config.quorum() || self.config.plants(Mutant::TimerAtOnce)
         } else {
             let has_more = self.log.range(self.executed.next()..).any(|(_, entry)| entry.proposal.is_some());
-            !self.is_primary()
-                && (has_more || !self.held.is_empty() || self.requests.has_ready(&self.rules()))
+            !self.is_primary() && (has_more || !self.held.is_empty() || self.requests.has_ready())
         };
         match (waits, self.deadline) {
             (true, None) => {
@@ -60,7 +59,7 @@ impl Pbft {
 
     /// [B24] A request that is overtaken by others for long has a primary that ignores it.
     pub(crate) fn doubt_fairness(&mut self, now: Time, out: &mut Out) {
-        let Some((since, begun)) = self.requests.oldest(&self.rules()).zip(self.begun) else { return };
+        let Some((since, begun)) = self.requests.oldest().zip(self.begun) else { return };
         let is_ignored = since.max(begun) + self.timeout().saturating_mul(PATIENCE) <= now;
         if is_ignored && !self.is_changing && !self.is_primary() {
             self.change_view(self.view.next(), "a request is ignored", out);
@@ -99,17 +98,27 @@ impl Pbft {
     /// [B19] [B20] Somebody wants another view.
     pub(crate) fn on_view_change(&mut self, from: NodeId, change: ViewChange, out: &mut Out) {
         let is_left = change.view < self.view || (change.view == self.view && !self.is_changing);
+        if is_left && self.config.plants(Mutant::ViewMovesBack) {
+            (self.view, self.is_changing) = (change.view, true);
+        }
         if let Some(known) = self.changes.get(&from) {
             if known.view == change.view && known.statement() != change.statement() {
                 let first = (known.statement(), known.signature);
                 return self.convict(from, first, (change.statement(), change.signature), out);
             }
-            if known.view > change.view {
+            if known.view >= change.view {
+                if is_left {
+                    self.help_into_view(from, out);
+                }
                 return;
             }
         }
-        if is_left && self.config.plants(Mutant::ViewMovesBack) {
-            (self.view, self.is_changing) = (change.view, true);
+        // What proves nothing takes as long to check as what does: so much of a peer is looked at.
+        if !self.may_help(from) {
+            return;
+        }
+        if let Err(offence) = change.check(&self.config) {
+            return out.accuse(from, offence);
         }
         self.changes.insert(from, change);
         if is_left {
@@ -164,13 +173,17 @@ impl Pbft {
         self.note_lead(out);
     }
 
-    /// [B22] A view begins, as its proof says; what was said in it is checked already. Views never go back. [B23]
-    pub(crate) fn on_new_view(&mut self, new_view: NewView, out: &mut Out) {
+    /// [B22] A view begins, as its proof says. Views never go back. [B23]
+    pub(crate) fn on_new_view(&mut self, from: NodeId, new_view: NewView, out: &mut Out) {
         let is_news = new_view.view > self.view || (new_view.view == self.view && self.is_changing);
-        if is_news && self.config.primary(new_view.view) != Some(self.id) {
-            self.enter(new_view, out);
-            self.prepare_heritage(out);
+        if !is_news || self.config.primary(new_view.view) == Some(self.id) || !self.may_help(from) {
+            return;
         }
+        if let Err(offence) = new_view.check(&self.config) {
+            return out.accuse(from, offence);
+        }
+        self.enter(new_view, out);
+        self.prepare_heritage(out);
     }
 
     /// The view begins here. What was prepared before stays known until a later certificate takes its place. [B8]
@@ -179,9 +192,8 @@ impl Pbft {
         let stable = Heritage::of(&new_view.changes, &self.config).stable;
         self.take_up(new_view);
         self.on_stable(stable, out);
-        let rules = self.rules();
         let unexecuted = self.log.range(self.executed.next()..);
-        self.requests.requeue(unexecuted.flat_map(|(_, entry)| entry.bodies()), &rules);
+        self.requests.requeue(unexecuted.flat_map(|(_, entry)| entry.bodies()));
     }
 
     /// Takes what a view begins with for what its primary has proposed.

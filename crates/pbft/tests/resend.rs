@@ -110,7 +110,12 @@ fn who_asks_without_end_is_answered_a_bounded_number_of_times() {
         cluster.tell(4, 1, Message::Status(status));
         answers.extend(cluster.said(1, 4));
     }
-    assert_eq!(answers.len(), 8 * 3, "three places, eight times");
+    assert_eq!(answers.len(), 16 * 3, "three places, sixteen times");
+    let (sequence, digest) = (Sequence(1), batch([request(1)]).digest());
+    for _ in 0..200 {
+        cluster.tell(4, 1, Message::FetchBatch { sequence, digest });
+    }
+    assert_eq!(cluster.said(1, 4).len(), 128, "bodies");
     // Another is answered, and so is this one after a while.
     cluster.tell(3, 1, Message::Status(status));
     assert_eq!(cluster.said(1, 3).len(), 3);
