@@ -1,7 +1,7 @@
 //! Honest tables: the workspace beside its peers, measured in the same run, as ratios.
 //!
 //! `bench core` compares the protocol cores in memory, `bench runtime` whole replicas in one process, `bench groups` many groups
-//! beside one, `bench kv` whole servers with fsync on one disk, and `bench sim` measures the simulator. See the README for what is measured and how to read it.
+//! beside one, `bench kv` whole servers with fsync on one disk, `bench sim` measures the simulator, and `bench byzantine` what it costs that replicas may lie. See the README for what is measured and how to read it.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -9,6 +9,7 @@
 )]
 
 mod alloc;
+mod byzantine;
 mod core;
 mod groups;
 mod kv;
@@ -44,6 +45,8 @@ struct Cli {
     runtime: runtime::Options,
     #[command(flatten)]
     sim: sim::Options,
+    #[command(flatten)]
+    byzantine: byzantine::Options,
     /// Also write everything that was measured into this file.
     #[arg(long, global = true, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -61,6 +64,8 @@ enum What {
     Kv,
     /// The simulator: a bare heap of events, the default swarm, an idle and a busy cluster, worker processes.
     Sim,
+    /// PBFT with real signatures, in memory, beside Raft: the price of Byzantine safety.
+    Byzantine,
     /// All of these.
     All,
 }
@@ -106,6 +111,9 @@ fn main() -> Result<()> {
     }
     if matches!(what, What::Sim | What::All) {
         measured.insert("sim".into(), sim::run(&cli.rounds.or_quick(0.3), &cli.sim)?);
+    }
+    if matches!(what, What::Byzantine | What::All) {
+        measured.insert("byzantine".into(), byzantine::run(&cli.rounds.or_quick(0.3), &cli.byzantine)?);
     }
     if let Some(path) = cli.json {
         std::fs::write(&path, serde_json::to_string_pretty(&measured)?)

@@ -11,6 +11,8 @@ mod ours;
 mod raft_rs;
 mod shared;
 
+pub(crate) use self::ours::{Machine, OneCopy};
+
 use crate::Rounds;
 use crate::alloc;
 use crate::process::thread_cpu_time;

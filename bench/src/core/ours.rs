@@ -31,7 +31,7 @@ pub(super) struct Ours<A: ConsensusAlgorithm> {
 /// A disk that is done at once and keeps nothing: what the process knows is gone with it anyway. The log is in memory once, as
 /// with the peers, whose storage in memory is their log.
 #[derive(Default)]
-struct OneCopy(WriteSeq);
+pub(crate) struct OneCopy(WriteSeq);
 
 impl<R> Storage<R> for OneCopy {
     fn recover(&mut self) -> Result<Recovered<R>, StorageError> {
@@ -51,8 +51,16 @@ impl<R> Storage<R> for OneCopy {
     }
 }
 
+/// It counts what is applied, and in which order.
 #[derive(Default)]
-struct Machine(Tally);
+pub(crate) struct Machine(Tally);
+
+impl Machine {
+    /// How much was applied.
+    pub(crate) const fn count(&self) -> u64 {
+        self.0.count
+    }
+}
 
 impl StateMachine for Machine {
     fn apply(&mut self, decision: Decision<'_>) -> Bytes {
