@@ -12,18 +12,13 @@ const MORE_SEEDS: &str = "1600";
 /// Seeds whose fingerprints must not depend on the build.
 const HASHED_SEEDS: &str = "60";
 
-/// What lets a build plant bugs. All simulated runs here are of one such build: each build takes longer than its runs. The programs are
-/// chosen by their names, not by their packages, so that they share what is built.
-const PLANTS: &str = "conformance/mutants";
-
-/// Formatting, lints, documentation, the bench, a build without `std`, the planted bugs, a fixed budget of simulated runs, and the controls.
+/// Formatting, lints, documentation, the bench, a build without `std`, the bugs that are hunted by seeds, and a fixed budget of simulated runs.
 ///
 /// # Errors
 /// The first check that fails.
 pub fn run() -> Result<()> {
     succeed(cargo()?.args(["fmt", "--all", "--check"]))?;
-    // With everything that is compiled at all: a feature only adds.
-    let lint = ["clippy", "--workspace", "--all-targets", "--locked", "--features", PLANTS];
+    let lint = ["clippy", "--workspace", "--all-targets", "--locked"];
     succeed(cargo()?.args(lint).args(["--", "-D", "warnings"]))?;
     succeed(
         cargo()?.args(["doc", "--workspace", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "-D warnings"),
@@ -32,14 +27,13 @@ pub fn run() -> Result<()> {
     let bench = ["check", "--quiet", "--manifest-path", "bench/Cargo.toml", "--all-targets", "--locked"];
     succeed(cargo()?.args(bench))?;
     without_std()?;
-    mutants(&[])?;
-    let planted = ["test", "--quiet", "--features", PLANTS, "--test", "planted"];
-    succeed(cargo()?.args(planted))?;
+    // The bugs that have schedules of their own are found by the tests, and so are the controls.
+    conformance(&["mutants"])?;
     same_in_release()?;
     for algorithm in SHORT {
-        planting(&["run", "--algorithm", algorithm, "--start", SEEDS, "--seeds", MORE_SEEDS])?;
+        conformance(&["run", "--algorithm", algorithm, "--start", SEEDS, "--seeds", MORE_SEEDS])?;
     }
-    planting(&["run", "--algorithm", "all", "--seeds", SEEDS, "--controls"])
+    conformance(&["run", "--algorithm", "all", "--seeds", SEEDS])
 }
 
 /// Raft and all below it link without `std`, as far as the host can show: a program has but one panic handler, and `std` brings
@@ -63,7 +57,7 @@ fn without_std() -> Result<()> {
     Ok(())
 }
 
-/// The same seeds give the same runs, byte for byte, with the optimisations of a release and without, and when run again.
+/// The same seeds give the same runs, byte for byte, in a release and in development, and when run again.
 ///
 /// # Errors
 /// If a fingerprint differs, or a build fails.
@@ -71,11 +65,10 @@ fn same_in_release() -> Result<()> {
     let hashes = |profile: &str| {
         let build = ["run", "--quiet", "--locked", "--bin", "conformance", "--profile", profile];
         let mut command = cargo()?;
-        // That bugs can be planted must change nothing either; a release refuses to.
-        let features: &[&str] = if profile == "dev" { &["--features", PLANTS, "--"] } else { &["--"] };
-        // The optimisations of a release, without those that take a second pass over everything.
-        command.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
-        output(command.args(build).args(features).args(["hash", "--seeds", HASHED_SEEDS]))
+        // A release is without debug assertions, overflow checks and planted bugs. All of its optimisations would take minutes.
+        let lighter = [("LTO", "off"), ("CODEGEN_UNITS", "16"), ("OPT_LEVEL", "1")];
+        command.envs(lighter.map(|(name, value)| (format!("CARGO_PROFILE_RELEASE_{name}"), value)));
+        output(command.args(build).args(["--", "hash", "--seeds", HASHED_SEEDS]))
     };
     let (dev, again, release) = (hashes("dev")?, hashes("dev")?, hashes("release")?);
     if dev.lines().count().to_string() != HASHED_SEEDS {
@@ -89,41 +82,19 @@ fn same_in_release() -> Result<()> {
     Ok(())
 }
 
-/// The conformance program with these words.
+/// The conformance program with these words. It is chosen by its name, not by its package, so that it shares what is built.
 ///
 /// # Errors
-/// If a property is violated.
+/// If a property is violated, or a planted bug survives.
 pub fn conformance(words: &[&str]) -> Result<()> {
-    succeed(cargo()?.args(["run", "--quiet", "--bin", "conformance", "--"]).args(words))
+    succeed(cargo()?.args(["run", "--quiet", "--locked", "--bin", "conformance", "--"]).args(words))
 }
 
-/// One simulated run. A build that can plant bugs is made only if one is to be planted.
-///
-/// # Errors
-/// If a property is violated.
-pub fn sim(words: &[&str]) -> Result<()> {
-    if words.iter().all(|word| *word != "--mutant" && !word.starts_with("--mutant=")) {
-        return conformance(words);
-    }
-    planting(words)
-}
-
-/// The conformance program, built so that it can plant bugs.
-fn planting(words: &[&str]) -> Result<()> {
-    let build = ["run", "--quiet", "--locked", "--bin", "conformance", "--features", PLANTS, "--"];
-    succeed(cargo()?.args(build).args(words))
-}
-
-/// The conformance program, built so that it can plant bugs, hunting them; then the bugs that have a schedule of their own.
+/// The planted bugs: those that are hunted by seeds, then those that have a schedule of their own.
 ///
 /// # Errors
 /// If a planted bug survives.
 pub fn mutants(words: &[&str]) -> Result<()> {
-    planting(&[&["mutants"], words].concat())?;
-    let mut by_schedule = cargo()?;
-    by_schedule.args(["test", "--quiet", "--test", "suite"]);
-    for package in ["raft", "multipaxos", "pbft", "benor", "floodset"] {
-        by_schedule.args(["--package", package, "--features", &format!("{package}/mutants")]);
-    }
-    succeed(by_schedule.args(["--", "mutants::"]))
+    conformance(&[&["mutants"], words].concat())?;
+    succeed(cargo()?.args(["test", "--quiet", "--locked", "--test", "suite", "--", "mutants::"]))
 }

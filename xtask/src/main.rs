@@ -60,7 +60,7 @@ impl Words {
 fn main() -> Result<()> {
     match Arguments::parse().command {
         Task::Conformance(words) => ci::conformance(&words.after(Some("run"))),
-        Task::Sim(words) => ci::sim(&words.after(Some("sim"))),
+        Task::Sim(words) => ci::conformance(&words.after(Some("sim"))),
         Task::Mutants(words) => ci::mutants(&words.after(None)),
         Task::Elections(words) => ci::conformance(&words.after(Some("elections"))),
         Task::Partial(words) => ci::conformance(&words.after(Some("partial"))),

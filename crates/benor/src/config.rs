@@ -9,7 +9,7 @@ pub struct Config {
     /// do, in milliseconds; some times the slowest round trip. A wait that is too short costs messages, nothing else.
     pub retry_ms: u64,
     /// The bug to plant.
-    #[cfg(feature = "mutants")]
+    #[cfg(all(feature = "mutants", debug_assertions))]
     pub mutant: Option<crate::Mutant>,
 }
 
@@ -17,7 +17,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             retry_ms: 50,
-            #[cfg(feature = "mutants")]
+            #[cfg(all(feature = "mutants", debug_assertions))]
             mutant: None,
         }
     }

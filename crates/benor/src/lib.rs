@@ -25,7 +25,7 @@ mod votes;
 pub use config::Config;
 pub use message::{Casts, Decided, Message, Proposal, Report, Standing};
 pub use model::{Crashes, Lies, Model, Thresholds};
-#[cfg(feature = "mutants")]
+#[cfg(all(feature = "mutants", debug_assertions))]
 pub use mutant::Mutant;
 pub use record::Record;
 pub use state::Agreement;

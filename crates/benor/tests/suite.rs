@@ -3,7 +3,7 @@
 
 #[path = "../../multipaxos/tests/common/mod.rs"]
 mod common;
-#[cfg(feature = "mutants")]
+#[cfg(all(feature = "mutants", debug_assertions))]
 mod mutants;
 mod paper;
 mod spec;

@@ -28,7 +28,7 @@ pub mod controls;
 pub mod elections;
 pub mod leases;
 pub mod liar;
-#[cfg(feature = "mutants")]
+#[cfg(all(feature = "mutants", debug_assertions))]
 pub mod mutants;
 pub mod page;
 mod panics;

@@ -31,7 +31,7 @@ fn in_lockstep_too_random_timeouts_elect_somebody() {
 }
 
 /// Nodes that time out together split their votes for ever: what random timeouts are for.
-#[cfg(feature = "mutants")]
+#[cfg(all(feature = "mutants", debug_assertions))]
 #[test]
 fn in_lockstep_equal_timeouts_elect_nobody() {
     let mut trial = Trial { in_lockstep: true, ..Trial::new(3, 0) };

@@ -1,5 +1,6 @@
 //! The program itself on planted bugs: what it prints can be pasted, and fails in the same way
-//! (`cargo test -p conformance --features mutants --test planted`).
+//! (`cargo test -p conformance --test planted`).
+#![cfg(debug_assertions)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use conformance::mutants::{BENOR, BENOR_BY_SCHEDULE, BENOR_BYZANTINE, PBFT, PBFT_BY_SCHEDULE};

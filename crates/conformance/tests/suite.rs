@@ -12,7 +12,7 @@ mod leases;
 mod local_reads;
 mod lockstep;
 mod marks;
-#[cfg(feature = "mutants")]
+#[cfg(all(feature = "mutants", debug_assertions))]
 mod mutants;
 mod one_shot;
 mod partial;

@@ -15,7 +15,7 @@ pub struct Config {
     /// The longest payload of a proposal, in bytes.
     pub max_payload_bytes: usize,
     /// The bug to plant.
-    #[cfg(feature = "mutants")]
+    #[cfg(all(feature = "mutants", debug_assertions))]
     pub mutant: Option<crate::Mutant>,
 }
 
@@ -26,7 +26,7 @@ impl Default for Config {
             faults: None,
             early: true,
             max_payload_bytes: 1 << 20,
-            #[cfg(feature = "mutants")]
+            #[cfg(all(feature = "mutants", debug_assertions))]
             mutant: None,
         }
     }

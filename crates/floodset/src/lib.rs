@@ -18,7 +18,7 @@ mod step;
 
 pub use config::Config;
 pub use message::Message;
-#[cfg(feature = "mutants")]
+#[cfg(all(feature = "mutants", debug_assertions))]
 pub use mutant::Mutant;
 pub use rounds::FloodSet;
 pub use step::Timer;

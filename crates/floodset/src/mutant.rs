@@ -6,23 +6,20 @@
 use crate::config::Config;
 use consensus_core::Bytes;
 
-#[cfg(all(feature = "mutants", not(debug_assertions)))]
-compile_error!("the feature `mutants` plants bugs: it is for builds with debug assertions only");
-
 /// Declares the bugs, and their list.
 macro_rules! mutants {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
         /// A bug of somebody's FloodSet.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[cfg_attr(
-            not(feature = "mutants"),
+            not(all(feature = "mutants", debug_assertions)),
             expect(unreachable_pub, reason = "public together with the feature `mutants` only")
         )]
         pub enum Mutant {
             $($(#[doc = $doc])+ $name,)+
         }
 
-        #[cfg(feature = "mutants")]
+        #[cfg(all(feature = "mutants", debug_assertions))]
         impl Mutant {
             /// Every bug that can be planted.
             pub const ALL: &'static [Self] = &[$(Self::$name,)+];
@@ -44,12 +41,12 @@ mutants! {
 }
 
 impl Config {
-    #[cfg(feature = "mutants")]
+    #[cfg(all(feature = "mutants", debug_assertions))]
     pub(crate) fn plants(&self, mutant: Mutant) -> bool {
         self.mutant == Some(mutant)
     }
 
-    #[cfg(not(feature = "mutants"))]
+    #[cfg(not(all(feature = "mutants", debug_assertions)))]
     #[inline(always)]
     pub(crate) const fn plants(&self, _mutant: Mutant) -> bool {
         false

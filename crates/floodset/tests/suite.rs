@@ -4,7 +4,7 @@
 #[path = "../../multipaxos/tests/common/mod.rs"]
 mod common;
 mod exhaustive;
-#[cfg(feature = "mutants")]
+#[cfg(all(feature = "mutants", debug_assertions))]
 mod mutants;
 mod paper;
 #[path = "../../benor/tests/spec.rs"]

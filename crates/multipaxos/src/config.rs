@@ -67,7 +67,7 @@ pub struct Config {
     /// The same in bytes; the smaller bound holds.
     pub retained_bytes: usize,
     /// The bug to plant.
-    #[cfg(feature = "mutants")]
+    #[cfg(all(feature = "mutants", debug_assertions))]
     pub mutant: Option<crate::Mutant>,
 }
 
@@ -96,7 +96,7 @@ impl Default for Config {
             max_snapshot_bytes: 1 << 30,
             retained_values: 4_096,
             retained_bytes: 8 << 20,
-            #[cfg(feature = "mutants")]
+            #[cfg(all(feature = "mutants", debug_assertions))]
             mutant: None,
         }
     }

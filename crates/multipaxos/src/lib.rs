@@ -46,7 +46,7 @@ pub use consensus_core::reads::{ReadAnswer, ReadToken};
 pub use message::{
     Accept, Accepted, Ask, Heartbeat, Learn, Learnt, Message, Piece, Preempted, Prepare, Promise, Tell, Votes,
 };
-#[cfg(feature = "mutants")]
+#[cfg(all(feature = "mutants", debug_assertions))]
 pub use mutant::Mutant;
 pub use quorums::Sizes;
 pub use record::Record;

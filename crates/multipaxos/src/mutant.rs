@@ -14,23 +14,20 @@ use crate::value::Value;
 use consensus_core::quorum::Flexible;
 use consensus_core::{NodeId, Slot};
 
-#[cfg(all(feature = "mutants", not(debug_assertions)))]
-compile_error!("the feature `mutants` plants bugs: it is for builds with debug assertions only");
-
 /// Declares the bugs, and their list.
 macro_rules! mutants {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
         /// A bug of somebody's Paxos.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[cfg_attr(
-            not(feature = "mutants"),
+            not(all(feature = "mutants", debug_assertions)),
             expect(unreachable_pub, reason = "public together with the feature `mutants` only")
         )]
         pub enum Mutant {
             $($(#[doc = $doc])+ $name,)+
         }
 
-        #[cfg(feature = "mutants")]
+        #[cfg(all(feature = "mutants", debug_assertions))]
         impl Mutant {
             /// Every bug that can be planted.
             pub const ALL: &'static [Self] = &[$(Self::$name,)+];
@@ -143,12 +140,12 @@ mutants! {
 macro_rules! asked {
     ($($config:ty),+) => {
         $(impl $config {
-            #[cfg(feature = "mutants")]
+            #[cfg(all(feature = "mutants", debug_assertions))]
             pub(crate) fn plants(&self, mutant: Mutant) -> bool {
                 self.mutant == Some(mutant)
             }
 
-            #[cfg(not(feature = "mutants"))]
+            #[cfg(not(all(feature = "mutants", debug_assertions)))]
             #[inline(always)]
             pub(crate) const fn plants(&self, _mutant: Mutant) -> bool {
                 false

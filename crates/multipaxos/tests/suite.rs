@@ -10,7 +10,7 @@ mod flexible;
 mod hostile;
 mod lease;
 mod lies;
-#[cfg(feature = "mutants")]
+#[cfg(all(feature = "mutants", debug_assertions))]
 mod mutants;
 mod newcomer;
 mod paper;

@@ -53,7 +53,7 @@ pub struct Config {
     /// The size of a chunk of a snapshot, in bytes. (G)
     pub chunk_bytes: usize,
     /// The bug to plant.
-    #[cfg(feature = "mutants")]
+    #[cfg(all(feature = "mutants", debug_assertions))]
     pub mutant: Option<crate::Mutant>,
 }
 
@@ -86,7 +86,7 @@ impl Default for Config {
             max_open_requests: 1 << 14,
             max_open_bytes: 32 << 20,
             chunk_bytes: 256 << 10,
-            #[cfg(feature = "mutants")]
+            #[cfg(all(feature = "mutants", debug_assertions))]
             mutant: None,
         }
     }
@@ -280,9 +280,9 @@ impl Config {
     /// Whether the bug is planted.
     #[inline]
     pub(crate) fn plants(&self, mutant: Mutant) -> bool {
-        #[cfg(feature = "mutants")]
+        #[cfg(all(feature = "mutants", debug_assertions))]
         return self.mutant == Some(mutant);
-        #[cfg(not(feature = "mutants"))]
+        #[cfg(not(all(feature = "mutants", debug_assertions)))]
         {
             let _ = mutant;
             false

@@ -41,7 +41,7 @@ pub use message::{
     MAX_CHUNKS, MAX_WINDOW, Manifest, Message, NewView, PrePrepare, Proposal, Proven, Status, ViewChange,
     Vote,
 };
-#[cfg(feature = "mutants")]
+#[cfg(all(feature = "mutants", debug_assertions))]
 pub use mutant::Mutant;
 pub use record::Record;
 pub use request::{Batch, MAX_REQUESTS, Request};

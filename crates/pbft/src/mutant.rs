@@ -3,23 +3,20 @@
 //! The protocol asks `plants` of its configuration at one place for each. Without the feature `mutants` the answer is a constant
 //! `false`, and the compiler removes the question.
 
-#[cfg(all(feature = "mutants", not(debug_assertions)))]
-compile_error!("the feature `mutants` plants bugs: it is for builds with debug assertions only");
-
 /// Declares the bugs, and their list.
 macro_rules! mutants {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
         /// A bug of somebody's PBFT.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[cfg_attr(
-            not(feature = "mutants"),
+            not(all(feature = "mutants", debug_assertions)),
             expect(unreachable_pub, reason = "public together with the feature `mutants` only")
         )]
         pub enum Mutant {
             $($(#[doc = $doc])+ $name,)+
         }
 
-        #[cfg(feature = "mutants")]
+        #[cfg(all(feature = "mutants", debug_assertions))]
         impl Mutant {
             /// Every bug that can be planted.
             pub const ALL: &'static [Self] = &[$(Self::$name,)+];

@@ -6,7 +6,7 @@ mod common;
 mod cost;
 mod hostile;
 mod lies;
-#[cfg(feature = "mutants")]
+#[cfg(all(feature = "mutants", debug_assertions))]
 mod mutants;
 mod paper;
 mod resend;

@@ -65,7 +65,7 @@ pub struct Config {
     /// from there. If more follow before it has arrived, the next snapshot is sent after it.
     pub retained_bytes_while_sending: usize,
     /// The bug to plant.
-    #[cfg(feature = "mutants")]
+    #[cfg(all(feature = "mutants", debug_assertions))]
     pub mutant: Option<crate::Mutant>,
 }
 
@@ -93,7 +93,7 @@ impl Default for Config {
             retained_entries: 4_096,
             retained_bytes: 8 << 20,
             retained_bytes_while_sending: 64 << 20,
-            #[cfg(feature = "mutants")]
+            #[cfg(all(feature = "mutants", debug_assertions))]
             mutant: None,
         }
     }

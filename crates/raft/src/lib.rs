@@ -45,7 +45,7 @@ pub use consensus_core::reads::{ReadAnswer, ReadToken};
 pub use digest::Digest;
 pub use entry::{Content, Entries, Entry, Position};
 pub use message::{Append, AppendReply, Arrival, Ballot, BallotReply, Chunk, ChunkReply, Message, Outcome};
-#[cfg(feature = "mutants")]
+#[cfg(all(feature = "mutants", debug_assertions))]
 pub use mutant::Mutant;
 pub use record::Record;
 pub use state::Raft;

@@ -10,23 +10,20 @@ use alloc::vec::Vec;
 use consensus_core::quorum::{self, Tally};
 use consensus_core::{Members, NodeId, Slot};
 
-#[cfg(all(feature = "mutants", not(debug_assertions)))]
-compile_error!("the feature `mutants` plants bugs: it is for builds with debug assertions only");
-
 /// Declares the bugs, and their list.
 macro_rules! mutants {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
         /// A bug of somebody's Raft.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[cfg_attr(
-            not(feature = "mutants"),
+            not(all(feature = "mutants", debug_assertions)),
             expect(unreachable_pub, reason = "public together with the feature `mutants` only")
         )]
         pub enum Mutant {
             $($(#[doc = $doc])+ $name,)+
         }
 
-        #[cfg(feature = "mutants")]
+        #[cfg(all(feature = "mutants", debug_assertions))]
         impl Mutant {
             /// Every bug that can be planted.
             pub const ALL: &'static [Self] = &[$(Self::$name,)+];
@@ -180,12 +177,12 @@ mutants! {
 }
 
 impl Config {
-    #[cfg(feature = "mutants")]
+    #[cfg(all(feature = "mutants", debug_assertions))]
     pub(crate) fn plants(&self, mutant: Mutant) -> bool {
         self.mutant == Some(mutant)
     }
 
-    #[cfg(not(feature = "mutants"))]
+    #[cfg(not(all(feature = "mutants", debug_assertions)))]
     #[inline(always)]
     #[expect(clippy::unused_self, reason = "the same shape as with the feature")]
     pub(crate) const fn plants(&self, _mutant: Mutant) -> bool {

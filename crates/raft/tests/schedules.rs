@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// `RAFT_MUTANT=VoteNotPersisted cargo test -p raft --features mutants --test suite schedules` must fail.
-#[cfg(feature = "mutants")]
+#[cfg(all(feature = "mutants", debug_assertions))]
 fn mutant() -> Option<raft::Mutant> {
     let name = std::env::var("RAFT_MUTANT").ok()?;
     let named = raft::Mutant::ALL.iter().copied().find(|mutant| format!("{mutant:?}") == name);
@@ -40,7 +40,7 @@ impl Schedule {
             config.max_append_entries = 1 + (rng.next_u64() % 3) as usize;
         }
         config.stable_leadership = rng.next_u64() % 4 != 0;
-        #[cfg(feature = "mutants")]
+        #[cfg(all(feature = "mutants", debug_assertions))]
         {
             config.mutant = mutant();
         }

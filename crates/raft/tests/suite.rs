@@ -8,7 +8,7 @@ mod hostile;
 mod lease;
 mod lies;
 mod membership;
-#[cfg(feature = "mutants")]
+#[cfg(all(feature = "mutants", debug_assertions))]
 mod mutants;
 mod newcomer;
 mod notes;

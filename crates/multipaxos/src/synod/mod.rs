@@ -69,7 +69,7 @@ pub struct Config {
     /// How large quorums are; `None`: majorities. It must be the same at all nodes.
     pub quorums: Option<Sizes>,
     /// The bug to plant.
-    #[cfg(feature = "mutants")]
+    #[cfg(all(feature = "mutants", debug_assertions))]
     pub mutant: Option<crate::Mutant>,
 }
 
@@ -78,7 +78,7 @@ impl Default for Config {
         Self {
             retry_ms: 50,
             quorums: None,
-            #[cfg(feature = "mutants")]
+            #[cfg(all(feature = "mutants", debug_assertions))]
             mutant: None,
         }
     }
