@@ -12,8 +12,6 @@ mod leases;
 mod local_reads;
 mod lockstep;
 mod marks;
-#[cfg(all(feature = "mutants", debug_assertions))]
-mod mutants;
 mod one_shot;
 mod partial;
 mod plans;
