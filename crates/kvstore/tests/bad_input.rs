@@ -1,9 +1,6 @@
 //! Wrong flags, wrong directories, damaged files, taken ports: a clear error, an exit code, never a panic.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 
-mod cluster;
-
-use cluster::{Cluster, KVSTORE, finished, free_ports};
+use crate::cluster::{Cluster, KVSTORE, finished, free_ports};
 use kvstore::proto::etcdserverpb::kv_client::KvClient;
 use kvstore::proto::etcdserverpb::{PutRequest, RangeRequest};
 use std::io::Write;
