@@ -5,7 +5,7 @@ use crate::keys::{KEY_BYTES, Keys, Secret};
 use crate::machine::KvMachine;
 use crate::member::MemberError;
 use async_trait::async_trait;
-use consensus_core::{ClusterId, Faults, NodeId};
+use consensus_core::{ClusterId, Faults, NodeId, wire};
 use consensus_runtime::{
     Enquiry, Handle, Host, PeerAddress, Peers, Replica, ReplicaConfig, Replicated, RequestError, Runnable,
     StopReason, remembered,
@@ -248,6 +248,25 @@ pub fn pbft_config(options: &ReplicaOptions) -> Result<pbft::Config, MemberError
 #[must_use]
 pub fn public_key(secret: &Secret) -> [u8; KEY_BYTES] {
     Ed25519::public_of(secret.bytes())
+}
+
+/// What proof that a member lies says, if it proves that: what a member's `/evidence` shows.
+///
+/// # Errors
+/// The keys cannot be used, or it proves nothing.
+pub fn examine(
+    proof: &[u8],
+    cluster: ClusterId,
+    public: &BTreeMap<NodeId, [u8; KEY_BYTES]>,
+) -> Result<String, String> {
+    let keys = Ed25519::of_public(public.iter().map(|(&id, &key)| (id, key))).map_err(|error| error.to_string())?;
+    let config = pbft::Config { keys: Keyring::new(keys), group: cluster.0, ..pbft::Config::default() };
+    let evidence: pbft::Evidence = wire::decode(proof, proof.len()).map_err(|error| error.to_string())?;
+    if evidence.is_proven(&config) {
+        Ok(evidence.to_string())
+    } else {
+        Err("it proves nothing: check the number of the cluster, and the keys".into())
+    }
 }
 
 /// A founder whose directory is empty may have lost it: then it must not begin anew.

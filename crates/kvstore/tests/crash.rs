@@ -128,7 +128,7 @@ fn gap(writes: &[Acknowledged], killed: Instant) -> Duration {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_by_any_algorithm() {
     // One after the other: each wants the machine for itself.
-    for algorithm in ["raft", "multipaxos"] {
+    for algorithm in ["raft", "multipaxos", "pbft"] {
         nothing_acknowledged_is_lost(algorithm).await;
     }
 }
@@ -146,7 +146,13 @@ async fn nothing_acknowledged_is_lost(algorithm: &str) {
         "--snapshot-after-bytes",
         "65536",
     ];
-    let mut cluster = Cluster::new(3, &flags);
+    let mut cluster = if algorithm == "pbft" {
+        let mut cluster = Cluster::of_its_own(4, &flags);
+        cluster.make_keys();
+        cluster
+    } else {
+        Cluster::new(3, &flags)
+    };
     cluster.start_all();
     let leader = cluster.leader().await;
 
@@ -175,7 +181,7 @@ async fn nothing_acknowledged_is_lost(algorithm: &str) {
     assert!(acknowledged.len() > before + 100, "no load before the kill");
     cluster.start_all();
     check(&cluster, &acknowledged).await;
-    for index in 0..3 {
+    for index in 0..cluster.urls().len() {
         assert!(!cluster.log(index).contains("panicked"), "{}", cluster.log(index));
     }
 }
