@@ -96,7 +96,11 @@ async fn check(cluster: &Cluster, acknowledged: &[Acknowledged]) {
         let channel = Channel::from_shared(url.clone()).unwrap().connect().await.unwrap();
         let mut kv = KvClient::new(channel.clone()).max_decoding_message_size(256 << 20);
         let everything = RangeRequest { key: "\0".into(), range_end: "\0".into(), ..RangeRequest::default() };
-        let found = kv.range(everything).await.unwrap().into_inner();
+        let found = kv.range(everything).await.unwrap_or_else(|status| {
+            let logs: Vec<String> = (0..cluster.urls().len()).map(|index| cluster.log(index)).collect();
+            panic!("{url}: {status}\n{}", logs.join("\n----\n"))
+        });
+        let found = found.into_inner();
         for write in acknowledged {
             let place = found.kvs.binary_search_by(|kv| kv.key.as_ref().cmp(write.key.as_bytes()));
             let Ok(place) = place else {

@@ -37,7 +37,7 @@ impl Pbft {
         };
         match (waits, self.deadline) {
             (true, None) => {
-                let at = now + self.timeout();
+                let at = if self.is_hopeless() { now } else { now + self.timeout() };
                 self.deadline = Some(at);
                 out.set_timer(Timer::View, at);
             }
@@ -47,6 +47,25 @@ impl Pbft {
                 out.cancel_timer(Timer::View);
             }
             (false, None) => {}
+        }
+    }
+
+    /// [B18] Whether the primary is not waited for: our detector suspects it. Detectors may be wrong for ever, and timeouts grow until
+    /// they are right: so not in more views in a row that bring nothing than replicas may be faulty.
+    fn is_hopeless(&self) -> bool {
+        let is_suspected = self.primary().is_some_and(|primary| self.suspected.contains(&primary));
+        is_suspected && !self.is_changing && (self.barren as usize) < self.config.weak()
+    }
+
+    /// [B18] Our failure detector's opinion.
+    pub(crate) fn on_suspect(&mut self, peer: NodeId, suspected: bool) {
+        if !suspected {
+            self.suspected.remove(&peer);
+        } else if self.members.is_voter(peer) {
+            self.suspected.insert(peer);
+            if self.is_hopeless() {
+                self.deadline = None;
+            }
         }
     }
 
