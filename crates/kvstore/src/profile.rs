@@ -25,9 +25,6 @@ const REQUEST_MS: u64 = 5_000;
 /// A peer is suspected after an election timeout of silence, but not sooner than this, in milliseconds.
 const LEAST_SUSPECT_MS: u64 = 50;
 
-/// PBFT digests the whole store after so many batches, so not too often.
-const CHECKPOINT_INTERVAL: u64 = 2_048;
-
 /// The largest quota of a store, in bytes. It is looked at before a write, so a store may exceed it by what is under way.
 pub const MAX_QUOTA_BYTES: u64 = 3 << 30;
 /// A snapshot of the largest store must reach a follower, or it could never catch up.
@@ -237,8 +234,9 @@ pub fn pbft_config(options: &ReplicaOptions) -> Result<pbft::Config, MemberError
         view_timeout_ms: timeout,
         max_view_timeout_ms: timeout.saturating_mul(64),
         resend_interval_ms: options.heartbeat_interval_ms.unwrap_or_else(|| (timeout / 10).max(1)),
-        checkpoint_interval: CHECKPOINT_INTERVAL,
-        window: 2 * CHECKPOINT_INTERVAL,
+        // A view change tells of all that is above the last checkpoint, and a checkpoint takes the whole store.
+        checkpoint_interval: 128,
+        window: 256,
         vouching: Vouching::Named,
         ..pbft::Config::default()
     })
