@@ -19,7 +19,8 @@ use crate::request::{Ask, FromPeer, Inbound, Read};
 use crate::shared::{Shared, StopReason, View};
 use crate::{GroupConfig, Runnable, chronicle};
 use consensus_core::{
-    ClientId, Event, Faults, Node, NodeError, NodeId, ProposalId, Refusal, Reply, Slot, StateMachine, Storage, Time,
+    ClientId, Event, Faults, Node, NodeError, NodeId, ProposalId, Refusal, Reply, Slot, StateMachine,
+    Storage, Time,
 };
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Release;

@@ -257,7 +257,8 @@ pub fn examine(
     cluster: ClusterId,
     public: &BTreeMap<NodeId, [u8; KEY_BYTES]>,
 ) -> Result<String, String> {
-    let keys = Ed25519::of_public(public.iter().map(|(&id, &key)| (id, key))).map_err(|error| error.to_string())?;
+    let keys =
+        Ed25519::of_public(public.iter().map(|(&id, &key)| (id, key))).map_err(|error| error.to_string())?;
     let config = pbft::Config { keys: Keyring::new(keys), group: cluster.0, ..pbft::Config::default() };
     let evidence: pbft::Evidence = wire::decode(proof, proof.len()).map_err(|error| error.to_string())?;
     if evidence.is_proven(&config) {

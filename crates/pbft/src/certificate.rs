@@ -27,7 +27,10 @@ impl Signers {
         let are_distinct = self.0.is_sorted_by(|(a, _), (b, _)| a < b);
         are_distinct
             && self.0.len() >= quorum
-            && self.0.iter().all(|(node, signature)| Some(*node) != except && verify(*node, statement, signature))
+            && self
+                .0
+                .iter()
+                .all(|(node, signature)| Some(*node) != except && verify(*node, statement, signature))
     }
 }
 
@@ -52,8 +55,7 @@ impl Prepared {
         let Self { view, sequence, digest, pre_prepare, prepares } = self;
         let statement = |kind| Statement { kind, view: *view, sequence: *sequence, digest: *digest };
         let primary = config.primary(*view);
-        let is_proposed =
-            primary.is_some_and(|node| verify(node, statement(Kind::PrePrepare), pre_prepare));
+        let is_proposed = primary.is_some_and(|node| verify(node, statement(Kind::PrePrepare), pre_prepare));
         is_proposed && prepares.prove(verify, statement(Kind::Prepare), config.prepares(), primary)
     }
 }
@@ -129,8 +131,8 @@ impl ViewChange {
         if self.view == View::ZERO || !is_in_order || !self.prepared.iter().all(is_in_place) {
             return Err(Offence::Malformed("a VIEW-CHANGE with certificates out of place"));
         }
-        let is_proven =
-            self.stable.is_proven(config) && self.prepared.iter().all(|prepared| prepared.is_proven(config, verify));
+        let is_proven = self.stable.is_proven(config)
+            && self.prepared.iter().all(|prepared| prepared.is_proven(config, verify));
         if is_proven {
             Ok(())
         } else {

@@ -24,7 +24,10 @@ impl fmt::Display for Evidence {
         let Self { node, first: (first, _), second: (second, _) } = self;
         let Statement { kind, view, sequence, .. } = first;
         let (one, other) = (first.digest, second.digest);
-        write!(f, "{node} signed two statements on one choice: {kind:?} in {view} at {sequence} of {one:?} and of {other:?}")
+        write!(
+            f,
+            "{node} signed two statements on one choice: {kind:?} in {view} at {sequence} of {one:?} and of {other:?}"
+        )
     }
 }
 

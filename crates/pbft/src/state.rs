@@ -15,8 +15,8 @@ use crate::statement::{Kind, Sequence, Statement, View};
 use crate::step::Out;
 use crate::transfer::Transfer;
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::collections::btree_map::Entry;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use consensus_core::{Epoch, Members, NodeId, Offence, Role, Slot, Status, Time};
 

@@ -9,7 +9,8 @@ use crate::common::signing::{
 use crate::common::{Cluster, gateway, n, payload, request};
 use consensus_core::{Bytes, ClientId, ConsensusAlgorithm, Event, NodeId, ProposalId, Reply, Slot};
 use pbft::{
-    Config, Digest, Kind, Manifest, Message, Mutant, Pbft, PrePrepare, Request, Sequence, Stable, View, Vouching,
+    Config, Digest, Kind, Manifest, Message, Mutant, Pbft, PrePrepare, Request, Sequence, Stable, View,
+    Vouching,
 };
 
 fn with(mutant: Option<Mutant>) -> Config {
@@ -354,7 +355,9 @@ fn answers_for_another(mutant: Option<Mutant>) -> bool {
     cluster.settle();
     cluster.tell_all(1, &commit(1, 0, 1, digest));
     cluster.settle();
-    let answers = |(node, reply): &(NodeId, Reply)| *node == n(2) && matches!(reply, Reply::Done { id: done, .. } if *done == id);
+    let answers = |(node, reply): &(NodeId, Reply)| {
+        *node == n(2) && matches!(reply, Reply::Done { id: done, .. } if *done == id)
+    };
     cluster.replies.iter().any(answers)
 }
 

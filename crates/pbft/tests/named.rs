@@ -69,7 +69,9 @@ fn what_is_ordered_twice_is_carried_out_once() {
     assert_eq!(lone.cluster.diary(4), [payload(1), payload(2), payload(3)]);
     let answers = lone.cluster.replies.iter().filter_map(|(_, reply)| match reply {
         Reply::Done { id, slot, outcome: Outcome::Applied(reply) } if *id == name(2) => Some((*slot, reply)),
-        Reply::Done { .. } | Reply::Refused { .. } | Reply::ReadReady { .. } | Reply::ReadRefused { .. } => None,
+        Reply::Done { .. } | Reply::Refused { .. } | Reply::ReadReady { .. } | Reply::ReadRefused { .. } => {
+            None
+        }
     });
     let reply = payload(2);
     assert_eq!(answers.collect::<Vec<_>>(), [2, 3, 5].map(|slot| (Slot(slot), &reply)), "and answered alike");
@@ -91,7 +93,9 @@ fn who_is_asked_for_what_was_carried_out_answers_at_once() {
 fn ready(cluster: &Cluster, read: u64) -> Option<(u64, u64)> {
     cluster.replies.iter().find_map(|(node, reply)| match reply {
         Reply::ReadReady { id, at } if *id == ReadId(read) => Some((node.0, at.0)),
-        Reply::Done { .. } | Reply::Refused { .. } | Reply::ReadReady { .. } | Reply::ReadRefused { .. } => None,
+        Reply::Done { .. } | Reply::Refused { .. } | Reply::ReadReady { .. } | Reply::ReadRefused { .. } => {
+            None
+        }
     })
 }
 

@@ -22,8 +22,8 @@ use crate::machine::{InstallError, StateMachine};
 use crate::members::Members;
 use crate::time::Time;
 use alloc::vec::{Drain, Vec};
-use bytes::Bytes;
 use apply::{CompactAfter, Executor, Rules};
+use bytes::Bytes;
 use gate::Gate;
 use timers::Timers;
 
@@ -175,7 +175,8 @@ where
         A::validate(&algorithm, &members)?;
         let recovered = storage.recover()?;
         let compact_after = CompactAfter { bytes: compact_after_bytes, slots: compact_after_slots };
-        let executor = Executor::open(machine, recovered.snapshot.as_ref(), compact_after, Rules::of(&A::GUARANTEES))?;
+        let executor =
+            Executor::open(machine, recovered.snapshot.as_ref(), compact_after, Rules::of(&A::GUARANTEES))?;
         let mut out = Out::<A>::new();
         let boot = Boot {
             id,
