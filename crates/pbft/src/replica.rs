@@ -230,7 +230,7 @@ impl Pbft {
             }
             for request in batch.requests() {
                 self.slot = self.slot.next();
-                out.decide(self.slot, Some(request.id), Verdict::Commit, request.payload.clone());
+                out.decide(self.slot, Some(request.id()), Verdict::Commit, request.payload().clone());
                 self.requests.execute(self.now, request);
             }
             self.executed = sequence;

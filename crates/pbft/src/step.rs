@@ -130,9 +130,9 @@ impl Pbft {
         if payload.len() > self.config.max_payload_bytes {
             return out.refuse(id, Refusal::TooLarge);
         }
-        let (rules, request) = (self.rules(), Request { id, payload });
+        let (rules, request) = (self.rules(), Request::new(id, payload));
         // A read of ours would wait for vouchers whom nobody has asked; and others would not hear of what has another's name.
-        let is_alone = rules.genuine > 1 && request.payload.is_empty();
+        let is_alone = rules.genuine > 1 && request.payload().is_empty();
         let is_misnamed = self.config.vouching == Vouching::Named && !request.is_named();
         if is_alone || is_misnamed {
             return out.refuse(id, Refusal::Unsupported);
@@ -226,7 +226,7 @@ impl Vote {
 }
 
 fn check_requests(config: &Config, requests: &[Request]) -> Result<(), Offence> {
-    if requests.iter().any(|request| request.payload.len() > config.max_payload_bytes) {
+    if requests.iter().any(|request| request.payload().len() > config.max_payload_bytes) {
         return Err(Offence::Malformed("a request over the configured limit"));
     }
     // [B27]

@@ -347,7 +347,7 @@ fn answers_for_another(mutant: Option<Mutant>) -> bool {
     let id = Pbft::name(ClientId::default(), 1, &payload(1));
     cluster.crash(1);
     cluster.handle(n(2), Event::Propose { id, payload: payload(1) });
-    let forged = Request { id, payload: payload(2) };
+    let forged = Request::new(id, payload(2));
     let Message::PrePrepare(lie) = pre_prepare(1, 0, 1, batch([forged])) else { panic!() };
     let digest = lie.digest;
     cluster.tell_all(1, &Message::PrePrepare(lie));

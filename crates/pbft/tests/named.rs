@@ -17,7 +17,7 @@ fn name(number: u64) -> ProposalId {
 }
 
 fn own(number: u64) -> Request {
-    Request { id: name(number), payload: payload(number) }
+    Request::new(name(number), payload(number))
 }
 
 fn propose(cluster: &mut Cluster, at: u64, number: u64) {
@@ -32,8 +32,8 @@ fn proven(sequence: u64, batch: &Batch) -> Message {
 // tests [B27]
 #[test]
 fn nobody_has_another_request_ordered_under_its_name() {
-    let swapped = Request { id: name(1), payload: payload(2) };
-    let renumbered = Request { id: ProposalId { sequence: 2, ..name(1) }, payload: payload(1) };
+    let swapped = Request::new(name(1), payload(2));
+    let renumbered = Request::new(ProposalId { sequence: 2, ..name(1) }, payload(1));
     for lie in [swapped, renumbered, request(1)] {
         let mut lone = Lone::new(4, 4, named());
         assert_eq!(lone.hear(2, Message::Requests(vec![own(1), lie.clone()])), []);
