@@ -69,7 +69,9 @@ fn what_is_ordered_twice_is_carried_out_once() {
     assert_eq!(lone.cluster.diary(4), [payload(1), payload(2), payload(3)]);
     let answers = lone.cluster.replies.iter().filter_map(|(_, reply)| match reply {
         Reply::Done { id, slot, outcome: Outcome::Applied(reply) } if *id == name(2) => Some((*slot, reply)),
-        Reply::Done { .. } | Reply::Refused { .. } | Reply::ReadReady { .. } | Reply::ReadRefused { .. } => None,
+        Reply::Done { .. } | Reply::Refused { .. } | Reply::ReadReady { .. } | Reply::ReadRefused { .. } => {
+            None
+        }
     });
     let reply = payload(2);
     assert_eq!(answers.collect::<Vec<_>>(), [2, 3, 5].map(|slot| (Slot(slot), &reply)), "and answered alike");
@@ -91,7 +93,9 @@ fn who_is_asked_for_what_was_carried_out_answers_at_once() {
 fn ready(cluster: &Cluster, read: u64) -> Option<(u64, u64)> {
     cluster.replies.iter().find_map(|(node, reply)| match reply {
         Reply::ReadReady { id, at } if *id == ReadId(read) => Some((node.0, at.0)),
-        Reply::Done { .. } | Reply::Refused { .. } | Reply::ReadReady { .. } | Reply::ReadRefused { .. } => None,
+        Reply::Done { .. } | Reply::Refused { .. } | Reply::ReadReady { .. } | Reply::ReadRefused { .. } => {
+            None
+        }
     })
 }
 
@@ -130,4 +134,29 @@ fn a_read_that_one_replica_alone_was_asked_for_is_refused_where_many_must_vouch(
     let mut cluster = Cluster::new(1);
     cluster.handle(n(1), Event::Read(ReadId(1)));
     assert_eq!(ready(&cluster, 1), Some((1, 1)));
+}
+
+// tests [B2]
+#[test]
+fn a_digest_is_of_what_was_decoded_and_of_nothing_else() {
+    let encoded = consensus_core::wire::encode(&vec![own(1), request(2)]);
+    // A name of two numbers, and a payload: no digest crosses the wire.
+    let fields: Vec<_> = [own(1), request(2)].iter().map(|it| (it.id(), it.payload().clone())).collect();
+    assert_eq!(encoded, consensus_core::wire::encode(&fields));
+    let decoded: Batch = consensus_core::wire::decode(&encoded, usize::MAX).unwrap();
+    assert_eq!(
+        (decoded.digest(), decoded.requests()),
+        (batch([own(1), request(2)]).digest(), &[own(1), request(2)][..])
+    );
+    let one = batch([request(1), request(2)]);
+    let renamed = Request::new(ProposalId { client: ClientId::anonymous(9), ..request(1).id() }, payload(1));
+    let others = [
+        batch([request(2), request(1)]),
+        batch([request(1)]),
+        batch([request(1), request(2), request(2)]),
+        batch([renamed, request(2)]),
+        batch([Request::new(request(1).id(), payload(2)), request(2)]),
+        Batch::default(),
+    ];
+    assert!(others.iter().all(|other| other.digest() != one.digest()));
 }

@@ -448,9 +448,8 @@ fn what_is_too_long_or_out_of_shape_is_refused_at_the_door() {
         assert_eq!(lone.hear(from, asked(&[1])), []);
         assert_eq!(lone.cluster.offences(from), [Offence::Stranger]);
     }
-    let many = Message::Requests(
-        (0..8_193).map(|number| Request::new(proposal(number), Bytes::new())).collect(),
-    );
+    let many =
+        Message::Requests((0..8_193).map(|number| Request::new(proposal(number), Bytes::new())).collect());
     assert!(wire::decode::<Message>(&wire::encode(&many), usize::MAX).is_err());
     assert_eq!(wanted(&lone.said()), []);
 }
