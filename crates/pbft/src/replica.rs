@@ -171,8 +171,9 @@ impl Pbft {
         }
     }
 
-    /// Whether a vote is signed as it must be. This is asked here and not before, at the door, since only here it is known which
-    /// votes still matter: every third could be spared. [B28]
+    /// Whether a vote is signed as it must be. [B28] This is asked here and not before, at the door, since only here it is known
+    /// which votes still matter. The door cannot be told: it has a configuration, which replicas of one process may share, and which
+    /// outlives a boot, so that it would spare a replica what another one knows.
     fn has_signed(&mut self, kind: Kind, from: NodeId, vote: &Vote, out: &mut Out) -> bool {
         if self.vain.get(&from).is_some_and(|&vain| vain >= MOST_VAIN) {
             return false;
