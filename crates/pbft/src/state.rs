@@ -65,6 +65,8 @@ pub struct Pbft {
     pub(crate) begun: Option<Time>,
     /// How often each replica was helped in this turn.
     pub(crate) helped: BTreeMap<NodeId, u32>,
+    /// How many checks of the votes of each have come to nothing.
+    pub(crate) vain: BTreeMap<NodeId, u32>,
     /// How much each has fetched.
     pub(crate) fetched: BTreeMap<NodeId, u32>,
     /// What was executed at the last turn.
@@ -100,6 +102,7 @@ impl Pbft {
             turn: 0,
             begun: None,
             helped: BTreeMap::new(),
+            vain: BTreeMap::new(),
             fetched: BTreeMap::new(),
             executed_at_turn: Sequence::ZERO,
             evidence: BTreeMap::new(),

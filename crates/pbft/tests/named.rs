@@ -17,7 +17,7 @@ fn name(number: u64) -> ProposalId {
 }
 
 fn own(number: u64) -> Request {
-    Request { id: name(number), payload: payload(number) }
+    Request::new(name(number), payload(number))
 }
 
 fn propose(cluster: &mut Cluster, at: u64, number: u64) {
@@ -32,8 +32,8 @@ fn proven(sequence: u64, batch: &Batch) -> Message {
 // tests [B27]
 #[test]
 fn nobody_has_another_request_ordered_under_its_name() {
-    let swapped = Request { id: name(1), payload: payload(2) };
-    let renumbered = Request { id: ProposalId { sequence: 2, ..name(1) }, payload: payload(1) };
+    let swapped = Request::new(name(1), payload(2));
+    let renumbered = Request::new(ProposalId { sequence: 2, ..name(1) }, payload(1));
     for lie in [swapped, renumbered, request(1)] {
         let mut lone = Lone::new(4, 4, named());
         assert_eq!(lone.hear(2, Message::Requests(vec![own(1), lie.clone()])), []);
@@ -134,4 +134,29 @@ fn a_read_that_one_replica_alone_was_asked_for_is_refused_where_many_must_vouch(
     let mut cluster = Cluster::new(1);
     cluster.handle(n(1), Event::Read(ReadId(1)));
     assert_eq!(ready(&cluster, 1), Some((1, 1)));
+}
+
+// tests [B2]
+#[test]
+fn a_digest_is_of_what_was_decoded_and_of_nothing_else() {
+    let encoded = consensus_core::wire::encode(&vec![own(1), request(2)]);
+    // A name of two numbers, and a payload: no digest crosses the wire.
+    let fields: Vec<_> = [own(1), request(2)].iter().map(|it| (it.id(), it.payload().clone())).collect();
+    assert_eq!(encoded, consensus_core::wire::encode(&fields));
+    let decoded: Batch = consensus_core::wire::decode(&encoded, usize::MAX).unwrap();
+    assert_eq!(
+        (decoded.digest(), decoded.requests()),
+        (batch([own(1), request(2)]).digest(), &[own(1), request(2)][..])
+    );
+    let one = batch([request(1), request(2)]);
+    let renamed = Request::new(ProposalId { client: ClientId::anonymous(9), ..request(1).id() }, payload(1));
+    let others = [
+        batch([request(2), request(1)]),
+        batch([request(1)]),
+        batch([request(1), request(2), request(2)]),
+        batch([renamed, request(2)]),
+        batch([Request::new(request(1).id(), payload(2)), request(2)]),
+        Batch::default(),
+    ];
+    assert!(others.iter().all(|other| other.digest() != one.digest()));
 }

@@ -95,6 +95,7 @@ pub const PBFT_BY_SCHEDULE: &[Mutant] = &[
     Mutant::ProposalsNotRecomputed,
     Mutant::StableAtWeak,
     Mutant::NamesUnchecked,
+    Mutant::SkippedCounted,
 ];
 
 impl Hunt {

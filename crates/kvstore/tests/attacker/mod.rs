@@ -197,7 +197,7 @@ impl Attacker {
             Message::Requests(mut requests) => {
                 // Under the name of another's request.
                 if let Some(request) = requests.first_mut() {
-                    request.payload = self.invention().payload;
+                    *request = Request::new(request.id(), self.invention().payload().clone());
                 }
                 Message::Requests(requests)
             }
@@ -231,7 +231,7 @@ impl Attacker {
     fn invention(&mut self) -> Request {
         let put = PutRequest { key: FORGED.into(), value: FORGED.into(), ..PutRequest::default() };
         let (number, payload) = (self.draw(u64::MAX).max(1), Command::Put(put).encode());
-        Request { id: Pbft::name(ClientId::default(), number, &payload), payload }
+        Request::new(Pbft::name(ClientId::default(), number, &payload), payload)
     }
 }
 
