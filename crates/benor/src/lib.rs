@@ -12,6 +12,7 @@ extern crate alloc;
 extern crate std;
 
 mod config;
+pub mod log;
 mod message;
 mod model;
 mod mutant;
@@ -23,6 +24,7 @@ mod step;
 mod votes;
 
 pub use config::Config;
+pub use log::Log;
 pub use message::{Casts, Decided, Message, Proposal, Report, Standing};
 pub use model::{Crashes, Lies, Model, Thresholds};
 #[cfg(all(feature = "mutants", debug_assertions))]
