@@ -102,6 +102,8 @@ mutants! {
     SettledForgotten,
     /// Of the log: everybody offers its own batches.
     OwnFirst,
+    /// Of the log: who has heard enough offers votes, and makes none of its own.
+    VotesWithoutOffer,
     /// Of the log: batches that were lost on their way are not asked for.
     NeverFetches,
     /// Of the log: whoever reads asks nobody else.

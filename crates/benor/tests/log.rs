@@ -208,6 +208,16 @@ fn the_offer_of_others_is_followed() {
     assert_eq!(made, [id(2, 1), id(3, 1), id(2, 2)]);
 }
 
+// tests [L3]
+#[test]
+fn who_votes_has_offered() {
+    let mut cluster = alone(3);
+    tell(&mut cluster, 2, says(vec![offers(1, Offer::Batch(id(2, 1)))]));
+    tell(&mut cluster, 3, says(vec![offers(1, Offer::Batch(id(2, 1)))]));
+    assert_eq!(offered(&cluster, 1), Some(Offer::Nothing), "it may be on its way, but two have offered it");
+    assert_eq!(report(&cluster, 1), Some(Report { value: true, tossed: false }));
+}
+
 // tests [L4]
 #[test]
 fn a_batch_is_offered_in_one_instance_at_a_time() {
@@ -332,7 +342,8 @@ fn a_batch_that_is_lacking_is_fetched() {
     tell(&mut cluster, 2, says(vec![offers(1, Offer::Batch(id(3, 1)))]));
     let mut asked = Vec::new();
     for _ in 0..2 {
-        cluster.run_for_ms(60);
+        cluster.now += std::time::Duration::from_millis(60);
+        cluster.handle(n(1), Event::Tick);
         asked.extend(cluster.wire.drain(..).filter(|sent| matches!(sent.message, Message::Fetch(_))));
     }
     assert_eq!(

@@ -4,6 +4,7 @@ use crate::join;
 use crate::machine::KvMachine;
 use crate::member::MemberError;
 use async_trait::async_trait;
+use benor::Log;
 use consensus_core::{ClusterId, NodeId};
 use consensus_runtime::{
     Enquiry, Handle, Host, PeerAddress, Peers, Replica, ReplicaConfig, Replicated, RequestError, Runnable,
@@ -58,11 +59,13 @@ pub enum Algorithm {
     Raft,
     /// Multi-Paxos: a leader also where only one node still reaches a quorum.
     MultiPaxos,
+    /// A log without a leader: nobody's end is a gap in the service. Its members stay those that founded it.
+    BenOr,
 }
 
 impl Algorithm {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Raft, Self::MultiPaxos];
+    pub const ALL: [Self; 3] = [Self::Raft, Self::MultiPaxos, Self::BenOr];
 }
 
 impl fmt::Display for Algorithm {
@@ -70,6 +73,7 @@ impl fmt::Display for Algorithm {
         f.write_str(match self {
             Self::Raft => "raft",
             Self::MultiPaxos => "multipaxos",
+            Self::BenOr => "benor",
         })
     }
 }
@@ -165,6 +169,7 @@ pub async fn start(
         Profile::Cp => match options.algorithm {
             Algorithm::Raft => run::<Raft>(raft_config(&options), options, machine).await,
             Algorithm::MultiPaxos => run::<MultiPaxos>(multipaxos_config(&options), options, machine).await,
+            Algorithm::BenOr => run::<Log>(benor_config(&options), options, machine).await,
         },
         Profile::Ca => refuse("it needs atomic commitment"),
         Profile::Ap => refuse("it needs causal replication"),
@@ -187,6 +192,17 @@ fn multipaxos_config(options: &ReplicaOptions) -> multipaxos::Config {
         heartbeat_interval_ms: options.heartbeat_interval_ms.unwrap_or_else(|| (timeout / 10).max(1)),
         max_snapshot_bytes: MAX_SNAPSHOT_BYTES,
         ..multipaxos::Config::default()
+    }
+}
+
+fn benor_config(options: &ReplicaOptions) -> benor::log::Config {
+    benor::log::Config {
+        // Nobody is elected: it is only how soon what was lost is said again.
+        retry_ms: (options.election_timeout_ms / 20).max(1),
+        // No secret: whoever orders the messages by it makes decisions slow, and no more.
+        coin_key: options.cluster.0,
+        max_snapshot_bytes: MAX_SNAPSHOT_BYTES,
+        ..benor::log::Config::default()
     }
 }
 

@@ -109,7 +109,7 @@ fn flags_are_checked_before_anything_is_touched() {
     refuses(&mut with(&["--id", "1", "--peers", peers, "--profile", "xy"]), &["choose cp, ca or ap"]);
     refuses(
         &mut with(&["--id", "1", "--peers", peers, "--algorithm", "paxos"]),
-        &["choose raft or multipaxos"],
+        &["choose raft, multipaxos or benor"],
     );
     let dev = |args: &[&str]| {
         let mut command = Command::new(KVSTORE);

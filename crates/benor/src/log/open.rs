@@ -53,9 +53,9 @@ impl Open {
         self.offers.get(&voter).copied()
     }
 
-    /// Whether `voter` has offered or voted, as far as we know of ourselves.
-    pub(crate) fn has_cast(&self, me: NodeId) -> bool {
-        self.offers.contains_key(&me) || self.past.round() > 0
+    /// How many have offered.
+    pub(crate) fn offers(&self) -> usize {
+        self.offers.len()
     }
 
     /// Every batch that was offered or decided.
@@ -181,7 +181,7 @@ impl Open {
 
     /// [L3] The first report: whether most of all voters offer one batch.
     fn after_offers(&self, needs: &Thresholds, config: &Config) -> Next {
-        if self.offers.len() < needs.wait {
+        if self.offers() < needs.wait {
             return Next::Wait;
         }
         let value = self.majority(needs, config).is_some();
@@ -190,11 +190,8 @@ impl Open {
 
     /// [L3] The batch that most of all voters offer.
     pub(crate) fn majority(&self, needs: &Thresholds, config: &Config) -> Option<BatchId> {
-        let most = if config.plants(Mutant::MostOfReceivedOffers) {
-            self.offers.len() / 2 + 1
-        } else {
-            needs.propose
-        };
+        let most =
+            if config.plants(Mutant::MostOfReceivedOffers) { self.offers() / 2 + 1 } else { needs.propose };
         let id = self.most_offered()?;
         let count = self.offers.values().filter(|&&offer| offer == Offer::Batch(id)).count();
         (count >= most).then_some(id)
@@ -243,7 +240,7 @@ impl Open {
 
     pub(crate) fn assert_invariants(&self, voters: usize) {
         let standing = self.past.standing();
-        assert!(self.votes.reports() <= voters && self.offers.len() <= voters, "more votes than voters");
+        assert!(self.votes.reports() <= voters && self.offers() <= voters, "more votes than voters");
         assert!(standing.check().is_ok(), "no node casts this: {standing:?}");
         let both = [false, true].map(|value| self.votes.proposals_of(value) > 0);
         assert!(both != [true, true], "two majorities in round {}", self.past.round());

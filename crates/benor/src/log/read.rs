@@ -58,7 +58,7 @@ impl Log {
 
     /// [L10] The last instance in which we have cast anything, or that we know to be decided.
     fn highest(&self) -> Instance {
-        let is_known = |open: &super::open::Open| open.decided.is_some() || open.has_cast(self.id);
+        let is_known = |open: &super::open::Open| open.decided.is_some() || open.offer_of(self.id).is_some();
         let open = self.open.iter().rev().find(|(_, open)| is_known(open)).map(|(&instance, _)| instance);
         let settled = self.ledger.settled();
         if self.config.plants(Mutant::ReadsWhatIsSettled) {

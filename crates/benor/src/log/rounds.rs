@@ -1,7 +1,7 @@
 //! The agreement itself: offers, votes, decisions, and what is settled by them.
 
 use super::message::{Instance, Offer, Word};
-use super::open::Next;
+use super::open::{Next, Open};
 use super::record::{Record, Vote};
 use super::state::Log;
 use super::step::Out;
@@ -67,7 +67,10 @@ impl Log {
             let is_near = instance.0 <= self.ledger.settled().0 + self.window;
             let offer = match self.choose(instance) {
                 Some(id) if is_near || is_begun => Offer::Batch(id),
-                None if is_begun && instance <= self.impatient => Offer::Nothing,
+                // For an interval it may be on its way to us; but nobody waits for us who has enough.
+                None if is_begun && (instance <= self.impatient || self.is_offered(instance)) => {
+                    Offer::Nothing
+                }
                 Some(_) | None => return has_offered,
             };
             if !self.config.plants(Mutant::OffersForgotten) {
@@ -81,10 +84,21 @@ impl Log {
         }
     }
 
-    /// The first instance in which we have cast nothing, and that is not known to be decided.
+    /// Whether so many have offered there that we need not wait for more.
+    fn is_offered(&self, instance: Instance) -> bool {
+        self.open.get(&instance).is_some_and(|open| open.offers() >= self.thresholds.wait)
+    }
+
+    /// Whether no offer of ours is needed. Once others have voted, somebody may still wait for it.
+    fn is_done_with(&self, open: &Open) -> bool {
+        let has_voted = open.round() > 0 && self.config.plants(Mutant::VotesWithoutOffer);
+        open.decided.is_some() || open.offer_of(self.id).is_some() || has_voted
+    }
+
+    /// The first instance in which we have offered nothing, and that is not known to be decided.
     fn next_offer(&self) -> Instance {
         let mut next = self.ledger.settled().next();
-        while self.open.get(&next).is_some_and(|open| open.decided.is_some() || open.has_cast(self.id)) {
+        while self.open.get(&next).is_some_and(|open| self.is_done_with(open)) {
             next = next.next();
         }
         next
@@ -108,6 +122,10 @@ impl Log {
 
     fn next_vote(&mut self, instance: Instance) -> Option<Vote> {
         let open = self.open.get_mut(&instance)?;
+        // [L3] Our offer comes first, since others may need it.
+        if open.offer_of(self.id).is_none() && !self.config.plants(Mutant::VotesWithoutOffer) {
+            return None;
+        }
         match open.next(&self.thresholds, &self.config) {
             Next::Wait | Next::Decide(_) => None,
             Next::Cast(vote) => {
