@@ -85,4 +85,6 @@ mutants! {
     CertificateNotWritten,
     /// That a view was left is not written down.
     ViewChangeNotWritten,
+    /// A request need not have the name of what it asks for.
+    NamesUnchecked,
 }

@@ -4,7 +4,7 @@ use crate::digest::Digest;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
-use consensus_core::{ProposalId, wire};
+use consensus_core::{ClientId, ProposalId, wire};
 use serde::{Deserialize, Serialize};
 
 /// The most requests of a batch, or of a message that passes requests on.
@@ -24,6 +24,17 @@ impl Request {
     #[must_use]
     pub fn digest(&self) -> Digest {
         Digest::of_value(b"request", self)
+    }
+
+    /// The name that belongs to what is asked for. [B27]
+    pub(crate) fn name(number: u64, payload: &[u8]) -> ProposalId {
+        let Digest([a, b, c, d, e, f, g, h, ..]) = Digest::of_two(b"name", &number.to_le_bytes(), payload);
+        ProposalId::new(ClientId::anonymous(u64::from_le_bytes([a, b, c, d, e, f, g, h])), number)
+    }
+
+    /// Whether it has that name.
+    pub(crate) fn is_named(&self) -> bool {
+        self.id == Self::name(self.id.sequence, &self.payload)
     }
 
     /// How much of a message it takes, in bytes, at most.

@@ -6,9 +6,11 @@ use crate::common::signing::{
     batch, begins, checkpoint, commit, new_view, null, pre_prepare, prepare, prepared, says, stable,
     view_change, vote, wish, wishes,
 };
-use crate::common::{Cluster, gateway, payload, request};
-use consensus_core::{Bytes, ClientId, Event, ProposalId, Slot};
-use pbft::{Config, Digest, Kind, Manifest, Message, Mutant, PrePrepare, Sequence, Stable, View};
+use crate::common::{Cluster, gateway, n, payload, request};
+use consensus_core::{Bytes, ClientId, ConsensusAlgorithm, Event, NodeId, ProposalId, Reply, Slot};
+use pbft::{
+    Config, Digest, Kind, Manifest, Message, Mutant, Pbft, PrePrepare, Request, Sequence, Stable, View, Vouching,
+};
 
 fn with(mutant: Option<Mutant>) -> Config {
     Config { mutant, ..gateway() }
@@ -336,4 +338,29 @@ fn forgets_early(mutant: Option<Mutant>) -> bool {
 fn a_checkpoint_of_too_few_is_found() {
     assert!(!forgets_early(None));
     assert!(forgets_early(Some(Mutant::StableAtWeak)));
+}
+
+/// What a replica answers a client whose name a liar gave to another request.
+fn answers_for_another(mutant: Option<Mutant>) -> bool {
+    let config = Config { vouching: Vouching::Named, ..with(mutant) };
+    let mut cluster = Cluster::with(4, config);
+    let id = Pbft::name(ClientId::default(), 1, &payload(1));
+    cluster.crash(1);
+    cluster.handle(n(2), Event::Propose { id, payload: payload(1) });
+    let forged = Request { id, payload: payload(2) };
+    let Message::PrePrepare(lie) = pre_prepare(1, 0, 1, batch([forged])) else { panic!() };
+    let digest = lie.digest;
+    cluster.tell_all(1, &Message::PrePrepare(lie));
+    cluster.settle();
+    cluster.tell_all(1, &commit(1, 0, 1, digest));
+    cluster.settle();
+    let answers = |(node, reply): &(NodeId, Reply)| *node == n(2) && matches!(reply, Reply::Done { id: done, .. } if *done == id);
+    cluster.replies.iter().any(answers)
+}
+
+/// [B27]
+#[test]
+fn names_that_nobody_checks_are_found() {
+    assert!(!answers_for_another(None));
+    assert!(answers_for_another(Some(Mutant::NamesUnchecked)));
 }

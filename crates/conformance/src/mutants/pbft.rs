@@ -94,6 +94,7 @@ pub const PBFT_BY_SCHEDULE: &[Mutant] = &[
     Mutant::CertificatesUnchecked,
     Mutant::ProposalsNotRecomputed,
     Mutant::StableAtWeak,
+    Mutant::NamesUnchecked,
 ];
 
 impl Hunt {
