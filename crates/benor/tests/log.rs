@@ -322,6 +322,33 @@ fn instances_are_settled_in_order_and_fill_slots_without_gaps() {
     assert_eq!(lines, [(1, &b"2/1"[..]), (2, &b"2/3"[..])]);
 }
 
+/// The first slot is agreement on one value out of many.
+// tests [L7]
+#[test]
+fn the_first_slot_is_one_of_the_values_for_all() {
+    let mut firsts = std::collections::BTreeSet::new();
+    for seed in 1..=30 {
+        let mut cluster = Group::with(5, Config { coin_key: seed, ..Config::default() }, false, seed);
+        for node in 1..=5 {
+            let payload = Bytes::from(format!("{node}"));
+            cluster.handle(n(node), Event::Propose { id: proposal(node), payload });
+        }
+        // Everybody hears the others in another order.
+        let mut order = seed;
+        while !cluster.wire.is_empty() {
+            order = order.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let place = usize::try_from(order >> 33).unwrap() % cluster.wire.len();
+            let envelope = cluster.wire.remove(place).unwrap();
+            cluster.deliver(envelope);
+        }
+        cluster.run_for_ms(1_000);
+        let first = texts(&cluster, 1)[0].clone();
+        assert!((2..=5).all(|node| texts(&cluster, node)[0] == first), "seed {seed}");
+        firsts.insert(first);
+    }
+    assert!(firsts.len() > 1, "whose it is depends on the order: {firsts:?}");
+}
+
 // tests [L8]
 #[test]
 fn a_settled_batch_that_comes_again_is_not_kept() {

@@ -3,6 +3,7 @@
 
 #[path = "../../multipaxos/tests/common/mod.rs"]
 mod common;
+mod hostile;
 mod log;
 #[cfg(all(feature = "mutants", debug_assertions))]
 mod mutants;

@@ -8,14 +8,13 @@ use super::record::Record;
 use super::state::Log;
 use super::step::Out;
 use crate::mutant::Mutant;
-use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::vec::Vec;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use consensus_core::{Bytes, Item, NodeId, ProposalId, Refusal};
 
 /// Proposals that are in no batch yet.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Queue {
-    entries: Vec<Entry>,
+    entries: VecDeque<Entry>,
     bytes: usize,
 }
 
@@ -113,7 +112,7 @@ impl Log {
         }
         let entry = Entry { id, payload };
         queue.bytes += entry.size();
-        queue.entries.push(entry);
+        queue.entries.push_back(entry);
     }
 
     /// [L1] What waits becomes batches, as long as few enough of ours are open; everybody is given them once they are on our disk.

@@ -114,7 +114,8 @@ impl Log {
 
     pub(crate) fn on_read_question(&self, from: NodeId, token: ReadToken, out: &mut Out) {
         let highest = self.highest();
-        self.send(from, Message::ReadReply { token, highest }, out);
+        // EARLY: if we forget in a crash that we cast there, the read has waited for more than it had to.
+        out.send_early(from, Message::ReadReply { token, highest });
     }
 
     pub(crate) fn on_read_reply(&mut self, from: NodeId, token: ReadToken, highest: Instance) {
