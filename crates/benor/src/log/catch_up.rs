@@ -4,12 +4,14 @@
 //! that another knows less asks it, too: so nobody is left behind when all is quiet, and when nobody is, nothing is said.
 
 use super::message::{BatchId, Instance, Message, Outcome, Page, Stand, Want, Word};
+use super::open::Open;
 use super::state::Log;
 use super::step::Out;
 use crate::mutant::Mutant;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use consensus_core::{NodeId, Offence, Time};
+use rand::Rng;
 
 impl Log {
     pub(crate) fn on_tell(&mut self, from: NodeId, stand: &Stand, out: &mut Out) {
@@ -85,8 +87,8 @@ impl Log {
     /// [L12] Nothing was heard that ends the wait.
     pub(crate) fn on_retry(&mut self, out: &mut Out) {
         self.is_timed = false;
-        self.turn = self.turn.wrapping_add(1);
-        self.impatient = self.open.last_key_value().map_or(Instance::ZERO, |(&last, _)| last);
+        let last = self.open.last_key_value().map_or(Instance::ZERO, |(&last, _)| last);
+        self.impatient = core::mem::replace(&mut self.awaited, last);
         self.give_up_if_stalled();
         if !self.is_busy() {
             let behind: Vec<NodeId> = self.those_behind().collect();
@@ -94,16 +96,11 @@ impl Log {
         }
         let source = self.source();
         let words: Vec<Word> = self.words().collect();
-        let lacking = if self.config.plants(Mutant::NeverFetches) { Vec::new() } else { self.lacking() };
-        let peers: Vec<NodeId> = self.members.others(self.id).collect();
-        let fetched_from = peers.get(self.turn % peers.len().max(1)).copied();
-        for peer in peers {
+        for peer in self.members.others(self.id) {
             let want = self.want().filter(|_| source == Some(peer));
             self.ask(peer, words.clone(), want, out);
-            if fetched_from == Some(peer) && !lacking.is_empty() {
-                self.send(peer, Message::Fetch(lacking.clone()), out);
-            }
         }
+        self.fetch(out);
         self.ask_again_for_reads(out);
     }
 
@@ -113,19 +110,41 @@ impl Log {
         Some(piece.unwrap_or(Want::Page))
     }
 
-    /// Somebody who knows more than we do; each in turn.
-    fn source(&self) -> Option<NodeId> {
+    /// Somebody who knows more than we do.
+    fn source(&mut self) -> Option<NodeId> {
         let settled = self.ledger.settled();
-        let ahead: Vec<NodeId> =
+        let ahead =
             self.peers.iter().filter(|&(_, &theirs)| theirs > settled).map(|(&peer, _)| peer).collect();
-        ahead.get(self.turn % ahead.len().max(1)).copied()
+        self.pick(ahead)
     }
 
-    /// [L9] Batches that were offered or decided, and that we do not hold.
-    fn lacking(&self) -> Vec<BatchId> {
-        let named: BTreeSet<BatchId> = self.open.values().flat_map(|open| open.named()).collect();
-        let lacks = |id: &BatchId| !self.batches.holds(*id) && !self.ledger.numbers.contain(*id);
-        named.into_iter().filter(lacks).take(super::message::MAX_AHEAD as usize).collect()
+    /// Whom we ask is left to chance: in turns, it might be the turn of somebody who is gone whenever we lack something.
+    fn pick(&mut self, of: Vec<NodeId>) -> Option<NodeId> {
+        let drawn = usize::try_from(self.rng.next_u64() >> 32).unwrap_or(0);
+        of.get(drawn % of.len().max(1)).copied()
+    }
+
+    /// [L9] Batches that we do not hold are asked for of somebody who has offered them, and so holds them.
+    fn fetch(&mut self, out: &mut Out) {
+        if self.config.plants(Mutant::NeverFetches) {
+            return;
+        }
+        let mut holders: BTreeMap<BatchId, BTreeSet<NodeId>> = BTreeMap::new();
+        for (voter, id) in self.open.values().flat_map(Open::offered) {
+            if !self.batches.holds(id) && !self.ledger.numbers.contain(id) {
+                holders.entry(id).or_default().insert(voter);
+            }
+        }
+        let mut wanted: BTreeMap<NodeId, Vec<BatchId>> = BTreeMap::new();
+        for (id, holders) in holders {
+            if let Some(holder) = self.pick(holders.into_iter().collect()) {
+                wanted.entry(holder).or_default().push(id);
+            }
+        }
+        for (holder, ids) in wanted {
+            let ids = ids.into_iter().take(super::message::MAX_AHEAD as usize).collect();
+            self.send(holder, Message::Fetch(ids), out);
+        }
     }
 
     /// The end of a burst: who gave us something and has more is asked for it, who votes in vain is told, and all hear what is new.

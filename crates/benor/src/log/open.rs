@@ -58,11 +58,11 @@ impl Open {
         self.offers.len()
     }
 
-    /// Every batch that was offered or decided.
-    pub(crate) fn named(&self) -> impl Iterator<Item = BatchId> {
-        let offered = self.offers.values().copied().filter_map(Offer::batch);
-        let is_open = self.decided.is_none();
-        offered.filter(move |_| is_open).chain(self.decided.and_then(Offer::batch))
+    /// Who has offered which batch, as long as it may still be wanted.
+    pub(crate) fn offered(&self) -> impl Iterator<Item = (NodeId, BatchId)> {
+        let is_wanted = move |id| self.decided.is_none_or(|decided| decided == Offer::Batch(id));
+        let batches = self.offers.iter().filter_map(|(&voter, offer)| Some((voter, offer.batch()?)));
+        batches.filter(move |&(_, id)| is_wanted(id))
     }
 
     /// The batch that most offer.

@@ -38,12 +38,12 @@ pub struct Log {
     pub(crate) handed_over: Slot,
     /// How many instances we begin at once.
     pub(crate) window: u64,
-    /// Up to this instance we offer nothing if we have nothing.
+    /// The last instance that was begun when we last said where we stand.
+    pub(crate) awaited: Instance,
+    /// Up to this instance we offer nothing if we have nothing: we have asked for what others offer there, in vain.
     pub(crate) impatient: Instance,
     /// How much the others have said that they have settled.
     pub(crate) peers: BTreeMap<NodeId, Instance>,
-    /// Whose turn it is to be asked for what we lack.
-    pub(crate) turn: usize,
     /// What is to be told to those who vote in what we have decided.
     pub(crate) answers: Vec<(NodeId, Word)>,
     /// Who is to be asked for more of what it has just given us.
