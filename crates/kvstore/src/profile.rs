@@ -1,16 +1,18 @@
 //! From what clients are promised to the protocol that keeps the promise. No other file names a concrete protocol.
 
 use crate::join;
+use crate::keys::{KEY_BYTES, Keys, Secret};
 use crate::machine::KvMachine;
 use crate::member::MemberError;
 use async_trait::async_trait;
 use benor::Log;
-use consensus_core::{ClusterId, NodeId};
+use consensus_core::{ClusterId, Faults, NodeId};
 use consensus_runtime::{
     Enquiry, Handle, Host, PeerAddress, Peers, Replica, ReplicaConfig, Replicated, RequestError, Runnable,
     StopReason, remembered,
 };
 use multipaxos::MultiPaxos;
+use pbft::{Ed25519, Keyring, Pbft, Vouching};
 use raft::Raft;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,6 +25,9 @@ use tokio::sync::mpsc;
 const REQUEST_MS: u64 = 5_000;
 /// A peer is suspected after an election timeout of silence, but not sooner than this, in milliseconds.
 const LEAST_SUSPECT_MS: u64 = 50;
+
+/// PBFT digests the whole store after so many batches, so not too often.
+const CHECKPOINT_INTERVAL: u64 = 2_048;
 
 /// The largest quota of a store, in bytes. It is looked at before a write, so a store may exceed it by what is under way.
 pub const MAX_QUOTA_BYTES: u64 = 3 << 30;
@@ -59,13 +64,25 @@ pub enum Algorithm {
     Raft,
     /// Multi-Paxos: a leader also where only one node still reaches a quorum.
     MultiPaxos,
+    /// PBFT: some of the members may lie. A client that asks one member trusts that one; one that asks all and believes what f+1 say
+    /// alike trusts none.
+    Pbft,
     /// A log without a leader: nobody's end is a gap in the service. Its members stay those that founded it.
     BenOr,
 }
 
 impl Algorithm {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Raft, Self::MultiPaxos, Self::BenOr];
+    pub const ALL: [Self; 4] = [Self::Raft, Self::MultiPaxos, Self::Pbft, Self::BenOr];
+
+    /// Whether the members are who they are for good, each with a key.
+    #[must_use]
+    pub const fn has_fixed_members(self) -> bool {
+        match self {
+            Self::Raft | Self::MultiPaxos | Self::BenOr => false,
+            Self::Pbft => true,
+        }
+    }
 }
 
 impl fmt::Display for Algorithm {
@@ -73,6 +90,7 @@ impl fmt::Display for Algorithm {
         f.write_str(match self {
             Self::Raft => "raft",
             Self::MultiPaxos => "multipaxos",
+            Self::Pbft => "pbft",
             Self::BenOr => "benor",
         })
     }
@@ -97,7 +115,9 @@ pub struct ReplicaOptions {
     pub data_dir: PathBuf,
     /// The protocol, where the profile leaves a choice.
     pub algorithm: Algorithm,
-    /// After how long without a leader an election begins, in milliseconds.
+    /// What the members sign with, where some may lie.
+    pub keys: Option<Keys>,
+    /// After how long without a leader an election begins, or without progress a view change, in milliseconds.
     pub election_timeout_ms: u64,
     /// How often a leader shows that it lives, in milliseconds; `None`: as the protocol has it.
     pub heartbeat_interval_ms: Option<u64>,
@@ -169,6 +189,7 @@ pub async fn start(
         Profile::Cp => match options.algorithm {
             Algorithm::Raft => run::<Raft>(raft_config(&options), options, machine).await,
             Algorithm::MultiPaxos => run::<MultiPaxos>(multipaxos_config(&options), options, machine).await,
+            Algorithm::Pbft => run::<Pbft>(pbft_config(&options)?, options, machine).await,
             Algorithm::BenOr => run::<Log>(benor_config(&options), options, machine).await,
         },
         Profile::Ca => refuse("it needs atomic commitment"),
@@ -206,9 +227,50 @@ fn benor_config(options: &ReplicaOptions) -> benor::log::Config {
     }
 }
 
+/// PBFT as the store runs it.
+///
+/// # Errors
+/// Keys are missing, or do not fit together.
+pub fn pbft_config(options: &ReplicaOptions) -> Result<pbft::Config, MemberError> {
+    let refuse = |problem: String| Err(MemberError::Keys(problem));
+    let Some(Keys { secret, public }) = &options.keys else {
+        let how = "members that may lie sign what they say: give --secret-key and --member-keys (kvstore key new makes keys)";
+        return refuse(how.into());
+    };
+    if !public.keys().eq(options.members.keys()) {
+        let ids = |ids: &mut dyn Iterator<Item = &NodeId>| {
+            ids.map(|id| id.0.to_string()).collect::<Vec<_>>().join(", ")
+        };
+        let (keys, members) = (ids(&mut public.keys()), ids(&mut options.members.keys()));
+        return refuse(format!("--member-keys are those of {keys}, and the members are {members}"));
+    }
+    let keys = Ed25519::new(options.node, secret.bytes(), public.iter().map(|(&id, &key)| (id, key)));
+    let keys = keys.map_err(|error| MemberError::Keys(error.to_string()))?;
+    let timeout = options.election_timeout_ms;
+    Ok(pbft::Config {
+        keys: Keyring::new(keys),
+        group: options.cluster.0,
+        view_timeout_ms: timeout,
+        max_view_timeout_ms: timeout.saturating_mul(64),
+        resend_interval_ms: options.heartbeat_interval_ms.unwrap_or_else(|| (timeout / 10).max(1)),
+        checkpoint_interval: CHECKPOINT_INTERVAL,
+        window: 2 * CHECKPOINT_INTERVAL,
+        vouching: Vouching::Named,
+        ..pbft::Config::default()
+    })
+}
+
+/// The public key that belongs to a secret one.
+#[must_use]
+pub fn public_key(secret: &Secret) -> [u8; KEY_BYTES] {
+    Ed25519::public_of(secret.bytes())
+}
+
 /// A founder whose directory is empty may have lost it: then it must not begin anew.
 async fn may_begin<A: Runnable>(config: &ReplicaConfig<A>) -> Result<(), MemberError> {
-    if config.joins || remembered(&config.data_dir).await?.is_some() {
+    // Where members may lie, none is asked.
+    let may_lie = matches!(A::GUARANTEES.faults, Faults::Byzantine);
+    if may_lie || config.joins || remembered(&config.data_dir).await?.is_some() {
         return Ok(());
     }
     let others = config.members.iter().filter(|(node, _)| **node != config.node);

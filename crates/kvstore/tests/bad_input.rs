@@ -1,9 +1,6 @@
 //! Wrong flags, wrong directories, damaged files, taken ports: a clear error, an exit code, never a panic.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 
-mod cluster;
-
-use cluster::{Cluster, KVSTORE, finished, free_ports};
+use crate::cluster::{Cluster, KVSTORE, finished, free_ports};
 use kvstore::proto::etcdserverpb::kv_client::KvClient;
 use kvstore::proto::etcdserverpb::{PutRequest, RangeRequest};
 use std::io::Write;
@@ -109,7 +106,7 @@ fn flags_are_checked_before_anything_is_touched() {
     refuses(&mut with(&["--id", "1", "--peers", peers, "--profile", "xy"]), &["choose cp, ca or ap"]);
     refuses(
         &mut with(&["--id", "1", "--peers", peers, "--algorithm", "paxos"]),
-        &["choose raft, multipaxos or benor"],
+        &["choose raft, multipaxos, pbft or benor"],
     );
     let dev = |args: &[&str]| {
         let mut command = Command::new(KVSTORE);

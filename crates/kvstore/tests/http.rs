@@ -1,10 +1,6 @@
 //! `/metrics`, `/health` and `/version` of real members, as a scraper and a load balancer ask for them.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-#![allow(clippy::disallowed_methods, reason = "a test waits")]
 
-mod cluster;
-
-use cluster::{Cluster, KVSTORE, finished};
+use crate::cluster::{Cluster, KVSTORE, finished};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
