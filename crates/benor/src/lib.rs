@@ -11,6 +11,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod coin;
 mod config;
 pub mod log;
 mod message;

@@ -1,7 +1,6 @@
 //! What can be set, its bounds and its defaults.
 
 use super::message::{MAX_BATCH_ENTRIES, MAX_OPEN_BATCHES, MAX_WINDOW};
-use crate::past::MAX_ROUNDS;
 use alloc::format;
 use consensus_core::wire::MAX_FRAME_BYTES;
 use consensus_core::{ConfigError, Members};
@@ -78,13 +77,11 @@ impl Config {
     /// # Errors
     /// Names the first field that is out of bounds.
     pub fn validate(&self, members: &Members) -> Result<(), ConfigError> {
-        crate::Config { retry_ms: self.retry_ms, ..crate::Config::default() }.validate(members)?;
+        let (retry_ms, common_rounds) = (self.retry_ms, self.common_rounds);
+        crate::Config { retry_ms, common_rounds, ..crate::Config::default() }.validate(members)?;
         let refuse = |field, problem: &str| Err(ConfigError::new(field, problem));
         if !members.witnesses().is_empty() {
             return refuse("members", "whoever votes holds what it votes for: leave the witnesses out");
-        }
-        if self.common_rounds > MAX_ROUNDS {
-            return refuse("common_rounds", "there are no more than 2^20 rounds");
         }
         for (field, value, most) in [
             ("max_instances", self.max_instances, MAX_WINDOW),

@@ -5,12 +5,12 @@ use super::open::{Next, Open};
 use super::record::{Record, Vote};
 use super::state::Log;
 use super::step::Out;
+use crate::coin;
 use crate::message::Report;
 use crate::mutant::Mutant;
 use alloc::vec::Vec;
 use consensus_core::NodeId;
-use rand::rngs::ChaCha8Rng;
-use rand::{Rng, SeedableRng};
+use rand::Rng;
 
 impl Log {
     /// Whatever can be done without hearing anything more is done.
@@ -160,12 +160,7 @@ impl Log {
         if round > self.config.common_rounds {
             return self.rng.next_u64() & 1 == 1;
         }
-        let mut seed = [0; 32];
-        let parts = [self.config.coin_key, instance.0, round];
-        for (place, part) in seed.chunks_exact_mut(8).zip(parts) {
-            place.copy_from_slice(&part.to_le_bytes());
-        }
-        ChaCha8Rng::from_seed(seed).next_u64() & 1 == 1
+        coin::common(self.config.coin_key, instance.0, round)
     }
 
     /// [L5] What enough propose is decided; and what is decided is settled, if everything before it is.
