@@ -167,6 +167,9 @@ fn hex(bytes: &[u8]) -> String {
 #[test]
 fn what_nodes_of_the_log_say_and_write_keeps_its_bytes() {
     let id = BatchId { origin: NodeId(2), number: 3 };
+    // Of node 2 all up to the third, and the fifth.
+    let numbers: Numbers = wire::decode(&[1, 2, 3, 1, 5], LIMIT).unwrap();
+    assert!(numbers.contain(id) && !numbers.contain(BatchId { number: 4, ..id }));
     let entries = [Entry { id: proposal(5), payload: Bytes::from_static(b"x") }].into_iter().collect();
     let parcel = Parcel { id, entries };
     let casts =
@@ -177,7 +180,7 @@ fn what_nodes_of_the_log_say_and_write_keeps_its_bytes() {
     let piece = Piece {
         instance: Instance(7),
         through: Slot(9),
-        numbers: Numbers::default(),
+        numbers: numbers.clone(),
         total: 3,
         offset: 1,
         data: Bytes::from_static(b"yz"),
@@ -202,21 +205,22 @@ fn what_nodes_of_the_log_say_and_write_keeps_its_bytes() {
         "020301040101020301010100010001000001020301010901",
         "03010203",
         "04040200010203010705017805",
-        "05070900030102797a",
+        "0507090102030105030102797a",
         "060102",
         "07010204",
     ];
     assert_eq!(said, golden);
     let instance = Instance(4);
     let records = [
-        Record::Base { instance, numbers: Numbers::default() },
+        Record::Base { instance, numbers },
         Record::Held(parcel),
         Record::Offered { instance, offer: Offer::Nothing },
         Record::Voted { instance, vote: Vote::Proposal(Proposal::Nothing), batch: Some(id) },
         Record::Decided { instance, decided: Offer::Batch(id) },
     ];
     let written: Vec<String> = records.iter().map(|record| hex(&wire::encode(record))).collect();
-    assert_eq!(written, [""; 5]);
+    let golden = ["00040102030105", "0102030107050178", "020400", "03040101010203", "0404010203"];
+    assert_eq!(written, golden);
     for message in &messages {
         assert_eq!(wire::decode::<Message>(&wire::encode(message), LIMIT).as_ref(), Ok(message));
     }
