@@ -103,7 +103,6 @@ pub const BENOR_LOG: &[Hunt<Current>] = &[
     hunt(Mutant::OffersTwice, &[Integrity, Progress], 3, Crossing, 600),
     hunt(Mutant::SettledForgotten, &[Integrity, Invariant, Durability], 3, Crossing, 600),
     hunt(Mutant::OwnFirst, &[Progress], 3, Crossing, 600),
-    hunt(Mutant::VotesWithoutOffer, &[Progress], 3, Drops, 600),
     hunt(Mutant::NeverFetches, &[Progress], 3, Drops, 600),
     hunt(Mutant::ReadsAlone, &[Linearizable], 3, Readers, 600),
     hunt(Mutant::ReadsWhatIsSettled, &[Linearizable], 3, Readers, 600),
@@ -111,8 +110,13 @@ pub const BENOR_LOG: &[Hunt<Current>] = &[
 ];
 
 /// Bugs that random runs show hardly or never: half of all proposals, say, are too few against two liars of eleven only. Each has a schedule of its own in `crates/benor/tests/mutants.rs`.
-pub const BENOR_BY_SCHEDULE: &[Mutant] =
-    &[Mutant::FixedCoin, Mutant::SharedCoin, Mutant::HalfDecides, Mutant::AdoptsOnOne];
+pub const BENOR_BY_SCHEDULE: &[Mutant] = &[
+    Mutant::FixedCoin,
+    Mutant::SharedCoin,
+    Mutant::HalfDecides,
+    Mutant::AdoptsOnOne,
+    Mutant::VotesWithoutOffer,
+];
 
 impl Hunt<Tide> {
     /// The configuration of a run, with the bug or without it.
