@@ -1,5 +1,7 @@
 //! How many rounds Ben-Or takes, for groups of 3 to 11 that are divided at the start: with coins of everybody's own and with a common
-//! one, where chance orders the messages and where somebody does who sees everything but the coins that are still to fall.
+//! one, where chance orders the messages and where somebody does who sees everything but the coins that are still to fall, and keeps the
+//! nodes as divided as their votes allow. All go from phase to phase together. (Who foresees a common coin, or lets it fall for some before
+//! others have voted, does better: `a_coin_that_can_be_foreseen_is_found` in `tests/mutants.rs`.)
 //!
 //! `cargo run --release -p benor --example rounds`
 #![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs)]

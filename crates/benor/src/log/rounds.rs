@@ -86,7 +86,8 @@ impl Log {
 
     /// Whether so many have offered there that we need not wait for more.
     fn is_offered(&self, instance: Instance) -> bool {
-        self.open.get(&instance).is_some_and(|open| open.offers() >= self.thresholds.wait)
+        let is_enough = |open: &Open| open.offers() >= self.thresholds.wait;
+        !self.config.plants(Mutant::VotesWithoutOffer) && self.open.get(&instance).is_some_and(is_enough)
     }
 
     /// Whether no offer of ours is needed. Once others have voted, somebody may still wait for it.
