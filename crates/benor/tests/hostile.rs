@@ -1,7 +1,7 @@
 //! Whatever arrives on the wire or is read from a disk: an error or an accusation, never a panic, never a broken invariant; and the bytes
 //! of what nodes say and write stay what they are.
 
-use crate::common::{Cluster, Diary, Envelope, n, proposal};
+use crate::common::{Cluster, Diary, Envelope, damage, draws, n, proposal};
 use benor::log::{
     BatchId, Config, Entry, Instance, Message, Numbers, Offer, Outcome, Page, Parcel, Piece, Record, Stand,
     Vote, Want, Word,
@@ -13,14 +13,6 @@ use consensus_core::{Bytes, Event, Members, Node, NodeConfig, NodeId, Slot, Stor
 use std::collections::BTreeSet;
 
 const LIMIT: usize = 1 << 20;
-
-/// A small generator with a fixed seed.
-fn draws(mut state: u64) -> impl FnMut(usize) -> usize {
-    move |bound| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(state >> 33).unwrap() % bound.max(1)
-    }
-}
 
 fn at_work(round: u64) -> Cluster<Log> {
     let config =
@@ -63,20 +55,6 @@ fn spoken() -> Vec<Vec<u8>> {
     let mut said = Vec::new();
     work(&mut at_work(1), 20_000, |envelope| said.push(wire::encode(&envelope.message)));
     said
-}
-
-/// A few bytes changed, cut off, or taken from somewhere else.
-fn damage(frame: &mut Vec<u8>, other: &[u8], draw: &mut impl FnMut(usize) -> usize) {
-    for _ in 0..=draw(3) {
-        let place = draw(frame.len());
-        match draw(5) {
-            0 => frame.truncate(place),
-            1 => frame.splice(place..place, other.iter().copied().skip(draw(other.len()))).for_each(drop),
-            2 => frame.iter_mut().skip(place).take(1).for_each(|byte| *byte = byte.wrapping_add(1)),
-            3 => frame.iter_mut().skip(place).take(1).for_each(|byte| *byte = byte.wrapping_sub(1)),
-            _ => frame.iter_mut().skip(place).take(1).for_each(|byte| *byte ^= 1 << draw(8)),
-        }
-    }
 }
 
 // tests [L15]
