@@ -13,7 +13,7 @@ use consensus_core::{
     StateMachine, Time,
 };
 
-const RUNS: u64 = 2_000;
+const RUNS: u32 = 2_000;
 const MOST_ROUNDS: u64 = 10_000;
 
 /// The decision is read off the algorithm.
@@ -119,7 +119,7 @@ fn main() {
                 let config = Config { common_rounds, coin_key: seed, ..Config::default() };
                 rounds(size, &config, is_aimed, seed)
             };
-            let mut taken: Vec<u64> = (1..=RUNS).map(run).collect();
+            let mut taken: Vec<u64> = (1..=u64::from(RUNS)).map(run).collect();
             taken.sort_unstable();
             let at = |share: usize| taken[(taken.len() - 1) * share / 100];
             let sum = u32::try_from(taken.iter().sum::<u64>()).unwrap();
@@ -127,7 +127,7 @@ fn main() {
                 "{size:>3} {:>9} {:>7} {:>8.2} {:>6} {:>6} {:>6}",
                 if is_aimed { "aimed" } else { "chance" },
                 if common_rounds == 0 { "own" } else { "common" },
-                f64::from(sum) / 2_000.0,
+                f64::from(sum) / f64::from(RUNS),
                 at(50),
                 at(99),
                 at(100)
