@@ -107,9 +107,10 @@ fn a_proposal_becomes_a_batch_of_a_number_of_its_own() {
     let given: Vec<u64> = cluster
         .wire
         .drain(..)
-        .filter_map(|envelope| match envelope.message {
-            Message::Parcel(parcel) if envelope.to == n(2) => Some(parcel.id.number),
-            _ => None,
+        .filter(|sent| sent.to == n(2))
+        .filter_map(|sent| {
+            let Message::Parcel(parcel) = sent.message else { return None };
+            Some(parcel.id.number)
         })
         .collect();
     assert_eq!(given, [1, 2], "two are open, two wait, and two are too many");
