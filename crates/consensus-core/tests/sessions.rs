@@ -1,10 +1,6 @@
 //! Sessions: a command is applied once, whatever is decided how often, and whatever a snapshot replaced.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-mod common;
-
-use common::puppet::{Order, PuppetNode, Stage, envelope, open, open_with, order};
+use crate::common::puppet::{Order, PuppetNode, Stage, envelope, open, open_with, order};
 use consensus_core::{
     Admission, Bytes, ClientId, Event, MAX_REPLIES, MAX_REPLY_BYTES, MAX_SESSIONS, MAX_TABLE_BYTES,
     NodeError, Outcome, ProposalId, Reply, Sessions, Slot, Time, Verdict, wire,

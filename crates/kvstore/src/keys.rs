@@ -106,16 +106,22 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Bytes as they are written; `None` if that is not how.
+#[must_use]
+pub fn bytes_of(text: &str) -> Option<Vec<u8>> {
+    HEX.decode(text.as_bytes()).ok()
+}
+
+/// As they are written.
+#[must_use]
+pub fn text(bytes: &[u8]) -> String {
+    HEX.encode(bytes)
+}
+
 /// A key as it is written; `None` if it is none.
 #[must_use]
 pub fn key(text: &str) -> Option<[u8; KEY_BYTES]> {
-    HEX.decode(text.as_bytes()).ok()?.try_into().ok()
-}
-
-/// As it is written.
-#[must_use]
-pub fn text_of(key: &[u8; KEY_BYTES]) -> String {
-    HEX.encode(key)
+    bytes_of(text)?.try_into().ok()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::machine::KvMachine;
 use crate::member::MemberError;
 use async_trait::async_trait;
 use benor::Log;
-use consensus_core::{ClusterId, Faults, NodeId};
+use consensus_core::{ClusterId, Faults, NodeId, wire};
 use consensus_runtime::{
     Enquiry, Handle, Host, PeerAddress, Peers, Replica, ReplicaConfig, Replicated, RequestError, Runnable,
     StopReason, remembered,
@@ -25,9 +25,6 @@ use tokio::sync::mpsc;
 const REQUEST_MS: u64 = 5_000;
 /// A peer is suspected after an election timeout of silence, but not sooner than this, in milliseconds.
 const LEAST_SUSPECT_MS: u64 = 50;
-
-/// PBFT digests the whole store after so many batches, so not too often.
-const CHECKPOINT_INTERVAL: u64 = 2_048;
 
 /// The largest quota of a store, in bytes. It is looked at before a write, so a store may exceed it by what is under way.
 pub const MAX_QUOTA_BYTES: u64 = 3 << 30;
@@ -253,8 +250,9 @@ pub fn pbft_config(options: &ReplicaOptions) -> Result<pbft::Config, MemberError
         view_timeout_ms: timeout,
         max_view_timeout_ms: timeout.saturating_mul(64),
         resend_interval_ms: options.heartbeat_interval_ms.unwrap_or_else(|| (timeout / 10).max(1)),
-        checkpoint_interval: CHECKPOINT_INTERVAL,
-        window: 2 * CHECKPOINT_INTERVAL,
+        // A view change tells of all that is above the last checkpoint, and a checkpoint takes the whole store.
+        checkpoint_interval: 128,
+        window: 256,
         vouching: Vouching::Named,
         ..pbft::Config::default()
     })
@@ -264,6 +262,25 @@ pub fn pbft_config(options: &ReplicaOptions) -> Result<pbft::Config, MemberError
 #[must_use]
 pub fn public_key(secret: &Secret) -> [u8; KEY_BYTES] {
     Ed25519::public_of(secret.bytes())
+}
+
+/// What proof that a member lies says, if it proves that: what a member's `/evidence` shows.
+///
+/// # Errors
+/// The keys cannot be used, or it proves nothing.
+pub fn examine(
+    proof: &[u8],
+    cluster: ClusterId,
+    public: &BTreeMap<NodeId, [u8; KEY_BYTES]>,
+) -> Result<String, String> {
+    let keys = Ed25519::of_public(public.iter().map(|(&id, &key)| (id, key))).map_err(|error| error.to_string())?;
+    let config = pbft::Config { keys: Keyring::new(keys), group: cluster.0, ..pbft::Config::default() };
+    let evidence: pbft::Evidence = wire::decode(proof, proof.len()).map_err(|error| error.to_string())?;
+    if evidence.is_proven(&config) {
+        Ok(evidence.to_string())
+    } else {
+        Err("it proves nothing: check the number of the cluster, and the keys".into())
+    }
 }
 
 /// A founder whose directory is empty may have lost it: then it must not begin anew.

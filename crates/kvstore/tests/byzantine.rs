@@ -3,6 +3,7 @@
 
 use crate::attacker::{self, FORGED, Orders};
 use crate::cluster::{Cluster, KVSTORE, finished};
+use crate::http::get;
 use kvstore::proto::etcdserverpb::kv_client::KvClient;
 use kvstore::proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use kvstore::proto::etcdserverpb::{HashKvRequest, PutRequest, RangeRequest};
@@ -179,6 +180,34 @@ async fn with_one_liar_of_four_reads_and_writes_stay_linearizable() {
     assert_eq!(digests.len(), 1, "the correct members differ");
     let accused = (1..4).filter(|&index| cluster.log(index).contains("broke the protocol"));
     assert!(accused.count() >= 2, "nobody noticed: {}", cluster.log(1));
+    assert_proven(&cluster);
+}
+
+/// Whoever has the keys can check that the liar lied, and slander is found.
+fn assert_proven(cluster: &Cluster) {
+    let shown = (1..4).map(|index| get(&cluster.endpoint(index), "/evidence").2);
+    let shown = shown.filter(|lines| !lines.is_empty()).collect::<Vec<_>>().concat();
+    assert!(!shown.is_empty(), "nobody has proof");
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().join("evidence");
+    let check = |text: &str, number: u64| {
+        std::fs::write(&place, text).unwrap();
+        let mut command = Command::new(KVSTORE);
+        command.arg("evidence").arg(&place).args(["--member-keys", cluster.public_keys()]);
+        let output = finished(command.args(["--cluster-id", &number.to_string()]));
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(said).unwrap())
+    };
+    let (is_proven, said) = check(&shown, cluster.number());
+    assert!(is_proven && said.lines().all(|line| line.starts_with("proven: n1 signed two")), "{said}");
+    let (is_proven, said) = check(&shown, cluster.number() + 1);
+    assert!(!is_proven && said.contains("line 1: it proves nothing"), "{said}");
+    // The first byte names the member.
+    let slander = format!("02{}", &shown[2..]);
+    assert!(!check(&slander, cluster.number()).0);
+    for nonsense in ["", "xyz", "00", "ffff"] {
+        assert!(!check(nonsense, cluster.number()).0, "{nonsense:?}");
+    }
 }
 
 fn kvstore(args: &[&str], endpoints: &str) -> Result<String, String> {

@@ -96,7 +96,11 @@ async fn check(cluster: &Cluster, acknowledged: &[Acknowledged]) {
         let channel = Channel::from_shared(url.clone()).unwrap().connect().await.unwrap();
         let mut kv = KvClient::new(channel.clone()).max_decoding_message_size(256 << 20);
         let everything = RangeRequest { key: "\0".into(), range_end: "\0".into(), ..RangeRequest::default() };
-        let found = kv.range(everything).await.unwrap().into_inner();
+        let found = kv.range(everything).await.unwrap_or_else(|status| {
+            let logs: Vec<String> = (0..cluster.urls().len()).map(|index| cluster.log(index)).collect();
+            panic!("{url}: {status}\n{}", logs.join("\n----\n"))
+        });
+        let found = found.into_inner();
         for write in acknowledged {
             let place = found.kvs.binary_search_by(|kv| kv.key.as_ref().cmp(write.key.as_bytes()));
             let Ok(place) = place else {
@@ -133,7 +137,7 @@ fn gap(writes: &[Acknowledged], killed: Instant) -> Duration {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_by_any_algorithm() {
     // One after the other: each wants the machine for itself.
-    for algorithm in ["raft", "multipaxos"] {
+    for algorithm in ["raft", "multipaxos", "pbft"] {
         nothing_acknowledged_is_lost(algorithm).await;
     }
 }
@@ -151,7 +155,13 @@ async fn nothing_acknowledged_is_lost(algorithm: &str) {
         "--snapshot-after-bytes",
         "65536",
     ];
-    let mut cluster = Cluster::new(3, &flags);
+    let mut cluster = if algorithm == "pbft" {
+        let mut cluster = Cluster::of_its_own(4, &flags);
+        cluster.make_keys();
+        cluster
+    } else {
+        Cluster::new(3, &flags)
+    };
     cluster.start_all();
     let leader = cluster.leader().await;
 
@@ -180,7 +190,7 @@ async fn nothing_acknowledged_is_lost(algorithm: &str) {
     assert!(acknowledged.len() > before + 100, "no load before the kill");
     cluster.start_all();
     check(&cluster, &acknowledged).await;
-    for index in 0..3 {
+    for index in 0..cluster.urls().len() {
         assert!(!cluster.log(index).contains("panicked"), "{}", cluster.log(index));
     }
 }

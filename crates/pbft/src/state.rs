@@ -15,7 +15,7 @@ use crate::statement::{Kind, Sequence, Statement, View};
 use crate::step::Out;
 use crate::transfer::Transfer;
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::collections::btree_map::Entry;
 use alloc::vec::Vec;
 use consensus_core::{Epoch, Members, NodeId, Offence, Role, Slot, Status, Time};
@@ -53,6 +53,8 @@ pub struct Pbft {
     pub(crate) barren: u32,
     /// When we want another view, if nothing is executed before.
     pub(crate) deadline: Option<Time>,
+    /// Whom our failure detector suspects.
+    pub(crate) suspected: BTreeSet<NodeId>,
     /// The time of the last input.
     pub(crate) now: Time,
     /// Proposals of the primary for which too few vouch yet.
@@ -92,6 +94,7 @@ impl Pbft {
             changes: BTreeMap::new(),
             barren: 0,
             deadline: None,
+            suspected: BTreeSet::new(),
             now: Time::ZERO,
             held: BTreeMap::new(),
             turn: 0,

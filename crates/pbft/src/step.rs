@@ -62,12 +62,9 @@ impl ConsensusAlgorithm for Pbft {
             // A read goes through the log, since one replica's word is worth nothing: the node makes a proposal of it.
             Input::Read(id) => out.refuse_read(id, Refusal::Unsupported),
             Input::Reconfigure { id, .. } => out.refuse(id, Refusal::Unsupported),
-            // Primaries take turns, whatever anybody wishes or suspects; the gate waits for the disk; nothing is judged.
-            Input::Durable(_)
-            | Input::Transfer { .. }
-            | Input::Priority(_)
-            | Input::Judged { .. }
-            | Input::Suspect { .. } => {}
+            Input::Suspect { peer, suspected } => self.on_suspect(peer, suspected),
+            // Primaries take turns, whatever anybody wishes; the gate waits for the disk; nothing is judged.
+            Input::Durable(_) | Input::Transfer { .. } | Input::Priority(_) | Input::Judged { .. } => {}
         }
         self.tend_deadline(now, out);
     }

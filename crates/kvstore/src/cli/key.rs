@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use kvstore::keys::{Secret, text_of};
+use kvstore::keys::{Secret, text};
 use kvstore::profile::public_key;
 use std::io::Write;
 use std::path::PathBuf;
@@ -35,6 +35,6 @@ impl Key {
             Command::New { file } => Secret::generate(&file).context("no key was made")?,
             Command::Public { file } => Secret::read(&file)?,
         };
-        Ok(writeln!(std::io::stdout(), "{}", text_of(&public_key(&secret)))?)
+        Ok(writeln!(std::io::stdout(), "{}", text(&public_key(&secret)))?)
     }
 }

@@ -3,6 +3,7 @@
 mod agree;
 mod client;
 mod dev;
+mod evidence;
 mod key;
 mod serve;
 
@@ -41,6 +42,8 @@ enum Command {
     Del(client::Del),
     /// Make the keys that members sign with, where some may lie
     Key(key::Key),
+    /// Check what proves that members lie
+    Evidence(evidence::Evidence),
 }
 
 impl Cli {
@@ -52,6 +55,7 @@ impl Cli {
             Command::Put(command) => command.run().await,
             Command::Del(command) => command.run().await,
             Command::Key(command) => command.run(),
+            Command::Evidence(command) => command.run(),
         }
     }
 }

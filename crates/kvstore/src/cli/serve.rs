@@ -85,7 +85,7 @@ fn peer(text: &str) -> Result<(u64, PeerAddress), String> {
     Ok((id, peer_address(rest)?))
 }
 
-fn member_key(text: &str) -> Result<(u64, [u8; KEY_BYTES]), String> {
+pub(super) fn member_key(text: &str) -> Result<(u64, [u8; KEY_BYTES]), String> {
     let (id, rest) = numbered(text)?;
     let key = key(rest).ok_or_else(|| format!("{rest:?} is no public key: `kvstore key new` prints one"))?;
     Ok((id, key))

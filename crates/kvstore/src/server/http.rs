@@ -1,14 +1,16 @@
 //! What operators' tools ask over plain HTTP, at the port of the clients and at the paths where etcd answers: `/metrics`, `/health`
-//! and `/version`.
+//! and `/version`; and at `/evidence` what proves that members lie, one line for each, for `kvstore evidence`.
 
 use super::Api;
 use super::maintenance::PROTOCOL_VERSION;
+use crate::keys;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use consensus_core::Role;
+use bytes::Bytes;
+use consensus_core::{NodeId, Role};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
@@ -26,7 +28,8 @@ pub(super) fn add_to(routes: Routes, api: Api) -> Routes {
     let http = axum::Router::new()
         .route("/metrics", get(metrics))
         .route("/health", get(health))
-        .route("/version", get(version));
+        .route("/version", get(version))
+        .route("/evidence", get(evidence));
     router.merge(http.with_state(api)).into()
 }
 
@@ -48,6 +51,16 @@ async fn health(State(api): State<Api>) -> Response {
     };
     let body = format!(r#"{{"health":"false","reason":"{problem}"}}"#);
     answer(StatusCode::SERVICE_UNAVAILABLE, JSON, body)
+}
+
+async fn evidence(State(api): State<Api>) -> Response {
+    match api.0.group.report().await {
+        Ok(report) => {
+            let line = |(_, proof): &(NodeId, Bytes)| keys::text(proof) + "\n";
+            answer(StatusCode::OK, "text/plain", report.inspection.proofs.iter().map(line).collect())
+        }
+        Err(error) => answer(StatusCode::SERVICE_UNAVAILABLE, "text/plain", error.to_string()),
+    }
 }
 
 async fn version() -> Response {

@@ -124,6 +124,11 @@ impl Cluster {
         keys
     }
 
+    /// The public keys of all, as flags name them.
+    pub(crate) fn public_keys(&self) -> &str {
+        &self.keys
+    }
+
     /// The file of a member's secret key.
     pub(crate) fn key(&self, index: usize) -> PathBuf {
         self.directory.path().join(format!("key-{}", index + 1))
