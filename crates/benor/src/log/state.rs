@@ -145,6 +145,7 @@ impl Log {
                 ("reads", self.reading.len()),
             ],
             peers: Vec::new(),
+            proofs: Vec::new(),
         }
     }
 
