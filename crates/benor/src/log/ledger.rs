@@ -116,7 +116,7 @@ impl Ledger {
         ends_there.then_some(Instance(self.base.0.0 + behind as u64))
     }
 
-    /// The batches that the instances in `after..=through` decided, with what is in them.
+    /// What the instances behind `after` have decided, as far as they are kept.
     pub(crate) fn outcomes(&self, after: Instance) -> impl Iterator<Item = (Instance, Outcome)> {
         let skipped = usize::try_from(after.0.saturating_sub(self.base.0.0)).unwrap_or(usize::MAX);
         let numbered = (self.base.0.0 + 1..).map(Instance).zip(&self.lines).skip(skipped);
