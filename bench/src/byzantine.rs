@@ -14,8 +14,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use consensus_core::memory::Outbox;
 use consensus_core::{
-    Bytes, ClientId, ConsensusAlgorithm, Event, Members, Node, NodeConfig, NodeId, ProposalId, Role, Time,
-    quorum,
+    Bytes, ClientId, ConsensusAlgorithm, Event, Members, Node, NodeConfig, NodeId, ProposalId, Role, Time, quorum,
 };
 use pbft::{Ed25519, Keyring, Pbft, Scheme, Signature, Vouching};
 use raft::Raft;
@@ -107,13 +106,7 @@ impl<A: ConsensusAlgorithm> Group<A> {
         for id in 1..=replicas {
             let mut node = NodeConfig::new(NodeId(id), members.clone(), id);
             (node.algorithm, node.check_invariants) = (config(id)?, false);
-            nodes.push(Member::<A>::open(
-                node,
-                Time::ZERO,
-                Outbox::default(),
-                OneCopy::default(),
-                Machine::default(),
-            )?);
+            nodes.push(Member::<A>::open(node, Time::ZERO, Outbox::default(), OneCopy::default(), Machine::default())?);
         }
         let mut group = Self { nodes, now: Time::ZERO, asked: 0, asks_all, messages: 0 };
         for _ in 0..PATIENCE {
@@ -228,10 +221,7 @@ fn unit_costs() -> Result<(f64, f64)> {
         }
         began.elapsed().as_secs_f64() / 2_000.0
     };
-    Ok((
-        time(&|| keys.sign(NodeId(1), &message).is_some()),
-        time(&|| keys.verify(NodeId(1), &message, &signature)),
-    ))
+    Ok((time(&|| keys.sign(NodeId(1), &message).is_some()), time(&|| keys.verify(NodeId(1), &message, &signature))))
 }
 
 /// Runs all rounds and prints the table.

@@ -156,14 +156,11 @@ async fn with_one_liar_of_four_reads_and_writes_stay_linearizable() {
     for client in clients {
         calls.extend(client.await.unwrap());
     }
-    let answered =
-        |from: Instant| calls.iter().filter(|call| call.began >= from && call.outcome.is_some()).count();
+    let answered = |from: Instant| {
+        calls.iter().filter(|call| call.began >= from && call.outcome.is_some()).count()
+    };
     let all = calls.iter().filter(|call| call.outcome.is_some()).count();
-    assert!(
-        all >= 50 && answered(returned) >= 10,
-        "{all} calls were answered, {} at last",
-        answered(returned)
-    );
+    assert!(all >= 50 && answered(returned) >= 10, "{all} calls were answered, {} at last", answered(returned));
     (0..KEYS).for_each(|key| assert_linearizable(&calls, key));
     // The correct ones hold the same, and know who lies.
     let mut digests = Vec::new();
@@ -171,9 +168,7 @@ async fn with_one_liar_of_four_reads_and_writes_stay_linearizable() {
         let channel = Channel::from_shared(url.clone()).unwrap().connect().await.unwrap();
         let everything = RangeRequest { key: "\0".into(), range_end: "\0".into(), ..RangeRequest::default() };
         KvClient::new(channel.clone()).range(everything).await.unwrap();
-        let hash = HashKvRequest {
-            revision: calls.iter().filter_map(|call| Some(call.outcome.as_ref()?.0)).max().unwrap(),
-        };
+        let hash = HashKvRequest { revision: calls.iter().filter_map(|call| Some(call.outcome.as_ref()?.0)).max().unwrap() };
         digests.push(MaintenanceClient::new(channel).hash_kv(hash).await.unwrap().into_inner().hash);
     }
     digests.dedup();
@@ -227,11 +222,7 @@ fn a_client_that_asks_all_is_not_deceived_and_one_that_asks_one_is() {
     let agree = ["--agree", "2"];
     assert_eq!(kvstore(&[&["put", "a", "kept"][..], &agree].concat(), &all), Ok("OK".into()));
     assert_eq!(kvstore(&[&["get", "a"][..], &agree].concat(), &all), Ok("a\nkept".into()));
-    assert_eq!(
-        kvstore(&["get", "a"], &cluster.endpoint(3)),
-        Ok("a\nkept".into()),
-        "it was written once, for all"
-    );
+    assert_eq!(kvstore(&["get", "a"], &cluster.endpoint(3)), Ok("a\nkept".into()), "it was written once, for all");
     assert_eq!(kvstore(&[&["del", "a"][..], &agree].concat(), &all), Ok("1".into()));
     // Nobody can be outvoted by one who is asked twice as loud: two answers of two members are needed.
     let liar = cluster.endpoint(0);

@@ -1,7 +1,7 @@
 //! The members through an unmodified `etcdctl`: what it prints, beside a real etcd; and who is let in, and who is not.
 
-use crate::cluster::{Cluster, Etcdctl, is_installed};
 use crate::reference;
+use crate::cluster::{Cluster, Etcdctl, is_installed};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 

@@ -1,10 +1,10 @@
 //! Replicas are replaced while clients write: every original one is gone at the end, and the account of all writes is exact.
 
 use crate::cluster::{Cluster, is_installed};
-use crate::load::{Acknowledged, Endpoints, Load, audit, longest_gap};
 use kvstore::proto::etcdserverpb::cluster_client::ClusterClient;
 use kvstore::proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use kvstore::proto::etcdserverpb::{HashKvRequest, HashRequest, Member, MemberListRequest};
+use crate::load::{Acknowledged, Endpoints, Load, audit, longest_gap};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

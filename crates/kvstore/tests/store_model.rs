@@ -1,10 +1,10 @@
 //! The store against a model that keeps a list of all writes and forgets nothing.
 
 use crate::model;
-use crate::model::Model;
 use kvstore::command::{Reason, Reply};
 use kvstore::members::MemberTable;
 use kvstore::store::Store;
+use crate::model::Model;
 use proptest::prelude::*;
 
 proptest! {

@@ -1,7 +1,7 @@
 //! `kvstore get`, `put` and `del`, for those without etcdctl.
 
-use super::DEFAULT_CLIENT;
 use super::agree::{self, Headed};
+use super::DEFAULT_CLIENT;
 use anyhow::Context;
 use clap::Args;
 use kvstore::proto::etcdserverpb::kv_client::KvClient;

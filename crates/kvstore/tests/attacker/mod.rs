@@ -302,7 +302,10 @@ impl Flatterer {
 
 #[async_trait]
 impl Kv for Flatterer {
-    async fn range(&self, request: tonic::Request<RangeRequest>) -> Result<Response<RangeResponse>, Refusal> {
+    async fn range(
+        &self,
+        request: tonic::Request<RangeRequest>,
+    ) -> Result<Response<RangeResponse>, Refusal> {
         let key = request.into_inner().key;
         let found = KeyValue { key, value: Bytes::from_static(FORGED.as_bytes()), ..KeyValue::default() };
         let kvs = vec![found];
