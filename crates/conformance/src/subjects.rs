@@ -6,7 +6,7 @@ mod paxos;
 mod pbft;
 mod raft;
 
-pub use self::benor::{benor, benor_byzantine};
+pub use self::benor::{benor, benor_byzantine, benor_log};
 pub use self::floodset::floodset;
 pub use self::paxos::{multipaxos, synod};
 pub use self::pbft::{Lies, StandIn, pbft};
@@ -33,6 +33,7 @@ pub static ALL: &[&dyn Subject] = &[
     &Entry::<::pbft::Pbft, _>::new(pbft),
     &Entry::<::benor::BenOr, _>::new(benor),
     &Entry::<::benor::Byzantine, _>::new(benor_byzantine),
+    &Entry::<::benor::Log, _>::new(benor_log),
     &Entry::<::floodset::FloodSet, _>::new(floodset),
 ];
 

@@ -69,9 +69,9 @@ impl Secret {
         let mut secret = [0; KEY_BYTES];
         rand::rngs::SysRng.try_fill_bytes(&mut secret).map_err(|cause| failed(io::Error::other(cause)))?;
         let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(place);
-        let mut file = opened.map_err(|cause| match cause.kind() {
-            io::ErrorKind::AlreadyExists => KeyError::Exists(place.to_owned()),
-            _ => failed(cause),
+        let mut file = opened.map_err(|cause| {
+            let exists = cause.kind() == io::ErrorKind::AlreadyExists;
+            if exists { KeyError::Exists(place.to_owned()) } else { failed(cause) }
         })?;
         let line = format!("{}\n", HEX.encode(&secret));
         file.write_all(line.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;

@@ -5,6 +5,7 @@ use crate::keys::{KEY_BYTES, Keys, Secret};
 use crate::machine::KvMachine;
 use crate::member::MemberError;
 use async_trait::async_trait;
+use benor::Log;
 use consensus_core::{ClusterId, Faults, NodeId, wire};
 use consensus_runtime::{
     Enquiry, Handle, Host, PeerAddress, Peers, Replica, ReplicaConfig, Replicated, RequestError, Runnable,
@@ -63,17 +64,19 @@ pub enum Algorithm {
     /// PBFT: some of the members may lie. A client that asks one member trusts that one; one that asks all and believes what f+1 say
     /// alike trusts none.
     Pbft,
+    /// A log without a leader: nobody's end is a gap in the service. Its members stay those that founded it.
+    BenOr,
 }
 
 impl Algorithm {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Raft, Self::MultiPaxos, Self::Pbft];
+    pub const ALL: [Self; 4] = [Self::Raft, Self::MultiPaxos, Self::Pbft, Self::BenOr];
 
     /// Whether the members are who they are for good, each with a key.
     #[must_use]
     pub const fn has_fixed_members(self) -> bool {
         match self {
-            Self::Raft | Self::MultiPaxos => false,
+            Self::Raft | Self::MultiPaxos | Self::BenOr => false,
             Self::Pbft => true,
         }
     }
@@ -85,6 +88,7 @@ impl fmt::Display for Algorithm {
             Self::Raft => "raft",
             Self::MultiPaxos => "multipaxos",
             Self::Pbft => "pbft",
+            Self::BenOr => "benor",
         })
     }
 }
@@ -183,6 +187,7 @@ pub async fn start(
             Algorithm::Raft => run::<Raft>(raft_config(&options), options, machine).await,
             Algorithm::MultiPaxos => run::<MultiPaxos>(multipaxos_config(&options), options, machine).await,
             Algorithm::Pbft => run::<Pbft>(pbft_config(&options)?, options, machine).await,
+            Algorithm::BenOr => run::<Log>(benor_config(&options), options, machine).await,
         },
         Profile::Ca => refuse("it needs atomic commitment"),
         Profile::Ap => refuse("it needs causal replication"),
@@ -205,6 +210,17 @@ fn multipaxos_config(options: &ReplicaOptions) -> multipaxos::Config {
         heartbeat_interval_ms: options.heartbeat_interval_ms.unwrap_or_else(|| (timeout / 10).max(1)),
         max_snapshot_bytes: MAX_SNAPSHOT_BYTES,
         ..multipaxos::Config::default()
+    }
+}
+
+fn benor_config(options: &ReplicaOptions) -> benor::log::Config {
+    benor::log::Config {
+        // Nobody is elected: it is only how soon what was lost is said again.
+        retry_ms: (options.election_timeout_ms / 20).max(1),
+        // No secret: whoever orders the messages by it makes decisions slow, and no more.
+        coin_key: options.cluster.0,
+        max_snapshot_bytes: MAX_SNAPSHOT_BYTES,
+        ..benor::log::Config::default()
     }
 }
 

@@ -162,7 +162,7 @@ fn flags_are_checked_before_anything_is_touched() {
     refuses(&mut with(&["--id", "1", "--peers", peers, "--profile", "xy"]), &["choose cp, ca or ap"]);
     refuses(
         &mut with(&["--id", "1", "--peers", peers, "--algorithm", "paxos"]),
-        &["choose raft, multipaxos or pbft"],
+        &["choose raft, multipaxos, pbft or benor"],
     );
     let dev = |args: &[&str]| {
         let mut command = Command::new(KVSTORE);

@@ -66,7 +66,8 @@ struct MemberFlags {
     /// What gives way when the network is cut: cp keeps linearizable and refuses without a majority; ca, ap are to come
     #[arg(long, value_name = "PROFILE", default_value = "cp", value_parser = profile)]
     profile: kvstore::profile::Profile,
-    /// The protocol of the profile cp: raft, multipaxos, or pbft, where some members may lie; the same at all members, and for good
+    /// The protocol of the profile cp: raft, multipaxos, pbft, where some members may lie, or benor, where nobody leads; the same at all
+    /// members, and for good
     #[arg(long, value_name = "NAME", default_value = "raft", value_parser = algorithm)]
     algorithm: kvstore::profile::Algorithm,
     /// After how long without a leader an election begins, or without progress a view change; more than twice the heartbeat interval
@@ -100,7 +101,7 @@ fn algorithm(text: &str) -> Result<kvstore::profile::Algorithm, String> {
     use kvstore::profile::Algorithm;
     let named =
         Algorithm::ALL.into_iter().find(|algorithm| algorithm.to_string() == text.to_ascii_lowercase());
-    named.ok_or_else(|| "choose raft, multipaxos or pbft".into())
+    named.ok_or_else(|| "choose raft, multipaxos, pbft or benor".into())
 }
 
 /// `HOST:PORT`; a name is looked up once, at the start.

@@ -78,9 +78,11 @@ impl Api {
         let mut registry = Registry::default();
         self.0.group.register(&mut registry);
         let status = self.0.group.status();
+        // Among equals there is none to be known.
+        let has_leader = status.leader.is_some() || status.role == Role::Peer;
         let (leads, size) = (status.role == Role::Leader, self.0.store.read().size_bytes());
         let rows = [
-            ("etcd_server_has_leader", "Whether a leader is known", u64::from(status.leader.is_some())),
+            ("etcd_server_has_leader", "Whether a leader is known, or none is needed", u64::from(has_leader)),
             ("etcd_server_is_leader", "Whether this member leads", u64::from(leads)),
             ("etcd_mvcc_db_total_size_in_bytes", "The size of the store, in bytes", size),
             (
