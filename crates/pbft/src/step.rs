@@ -129,7 +129,8 @@ impl Pbft {
         }
         let (rules, request) = (self.rules(), Request::new(id, payload));
         // A read of ours would wait for vouchers whom nobody has asked; and others would not hear of what has another's name.
-        let is_alone = rules.genuine > 1 && request.payload().is_empty();
+        let is_read = request.payload().is_empty() && !id.client.is_session() && !id.opens_session();
+        let is_alone = is_read && rules.genuine > 1;
         let is_misnamed = self.config.vouching == Vouching::Named && !request.is_named();
         if is_alone || is_misnamed {
             return out.refuse(id, Refusal::Unsupported);

@@ -130,6 +130,12 @@ fn a_read_that_one_replica_alone_was_asked_for_is_refused_where_many_must_vouch(
     cluster.handle(n(2), Event::Read(ReadId(1)));
     let refused = Reply::ReadRefused { id: ReadId(1), reason: Refusal::Unsupported };
     assert_eq!(cluster.replies, [(n(2), refused)]);
+    // Whoever opens a session asks for nothing either, and everybody.
+    let id = ProposalId::open_session(7);
+    (1..=4).for_each(|at| cluster.handle(n(at), Event::Propose { id, payload: Bytes::new() }));
+    cluster.settle();
+    let opened = |(_, reply): &&(_, Reply)| matches!(reply, Reply::Done { outcome: Outcome::Opened(_), .. });
+    assert_eq!(cluster.replies.iter().filter(opened).count(), 4);
     // Alone a replica is all of them.
     let mut cluster = Cluster::new(1);
     cluster.handle(n(1), Event::Read(ReadId(1)));
