@@ -11,7 +11,7 @@ use crate::oracle::Property;
 use crate::record::Happened;
 use bytes::Bytes;
 use consensus_core::{
-    ClientId, ConsensusAlgorithm, Outcome, ProposalId, Refusal, Termination, Verdict, wire,
+    ClientId, ConsensusAlgorithm, NodeId, Outcome, ProposalId, Refusal, Termination, Verdict, wire,
 };
 use core::time::Duration;
 
@@ -41,11 +41,12 @@ impl<A: ConsensusAlgorithm> World<A> {
         let transaction = self.draw_transaction(number, must_commit);
         let target = self.streams.clients.index(self.plan.hosts());
         let payload = Bytes::from(wire::encode(&transaction));
+        let proposed = self.wrapped(&transaction, payload.clone());
         let Some(proposer) = self.proposer(number) else { return };
         proposer.errands += 1;
         let id = ProposalId::new(ClientId::anonymous(u64::from(number) + 1), proposer.errands);
         (proposer.target, proposer.attempts) = (target, 0);
-        proposer.wish = Some((id, payload.clone()));
+        proposer.wish = Some((id, proposed));
         self.tape.note(self.now, || Happened::Invoke {
             client: number,
             text: format!("write to {:?}", transaction.participants()),
@@ -55,6 +56,14 @@ impl<A: ConsensusAlgorithm> World<A> {
             self.oracle.expect_commit(id);
         }
         self.propose(number);
+    }
+
+    /// What is handed to a coordinator.
+    fn wrapped(&mut self, transaction: &Transaction, payload: Bytes) -> Bytes {
+        let Some(wrap) = self.plan.workload.transactions.wrap else { return payload };
+        let participants: Vec<NodeId> = transaction.participants().into_iter().collect();
+        let all: Vec<NodeId> = self.hosts.iter().map(|host| host.id).collect();
+        wrap.apply(&participants, &all, payload, self.streams.clients.number())
     }
 
     /// What a client wants next. If it is `certain` to be accepted, it writes to registers that nothing else uses, not even the
