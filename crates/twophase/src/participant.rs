@@ -65,14 +65,13 @@ impl<P: Protocol> Commitment<P> {
             Memory::Known(true) => Vote::Committed,
             Memory::Known(false) => Vote::No,
             Memory::Forgotten => Vote::Forgotten,
-            Memory::Fresh if self.parts.len() < self.config.max_open => {
+            // Not a NO: there may be room when the question comes again.
+            Memory::Fresh if self.parts.len() >= self.config.max_open * self.members.voter_count() => return,
+            Memory::Fresh => {
                 let payload = transaction.payload.clone();
                 self.parts.insert(id, Part::new(transaction));
                 return out.judge(id, payload);
             }
-            // An acceptor would take a NO for the last word, which this one is not.
-            Memory::Fresh if P::IS_REPLICATED => return,
-            Memory::Fresh => Vote::No,
         };
         out.send(from, Message::Vote { id, vote });
     }
@@ -264,7 +263,8 @@ impl<P: Protocol> Commitment<P> {
         out.cancel_timer(Timer::Inquire(id));
         self.led.remove(&id);
         match stage {
-            Stage::Judging => return self.fence(id, out),
+            // The state machine may be about to reserve what it takes: it hears the verdict after that.
+            Stage::Judging => self.fence(id, out),
             Stage::Reading => {}
             Stage::Prepared => drop(out.persist(Record::Settled { id, commit })),
         }
@@ -284,6 +284,11 @@ impl<P: Protocol> Commitment<P> {
         match self.past.recall(id) {
             Memory::Known(known) if known != commit => {}
             Memory::Known(_) | Memory::Forgotten => out.send(from, Message::Acknowledge { id }),
+            // [T23] A coordinator that has forgotten it.
+            Memory::Fresh if commit && P::IS_REPLICATED => {
+                self.remember(id, true);
+                out.send(from, Message::Acknowledge { id });
+            }
             // Neither carried out nor acknowledged.
             Memory::Fresh if commit => {}
             Memory::Fresh => {

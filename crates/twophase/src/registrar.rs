@@ -224,6 +224,7 @@ impl<P: Protocol> Commitment<P> {
         if self.parts.contains_key(&id) || self.registers.remove(&id).is_none() {
             return;
         }
+        self.led.remove(&id);
         out.cancel_timer(Timer::Recover(id));
         out.persist(Record::Closed { id, commit });
         self.remember(id, commit);
