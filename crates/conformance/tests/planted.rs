@@ -125,7 +125,8 @@ fn every_bug_is_hunted_or_has_a_schedule() {
         assert_eq!(hunted.filter(|hunted| hunted == mutant).count(), 1, "{mutant:?}");
     }
     for mutant in twophase::Mutant::ALL {
-        let hunted = TWOPHASE.iter().map(|hunt| hunt.mutant).chain(PAXOS_COMMIT.iter().map(|hunt| hunt.mutant));
+        let hunted =
+            TWOPHASE.iter().map(|hunt| hunt.mutant).chain(PAXOS_COMMIT.iter().map(|hunt| hunt.mutant));
         let hunted = hunted.chain(TWOPHASE_BY_SCHEDULE.iter().copied());
         assert_eq!(hunted.filter(|hunted| hunted == mutant).count(), 1, "{mutant:?}");
     }

@@ -8,9 +8,7 @@
 use alloc::collections::BTreeMap;
 use alloc::string::ToString;
 use alloc::vec::Vec;
-use consensus_core::{
-    Bytes, Decision, InstallError, NodeId, ProposalId, Slot, StateMachine, Verdict, wire,
-};
+use consensus_core::{Bytes, Decision, InstallError, NodeId, ProposalId, Slot, StateMachine, Verdict, wire};
 use serde::{Deserialize, Serialize};
 
 /// An account: whose it is, and which.
@@ -103,7 +101,9 @@ impl Accounts {
 
 impl StateMachine for Accounts {
     fn judge(&mut self, id: ProposalId, payload: &Bytes) -> bool {
-        let Some(changes) = Transfer::decode(payload).map(|transfer| self.own(&transfer)) else { return false };
+        let Some(changes) = Transfer::decode(payload).map(|transfer| self.own(&transfer)) else {
+            return false;
+        };
         let is_free = |number: &u32| self.locks.get(number).is_none_or(|&holder| holder == id);
         let accept = changes.iter().all(|(number, _)| is_free(number)) && self.changed(&changes).is_some();
         if accept {
@@ -113,7 +113,8 @@ impl StateMachine for Accounts {
     }
 
     fn apply(&mut self, decision: Decision<'_>) -> Bytes {
-        let changes = Transfer::decode(decision.payload).map(|transfer| self.own(&transfer)).unwrap_or_default();
+        let changes =
+            Transfer::decode(decision.payload).map(|transfer| self.own(&transfer)).unwrap_or_default();
         let after = self.changed(&changes).filter(|_| decision.verdict == Verdict::Commit);
         self.balances.extend(after.unwrap_or_default());
         self.locks.retain(|_, holder| Some(*holder) != decision.id);
@@ -131,7 +132,8 @@ impl StateMachine for Accounts {
     }
 
     fn install(&mut self, _through: Slot, snapshot: Bytes) -> Result<(), InstallError> {
-        self.balances = wire::decode(&snapshot, snapshot.len()).map_err(|error| InstallError(error.to_string()))?;
+        self.balances =
+            wire::decode(&snapshot, snapshot.len()).map_err(|error| InstallError(error.to_string()))?;
         Ok(())
     }
 }

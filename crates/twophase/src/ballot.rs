@@ -59,7 +59,8 @@ impl<P: Protocol> Commitment<P> {
         let is_acceptor = self.acceptors(&header).contains(&self.id);
         let tries = before.as_ref().map_or(0, |led| led.tries + 1);
         let heard = before.map(|led| led.heard);
-        let is_silent = |node: &NodeId| *node != self.id && heard.as_ref().is_some_and(|heard| !heard.contains(node));
+        let is_silent =
+            |node: &NodeId| *node != self.id && heard.as_ref().is_some_and(|heard| !heard.contains(node));
         let silent = self.acceptors(&header).into_iter().filter(is_silent).collect();
         let led = Led {
             header: header.clone(),
@@ -132,25 +133,38 @@ impl<P: Protocol> Commitment<P> {
     }
 
     /// [T19] [T22] Phase 2b.
-    pub(crate) fn on_accepted(&mut self, now: Time, from: NodeId, id: ProposalId, ballot: Ballot, out: &mut Out) {
+    pub(crate) fn on_accepted(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        id: ProposalId,
+        ballot: Ballot,
+        out: &mut Out,
+    ) {
         let quorum = self.quorum();
         let known = self.led.get(&id).map(|led| &led.header);
         let Some(header) = known.or(self.coordinated.get(&id).map(|it| &it.header)).cloned() else { return };
         let acceptors = self.acceptors(&header);
         if !acceptors.contains(&from) {
-            return out.accuse(from, Offence::Impossible("an acceptance of a node that keeps no votes of it"));
+            return out
+                .accuse(from, Offence::Impossible("an acceptance of a node that keeps no votes of it"));
         }
         let chosen = if ballot == Ballot::ZERO {
-            let Some(Coordinated { phase: Phase::Registering { accepted }, .. }) = self.coordinated.get_mut(&id) else {
+            let Some(Coordinated { phase: Phase::Registering { accepted }, .. }) =
+                self.coordinated.get_mut(&id)
+            else {
                 return;
             };
             accepted.add(from);
             (accepted.count_among(&acceptors) >= quorum).then_some(true)
         } else {
             let Some(led) = self.led.get_mut(&id) else { return };
-            let Some(prepared) = led.proposed.as_ref().filter(|_| led.promises.ballot() == ballot) else { return };
+            let Some(prepared) = led.proposed.as_ref().filter(|_| led.promises.ballot() == ballot) else {
+                return;
+            };
             led.accepted.add(from);
-            (led.accepted.count_among(&acceptors) >= quorum).then_some(prepared.len() == header.participants.len())
+            (led.accepted.count_among(&acceptors) >= quorum)
+                .then_some(prepared.len() == header.participants.len())
         };
         if let Some(commit) = chosen {
             self.become_chosen(now, header, commit, out);
@@ -204,16 +218,14 @@ impl<P: Protocol> Commitment<P> {
                 out.set_timer(Timer::Recover(id), self.next_try(now, tries));
             }
             (Memory::Known(commit), _) => self.become_chosen(now, header, commit, out),
-            (Memory::Forgotten, _) => self.close(id, false, out),
-            (Memory::Fresh, _) => self.lead(now, header, out),
+            (Memory::Fresh | Memory::Forgotten, _) => self.lead(now, header, out),
         }
     }
 
     /// Acceptors without which this ballot comes to nothing, like the last ones.
     // [T24]
     pub(crate) fn silent_acceptors(&self, led: &Led) -> Option<Vec<NodeId>> {
-        let answered = led.heard.len() + usize::from(self.acceptors(&led.header).contains(&self.id));
-        let is_stuck = led.tries >= 2 && answered < self.quorum() && !led.silent.is_empty();
+        let is_stuck = led.tries >= 2 && led.heard.len() < self.quorum() && !led.silent.is_empty();
         is_stuck.then(|| led.silent.clone())
     }
 }

@@ -66,7 +66,10 @@ impl Config {
             return Err(ConfigError::new("max_open", "it must lie within 1..=2^20"));
         }
         if self.max_payload_bytes == 0 || self.max_payload_bytes > 4 << 20 {
-            return Err(ConfigError::new("max_payload_bytes", "it must lie within 1..=4 MiB, to fit into a frame"));
+            return Err(ConfigError::new(
+                "max_payload_bytes",
+                "it must lie within 1..=4 MiB, to fit into a frame",
+            ));
         }
         if self.remembered_per_client == 0 || self.remembered_per_client > self.remembered {
             return Err(ConfigError::new("remembered_per_client", "it must lie within 1..=remembered"));
@@ -81,7 +84,10 @@ impl Config {
             return Err(ConfigError::new("members", "they never change here: leave the outgoing ones out"));
         }
         if self.faults.is_some_and(|faults| faults > members.voter_count().saturating_sub(1) / 2) {
-            return Err(ConfigError::new("faults", "2F + 1 acceptors are needed: name fewer faults or more voters"));
+            return Err(ConfigError::new(
+                "faults",
+                "2F + 1 acceptors are needed: name fewer faults or more voters",
+            ));
         }
         Ok(())
     }

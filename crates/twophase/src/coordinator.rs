@@ -120,7 +120,10 @@ impl<P: Protocol> Commitment<P> {
             }
             Phase::Voting { awaited, is_reader_asked }
         };
-        if matches!(phase, Phase::Voting { .. }) && header.presumed == Presumption::Commit && !header.is_delegated() {
+        if matches!(phase, Phase::Voting { .. })
+            && header.presumed == Presumption::Commit
+            && !header.is_delegated()
+        {
             out.persist(Record::Begun(header.clone())); // [T7]
         }
         if !matches!(phase, Phase::Delegated) {
@@ -176,7 +179,8 @@ impl<P: Protocol> Commitment<P> {
                 awaited.remove(&from);
                 self.advance(now, id, out);
             }
-            (Vote::Yes, Phase::Voting { .. }) | (Vote::ReadOnly, Phase::Voting { .. } | Phase::Registering { .. }) => {
+            (Vote::Yes, Phase::Voting { .. })
+            | (Vote::ReadOnly, Phase::Voting { .. } | Phase::Registering { .. }) => {
                 out.accuse(from, Offence::Impossible("a vote of another kind than was asked for"));
             }
             (Vote::No, Phase::Delegated | Phase::Registering { .. } | Phase::Voting { .. }) => {
@@ -190,7 +194,10 @@ impl<P: Protocol> Commitment<P> {
             }
             (Vote::Forgotten, _) if is_open => self.give_up(now, id, Refusal::Interrupted, out),
             // What is decided stays so; a vote that does not belong to the phase tells nothing.
-            (Vote::Yes | Vote::ReadOnly, Phase::Delegated | Phase::Registering { .. } | Phase::Telling { .. })
+            (
+                Vote::Yes | Vote::ReadOnly,
+                Phase::Delegated | Phase::Registering { .. } | Phase::Telling { .. },
+            )
             | (Vote::No | Vote::Foreign(_) | Vote::Committed | Vote::Forgotten, _) => {}
         }
     }
@@ -214,7 +221,9 @@ impl<P: Protocol> Commitment<P> {
                 }
                 self.coordinated.insert(id, coordinated);
             }
-            Some(_) | None if self.config.plants(Mutant::AlwaysAborts) => self.become_aborted(now, id, None, out),
+            Some(_) | None if self.config.plants(Mutant::AlwaysAborts) => {
+                self.become_aborted(now, id, None, out)
+            }
             Some(_) | None => self.become_committed(now, id, out),
         }
     }
@@ -228,13 +237,13 @@ impl<P: Protocol> Commitment<P> {
                 out.send_early(peer, Message::Outcome { id, commit: true });
             }
         }
-        let takes_part = self.parts.remove(&id).is_some();
+        self.parts.remove(&id);
         if self.config.plants(Mutant::AnswersBeforeDurable) {
             // EARLY: it is a bug, and planted.
             self.decide_early(id, true, payload.clone(), out);
         }
         if !self.config.plants(Mutant::CommitNotWritten) {
-            out.persist(Record::Committed { header: header.clone(), payload: takes_part.then(|| payload.clone()) });
+            out.persist(Record::Committed { header: header.clone(), payload: Some(payload.clone()) });
         }
         if !self.config.plants(Mutant::AnswersBeforeDurable) {
             self.decide(id, true, payload, out);
@@ -244,7 +253,13 @@ impl<P: Protocol> Commitment<P> {
     }
 
     /// [T5] It is aborted: by a vote, or since votes did not come.
-    pub(crate) fn become_aborted(&mut self, now: Time, id: ProposalId, refuser: Option<NodeId>, out: &mut Out) {
+    pub(crate) fn become_aborted(
+        &mut self,
+        now: Time,
+        id: ProposalId,
+        refuser: Option<NodeId>,
+        out: &mut Out,
+    ) {
         let Some(Coordinated { header, payload, phase, .. }) = self.coordinated.remove(&id) else { return };
         let knows = |node: NodeId| Some(node) == refuser;
         if header.presumed == Presumption::Abort
@@ -302,7 +317,10 @@ impl<P: Protocol> Commitment<P> {
         if header.is_delegated() && !P::IS_REPLICATED {
             return; // [T9] Nobody else has a part in it.
         }
-        let must_know = P::IS_REPLICATED || header.needs_acknowledgement(commit);
+        let must_know = if P::IS_REPLICATED { commit } else { header.needs_acknowledgement(commit) };
+        if P::IS_REPLICATED && !must_know {
+            return self.tell_acceptors(&header, commit, out); // [T23]
+        }
         if !must_know || self.config.plants(Mutant::ForgetsBeforeAcknowledged) {
             if commit && must_know {
                 self.past.forget(id);
@@ -325,7 +343,8 @@ impl<P: Protocol> Commitment<P> {
 
     /// [T10] Everybody has acknowledged: the transaction is over.
     fn finish(&mut self, id: ProposalId, out: &mut Out) {
-        let Some(Coordinated { header, phase: Phase::Telling { commit, unacknowledged }, .. }) = self.coordinated.get(&id)
+        let Some(Coordinated { header, phase: Phase::Telling { commit, unacknowledged }, .. }) =
+            self.coordinated.get(&id)
         else {
             return;
         };
@@ -357,7 +376,8 @@ impl<P: Protocol> Commitment<P> {
         }
         coordinated.tries += 1;
         out.set_timer(Timer::Repeat(id), self.next_try(now, coordinated.tries));
-        let is_lost = self.config.plants(Mutant::TimeoutIsAbort) && matches!(coordinated.phase, Phase::Delegated);
+        let is_lost =
+            self.config.plants(Mutant::TimeoutIsAbort) && matches!(coordinated.phase, Phase::Delegated);
         self.coordinated.insert(id, coordinated);
         if is_lost {
             self.become_aborted(now, id, None, out);
@@ -368,7 +388,9 @@ impl<P: Protocol> Commitment<P> {
     pub(crate) fn on_voting_timer(&mut self, now: Time, id: ProposalId, out: &mut Out) {
         let Some(coordinated) = self.coordinated.get(&id) else { return };
         match coordinated.phase {
-            Phase::Voting { .. } if self.config.plants(Mutant::MissingVoteIsYes) => self.become_committed(now, id, out),
+            Phase::Voting { .. } if self.config.plants(Mutant::MissingVoteIsYes) => {
+                self.become_committed(now, id, out)
+            }
             Phase::Voting { .. } => self.become_aborted(now, id, None, out),
             Phase::Registering { .. } => {
                 let header = coordinated.header.clone();

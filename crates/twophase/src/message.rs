@@ -135,7 +135,11 @@ impl Message {
             }
             Self::Inquire(header) | Self::Register(header) => {
                 header.check()?;
-                if header.has(from) { Ok(()) } else { Err(Offence::Malformed("a word of a node that does not take part")) }
+                if header.has(from) {
+                    Ok(())
+                } else {
+                    Err(Offence::Malformed("a word of a node that does not take part"))
+                }
             }
             Self::Query { header, ballot } => {
                 header.check()?;
@@ -153,7 +157,11 @@ impl Message {
             Self::Promised { ballot, votes, .. } => {
                 let is_sound = votes.iter().all(|vote| vote.ballot < *ballot)
                     && votes.is_sorted_by(|a, b| a.participant < b.participant);
-                if is_sound { credible(*ballot) } else { Err(Offence::Malformed("votes of later ballots, or repeated")) }
+                if is_sound {
+                    credible(*ballot)
+                } else {
+                    Err(Offence::Malformed("votes of later ballots, or repeated"))
+                }
             }
             Self::Accepted { ballot, .. } | Self::Refused { ballot, .. } => credible(*ballot),
             Self::Vote { .. }

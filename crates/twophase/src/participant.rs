@@ -184,7 +184,9 @@ impl<P: Protocol> Commitment<P> {
     /// [T9] The only participant decides.
     fn decide_alone(&mut self, header: &Header, commit: bool, out: &mut Out) {
         let (id, coordinator) = (header.id, header.coordinator);
-        let Some(Part { transaction: Transaction { header, payload }, .. }) = self.parts.remove(&id) else { return };
+        let Some(Part { transaction: Transaction { header, payload }, .. }) = self.parts.remove(&id) else {
+            return;
+        };
         if self.config.plants(Mutant::OnePhaseBeforeDurable) {
             // EARLY: it is a bug, and planted.
             out.send_early(coordinator, Message::Outcome { id, commit });
@@ -222,7 +224,7 @@ impl<P: Protocol> Commitment<P> {
         if commit && part.stage == Stage::Judging {
             return out.accuse(from, Offence::Impossible("a commit that this node did not vote for")); // [T16]
         }
-        let is_awaited = P::IS_REPLICATED || header.needs_acknowledgement(commit);
+        let is_awaited = if P::IS_REPLICATED { commit } else { header.needs_acknowledgement(commit) };
         let is_promised = part.stage == Stage::Prepared;
         self.settle_part(id, commit, out);
         if is_promised && is_awaited {
@@ -252,7 +254,7 @@ impl<P: Protocol> Commitment<P> {
             // EARLY: it stands on the disk of the only participant, or of acceptors.
             self.decide_early(id, commit, payload, out);
         }
-        if P::IS_REPLICATED {
+        if P::IS_REPLICATED && commit {
             out.send(from, Message::Acknowledge { id });
         }
     }
@@ -266,7 +268,9 @@ impl<P: Protocol> Commitment<P> {
             // The state machine may be about to reserve what it takes: it hears the verdict after that.
             Stage::Judging => self.fence(id, out),
             Stage::Reading => {}
-            Stage::Prepared => drop(out.persist(Record::Settled { id, commit })),
+            Stage::Prepared => {
+                out.persist(Record::Settled { id, commit });
+            }
         }
         if commit && self.config.plants(Mutant::DropsCommit) {
             return self.remember(id, true);
@@ -296,7 +300,9 @@ impl<P: Protocol> Commitment<P> {
                 if !self.config.plants(Mutant::AbortBeforePrepareDropped) {
                     self.fence(id, out);
                 }
-                out.send(from, Message::Acknowledge { id });
+                if !P::IS_REPLICATED {
+                    out.send(from, Message::Acknowledge { id });
+                }
             }
         }
     }
@@ -348,13 +354,20 @@ impl<P: Protocol> Commitment<P> {
         if P::IS_REPLICATED {
             return; // [T21] Nobody presumes anything: the acceptors know.
         }
-        if header.coordinator == self.id { self.presume(from, header, out) } else { self.on_peer(from, header, out) }
+        if header.coordinator == self.id {
+            self.presume(from, header, out)
+        } else {
+            self.on_peer(from, header, out)
+        }
     }
 
     /// [T6] [T7] A coordinator that knows nothing of it.
     fn presume(&mut self, from: NodeId, header: &Header, out: &mut Out) {
         let commit = header.presumed == Presumption::Commit || self.config.plants(Mutant::PresumesCommit);
-        if !commit && self.past.recall(header.id) == Memory::Fresh && !self.config.plants(Mutant::AbortNotWritten) {
+        if !commit
+            && self.past.recall(header.id) == Memory::Fresh
+            && !self.config.plants(Mutant::AbortNotWritten)
+        {
             // It must not be proposed anew, and committed, after this.
             self.fence(header.id, out);
         }

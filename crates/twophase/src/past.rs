@@ -103,9 +103,16 @@ impl Past {
     pub(crate) fn remembered(&self) -> Remembered {
         let of = |name: &ClientId| {
             let client = self.clients.get(name)?;
-            Some((*name, client.floor, client.verdicts.iter().map(|(&sequence, &commit)| (sequence, commit)).collect()))
+            Some((
+                *name,
+                client.floor,
+                client.verdicts.iter().map(|(&sequence, &commit)| (sequence, commit)).collect(),
+            ))
         };
-        Remembered { clients: self.by_use.values().filter_map(of).collect(), has_forgotten: self.has_forgotten }
+        Remembered {
+            clients: self.by_use.values().filter_map(of).collect(),
+            has_forgotten: self.has_forgotten,
+        }
     }
 
     /// What was written down.

@@ -19,7 +19,7 @@ pub enum Record {
     Committed {
         /// Of what.
         header: Header,
-        /// What is carried out here; nothing at a coordinator that does not take part.
+        /// What is carried out here, or by others; nothing once a snapshot has it.
         payload: Option<Bytes>,
     },
     /// The verdict on what was prepared here.

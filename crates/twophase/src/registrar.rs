@@ -47,7 +47,8 @@ impl Register {
     pub(crate) fn restored(header: Header, promised: Ballot, votes: &[Registered]) -> Self {
         let mut register = Self::new(header);
         register.promised.raise(promised);
-        let as_vote = |vote: &Registered| (vote.participant, Vote { ballot: vote.ballot, value: vote.prepared });
+        let as_vote =
+            |vote: &Registered| (vote.participant, Vote { ballot: vote.ballot, value: vote.prepared });
         register.votes = votes.iter().map(as_vote).collect();
         register.written = Some(WriteSeq::ZERO);
         register
@@ -103,8 +104,8 @@ impl<P: Protocol> Commitment<P> {
                 }
                 false
             }
-            Memory::Forgotten => false,
-            Memory::Fresh => {
+            // A commit is kept until all have acknowledged it: of what is forgotten nothing can come but what came of it.
+            Memory::Fresh | Memory::Forgotten => {
                 self.open_register(now, header.clone(), out);
                 true
             }
@@ -162,7 +163,14 @@ impl<P: Protocol> Commitment<P> {
     }
 
     /// [T22] Phase 1a.
-    pub(crate) fn on_query(&mut self, now: Time, from: NodeId, header: Header, ballot: Ballot, out: &mut Out) {
+    pub(crate) fn on_query(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        header: Header,
+        ballot: Ballot,
+        out: &mut Out,
+    ) {
         let id = header.id;
         if !self.admits(now, from, &header, out) {
             return;
@@ -230,7 +238,7 @@ impl<P: Protocol> Commitment<P> {
         self.remember(id, commit);
     }
 
-    /// [T23] All participants have acknowledged: acceptors need not keep their votes.
+    /// [T23] It is aborted, or all participants have acknowledged the commit: acceptors need not keep their votes.
     pub(crate) fn tell_acceptors(&mut self, header: &Header, commit: bool, out: &mut Out) {
         for acceptor in self.acceptors(header).into_iter().filter(|&node| node != self.id) {
             out.send(acceptor, Message::Forget { id: header.id, commit });

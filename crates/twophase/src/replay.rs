@@ -67,7 +67,9 @@ impl<P: Protocol> Commitment<P> {
                 let Some(part) = self.parts.remove(&id) else {
                     return Err("the records hold a verdict on what was not promised");
                 };
-                if self.config.plants(Mutant::CommitsTwice) || !(commit && self.config.plants(Mutant::DropsCommit)) {
+                if self.config.plants(Mutant::CommitsTwice)
+                    || !(commit && self.config.plants(Mutant::DropsCommit))
+                {
                     // EARLY: it was read back from the disk.
                     self.decide_early(id, commit, part.transaction.payload, out);
                 }
@@ -102,7 +104,8 @@ impl<P: Protocol> Commitment<P> {
         self.remember(header.id, commit);
         if !unacknowledged.is_empty() && !header.is_delegated() {
             let phase = Phase::Telling { commit, unacknowledged };
-            self.coordinated.insert(header.id, Coordinated { header, payload: Bytes::new(), phase, tries: 0 });
+            self.coordinated
+                .insert(header.id, Coordinated { header, payload: Bytes::new(), phase, tries: 0 });
         }
     }
 
@@ -149,7 +152,8 @@ impl<P: Protocol> Commitment<P> {
                 Some(Record::Committed { header: header(), payload: None })
             }
             Phase::Telling { .. } | Phase::Voting { .. } => {
-                let is_begun = coordinated.header.presumed == Presumption::Commit && !coordinated.header.is_delegated();
+                let is_begun =
+                    coordinated.header.presumed == Presumption::Commit && !coordinated.header.is_delegated();
                 is_begun.then(|| Record::Begun(header()))
             }
         }

@@ -92,7 +92,9 @@ impl<P: Protocol> Commitment<P> {
             Message::Register(header) => self.on_register(now, from, header, out),
             Message::Query { header, ballot } => self.on_query(now, from, header, ballot, out),
             Message::Promised { id, ballot, votes } => self.on_promised(now, from, id, ballot, &votes, out),
-            Message::Propose { header, ballot, prepared } => self.on_propose_votes(now, from, header, ballot, &prepared, out),
+            Message::Propose { header, ballot, prepared } => {
+                self.on_propose_votes(now, from, header, ballot, &prepared, out)
+            }
             Message::Accepted { id, ballot } => self.on_accepted(now, from, id, ballot, out),
             Message::Refused { id, ballot } => self.on_refused(from, id, ballot),
             Message::Forget { id, commit } => self.on_forget(from, id, commit, out),

@@ -71,7 +71,7 @@ fn serial_order(histories: &BTreeMap<u64, Vec<(ProposalId, Transfer)>>) -> Vec<T
     let mut order = Vec::new();
     while let Some(next) = before.iter().find(|(_, before)| before.is_empty()).map(|(&id, _)| id) {
         before.remove(&next);
-        before.values_mut().for_each(|before| drop(before.remove(&next)));
+        before.values_mut().for_each(|before| before.retain(|&other| other != next));
         order.extend(transfers.remove(&next));
     }
     assert!(before.is_empty(), "these come before each other: {before:?}");
@@ -95,9 +95,7 @@ fn bank<P: Protocol>(seed: u64, config: Config) -> usize {
             }
             4 if dice.below(4) == 0 => group.crash(n(1 + dice.below(NODES))),
             5..8 => group.start(n(1 + dice.below(NODES))),
-            8 => {
-                let _ = group.wire.pop_front();
-            }
+            8 => group.wire.truncate(group.wire.len().saturating_sub(1)),
             9 => group.wire.extend(group.wire.front().cloned()),
             10..20 => {
                 let many = u64::try_from(group.wire.len()).unwrap();
@@ -106,8 +104,12 @@ fn bank<P: Protocol>(seed: u64, config: Config) -> usize {
                     group.say(letter.from, letter.to, letter.message);
                 }
             }
-            20 => drop(group.wake(group.now + std::time::Duration::from_secs(1))),
-            _ => drop(group.act()),
+            20 => {
+                group.wake(group.now + std::time::Duration::from_secs(1));
+            }
+            _ => {
+                group.act();
+            }
         }
     }
     (1..=NODES).for_each(|id| group.start(n(id)));

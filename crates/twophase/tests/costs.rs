@@ -35,7 +35,8 @@ fn presuming(presumption: Presumption) -> Config {
 fn presumed_abort_costs_what_the_paper_says() {
     for participants in RANGE {
         let others = usize::try_from(participants).unwrap() - 1;
-        let of = |refused| cost::<Classic>(participants, participants, presuming(Presumption::Abort), refused);
+        let of =
+            |refused| cost::<Classic>(participants, participants, presuming(Presumption::Abort), refused);
         assert_eq!(of(false), (4 * others, 2 * others + 2), "n = {participants}");
         // Of an abort nothing is acknowledged. Who refuses is not told, and notes it; so does the coordinator, whose name it is not.
         assert_eq!(of(true), (2 * others + others - 1, 2 * (others - 1) + 2), "n = {participants}");
@@ -48,7 +49,8 @@ fn presumed_abort_costs_what_the_paper_says() {
 fn presumed_commit_costs_what_the_paper_says() {
     for participants in RANGE {
         let others = usize::try_from(participants).unwrap() - 1;
-        let of = |refused| cost::<Classic>(participants, participants, presuming(Presumption::Commit), refused);
+        let of =
+            |refused| cost::<Classic>(participants, participants, presuming(Presumption::Commit), refused);
         assert_eq!(of(false), (3 * others, 2 * others + 2), "n = {participants}");
         // Of an abort nothing but the end is written by the coordinator, after everybody else has acknowledged it.
         assert_eq!(of(true), (2 * others + 2 * (others - 1), 2 * (others - 1) + 3), "n = {participants}");
@@ -69,7 +71,11 @@ fn paxos_commit_costs_what_the_paper_says() {
             // PREPARE, outcome and acknowledgement to and from all others; a vote to each acceptor but oneself; what acceptors have, and
             // that they need not keep it.
             let registrations = count * acceptors - count.min(acceptors);
-            assert_eq!(messages, 3 * others + registrations + 2 * (acceptors - 1), "F = {faults}, n = {participants}");
+            assert_eq!(
+                messages,
+                3 * others + registrations + 2 * (acceptors - 1),
+                "F = {faults}, n = {participants}"
+            );
             // A promise and a verdict each; each acceptor what it has, and that it is over.
             assert_eq!(records, 2 * count + 2 * acceptors, "F = {faults}, n = {participants}");
         }

@@ -3,8 +3,8 @@
 
 use consensus_core::memory::{MemoryStorage, Outbox};
 use consensus_core::{
-    Bytes, ClientId, ConsensusAlgorithm, Event, Members, Node, NodeConfig, NodeId, Offence, Outcome, ProposalId,
-    Refusal, Reply, Time, Verdict,
+    Bytes, ClientId, ConsensusAlgorithm, Event, Members, Node, NodeConfig, NodeId, Offence, Outcome,
+    ProposalId, Refusal, Reply, Time, Verdict,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -61,8 +61,11 @@ pub(crate) fn account(node: u64, number: u32) -> Account {
     Account { node: n(node), number }
 }
 
-/// Moves one from the account of this number at the first node to that at each of the others.
+/// Moves one from the account of this number at the first node to that at each of the others; or to the next account there.
 pub(crate) fn transfer(nodes: &[u64], number: u32) -> Transfer {
+    if let &[only] = nodes {
+        return Transfer::between(account(only, number), account(only, number + 1), 1);
+    }
     let share = i64::try_from(nodes.len()).unwrap() - 1;
     let change = |(place, &node): (usize, &u64)| (account(node, number), if place == 0 { -share } else { 1 });
     Transfer { changes: nodes.iter().enumerate().map(change).collect() }
@@ -231,7 +234,8 @@ impl<P: Protocol> Group<P> {
     /// Who holds a lock, anywhere.
     pub(crate) fn locks(&self) -> BTreeSet<(NodeId, ProposalId)> {
         let of = |(&id, node): (&NodeId, &Member<P>)| {
-            let held = (0..self.accounts).filter_map(|number| node.machine().holder(number)).collect::<Vec<_>>();
+            let held =
+                (0..self.accounts).filter_map(|number| node.machine().holder(number)).collect::<Vec<_>>();
             held.into_iter().map(move |holder| (id, holder))
         };
         self.nodes.iter().flat_map(of).collect()
