@@ -22,11 +22,14 @@ pub(crate) enum Memory {
     Forgotten,
 }
 
+/// Sequences, and whether they were committed.
+type Verdicts = Vec<(u64, bool)>;
+
 /// The settled transactions, as they stand in a snapshot's wake.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remembered {
     /// Of each client its floor and its verdicts, the client that was idle for longest first.
-    clients: Vec<(ClientId, u64, Vec<(u64, bool)>)>,
+    clients: Vec<(ClientId, u64, Verdicts)>,
     /// Whether a client was forgotten.
     has_forgotten: bool,
 }

@@ -33,8 +33,9 @@ use Surf::{Drawn, Restarts};
 
 type Hunt<W> = super::Hunt<Mutant, W>;
 
-/// Some commit, and some do not: whichever shows first.
-const MIXED: &[Property] = &[Agreement, Irrevocable, Atomicity, CommitValidity, Durability];
+/// Some commit, and some do not, or what is on disk contradicts itself, or the honest look like liars: whichever shows first.
+const MIXED: &[Property] =
+    &[Agreement, Irrevocable, Atomicity, CommitValidity, Durability, Recovery, NoFalseAccusation];
 
 const fn hunt<W>(mutant: Mutant, by: &'static [Property], nodes: usize, weather: W, budget: u64) -> Hunt<W> {
     Hunt { mutant, by, nodes, weather, budget }
@@ -61,9 +62,9 @@ pub const TWOPHASE: &[Hunt<Gale>] = &[
     hunt(Mutant::OnePhaseBeforeDurable, MIXED, 3, Crashes, 600),
     hunt(Mutant::WrongTransaction, MIXED, 3, Swarm, 600),
     hunt(Mutant::CommitsTwice, &[Integrity], 3, Swarm, 600),
-    hunt(Mutant::NeverAsks, &[Termination, Progress], 3, Swarm, 600),
+    hunt(Mutant::NeverAsks, &[Termination, HonestBlocking, Progress], 3, Swarm, 600),
     hunt(Mutant::ReservationsForgotten, &[Isolation], 3, Crashes, 600),
-    hunt(Mutant::DropsCommit, &[Atomicity], 3, Swarm, 600),
+    hunt(Mutant::DropsCommit, &[Atomicity, HonestBlocking], 3, Swarm, 600),
     hunt(Mutant::AlwaysAborts, &[NonTriviality], 3, Swarm, 600),
     hunt(Mutant::Silent, &[HonestBlocking], 3, Swarm, 600),
     hunt(Mutant::BlamesOther, &[HonestBlocking], 3, Swarm, 600),

@@ -91,18 +91,21 @@ impl<A: ConsensusAlgorithm> World<A> {
 
     pub(super) fn on_transaction_timeout(&mut self, ticket: Ticket) {
         let number = ticket.client;
-        let lost = |target: usize| self.hosts.get(target).is_none_or(|host| host.lost);
         let Some(proposer) = self.proposers.get(number as usize) else { return };
         if proposer.ticket(number) != ticket || proposer.wish.is_none() {
             return;
         }
-        if self.plan.workload.transactions.retries && !lost(proposer.target) {
+        if self.plan.workload.transactions.retries && !self.is_orphan(number) {
             self.propose_again(ticket);
         } else {
-            self.trace.event(self.now, 7, u64::from(number));
-            self.tape.note(self.now, || Happened::GiveUp { client: number });
-            self.rest(number);
+            self.abandon(number);
         }
+    }
+
+    fn abandon(&mut self, number: u32) {
+        self.trace.event(self.now, 7, u64::from(number));
+        self.tape.note(self.now, || Happened::GiveUp { client: number });
+        self.rest(number);
     }
 
     /// The client is done with its transaction, and thinks of another.
@@ -131,6 +134,8 @@ impl<A: ConsensusAlgorithm> World<A> {
         };
         if let Some(verdict) = verdict {
             self.on_told(number, verdict);
+        } else if is_current && self.is_orphan(number) {
+            self.abandon(number);
         } else if is_current {
             if let Response::Refused(Refusal::NotLeader { hint: Some(hint) }) = response
                 && let Some(target) = self.hosts.iter().position(|host| host.id == *hint)
@@ -141,6 +146,12 @@ impl<A: ConsensusAlgorithm> World<A> {
             let pause = self.streams.clients.around(RETRY_PAUSE);
             self.plan_in(pause, Happening::ClientRetry { ticket });
         }
+    }
+
+    /// Whether nobody will ever answer the client: its coordinator is gone for good.
+    fn is_orphan(&self, number: u32) -> bool {
+        let target = self.proposers.get(number as usize).map(|proposer| proposer.target);
+        target.and_then(|target| self.hosts.get(target)).is_none_or(|host| host.lost)
     }
 
     /// The client is told the verdict, which must be what was decided.
