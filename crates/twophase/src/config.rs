@@ -19,8 +19,8 @@ pub struct Config {
     /// How many acceptors of a transaction may be down (F): 2F + 1 keep its votes. `None`: as many as the group can spare. It must be
     /// the same at all nodes; two-phase commit does not use it.
     pub faults: Option<usize>,
-    /// The most transactions that a node coordinates at a time, told verdicts that are not acknowledged included; more are refused as
-    /// busy. It takes part in so many of each voter at most.
+    /// The most transactions that a node coordinates at a time, and sixteen times as many with those whose verdict is not acknowledged
+    /// by all; more are refused as busy. It takes part in so many of each voter at most.
     pub max_open: usize,
     /// The longest payload, its envelope included, in bytes.
     pub max_payload_bytes: usize,

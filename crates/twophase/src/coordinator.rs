@@ -18,6 +18,9 @@ use consensus_core::quorum::Tally;
 use consensus_core::{Bytes, NodeId, Offence, ProposalId, Refusal, Time, wire};
 use core::time::Duration;
 
+/// How many transactions there may be in all for each that may be undecided.
+const TOLD_PER_OPEN: usize = 16;
+
 /// A transaction, as its coordinator sees it.
 #[derive(Debug)]
 pub(crate) struct Coordinated {
@@ -79,10 +82,18 @@ impl<P: Protocol> Commitment<P> {
         let Some((header, payload)) = self.unwrap(id, payload) else {
             return out.refuse(id, Refusal::Unsupported);
         };
-        if self.coordinated.len() >= self.config.max_open {
+        if self.is_full() {
             return out.refuse(id, Refusal::Busy);
         }
         self.begin(now, header, payload, out);
+    }
+
+    /// [T1] Whoever waits for an acknowledgement of the dead goes on with others, for a while.
+    fn is_full(&self) -> bool {
+        let (most, all) = (self.config.max_open, self.coordinated.len());
+        let is_open = |it: &&Coordinated| !matches!(it.phase, Phase::Telling { .. });
+        all >= most
+            && (all >= most * TOLD_PER_OPEN || self.coordinated.values().filter(is_open).count() >= most)
     }
 
     /// [T1] Who takes part, and in what.

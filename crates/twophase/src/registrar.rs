@@ -104,8 +104,9 @@ impl<P: Protocol> Commitment<P> {
                 }
                 false
             }
-            // A commit is kept until all have acknowledged it: of what is forgotten nothing can come but what came of it.
-            Memory::Fresh | Memory::Forgotten => {
+            // What it promised and accepted is gone, and others may hold votes of a ballot that came to nothing: it takes no part.
+            Memory::Forgotten => false,
+            Memory::Fresh => {
                 self.open_register(now, header.clone(), out);
                 true
             }

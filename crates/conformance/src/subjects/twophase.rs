@@ -10,7 +10,9 @@ use core::time::Duration;
 /// Two-phase commit, under either presumption, with every bound small in some runs.
 pub fn twophase(draw: &mut Stream, plan: &mut Plan) -> Tuning<Config> {
     let presumption = if draw.below(2) == 0 { Presumption::Abort } else { Presumption::Commit };
-    commitment(draw, plan, Config { presumption, ..Config::default() })
+    // Who comes back after so many others of the same client is told what is presumed.
+    let remembered_per_client = pick(draw, &[4, 64, 1_024]);
+    commitment(draw, plan, Config { presumption, remembered_per_client, ..Config::default() })
 }
 
 /// Paxos Commit, with as many acceptors as the group has room for.
@@ -27,7 +29,6 @@ fn commitment(draw: &mut Stream, plan: &mut Plan, config: Config) -> Tuning<Conf
         retry_ms,
         voting_ms: retry_ms * draw.between(8, 12) + 40,
         max_open: pick(draw, &[8, 64, 1_024]),
-        remembered_per_client: pick(draw, &[4, 64, 1_024]),
         ..config
     };
     // Several ballots in a row may come to nothing, each after a wait that has doubled three times.
