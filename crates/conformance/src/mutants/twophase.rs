@@ -4,8 +4,8 @@ use crate::subjects;
 use crate::suite::Tuning;
 use ::twophase::{Config, Mutant, Presumption};
 use consensus_sim::Property::{
-    self, Agreement, Atomicity, CommitValidity, Durability, HonestBlocking, Integrity, Irrevocable,
-    Isolation, NonTriviality, Progress, Termination,
+    self, Agreement, Atomicity, CommitValidity, Durability, HonestBlocking, Integrity, Irrevocable, Isolation,
+    NoFalseAccusation, NonTriviality, Progress, Recovery, Termination,
 };
 use consensus_sim::{Plan, Rhythm, Stream};
 use core::time::Duration;
