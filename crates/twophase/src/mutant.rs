@@ -101,6 +101,8 @@ mutants! {
     BallotZeroAfterPromise,
     /// Paxos Commit: an acceptor says that it has accepted before that is on disk.
     AcceptedBeforeDurable,
+    /// Paxos Commit: an acceptor that has forgotten a verdict takes part as if it had never heard of the transaction.
+    ForgottenTakesPart,
 }
 
 impl Config {

@@ -105,8 +105,8 @@ impl<P: Protocol> Commitment<P> {
                 false
             }
             // What it promised and accepted is gone, and others may hold votes of a ballot that came to nothing: it takes no part.
-            Memory::Forgotten => false,
-            Memory::Fresh => {
+            Memory::Forgotten if !self.config.plants(Mutant::ForgottenTakesPart) => false,
+            Memory::Fresh | Memory::Forgotten => {
                 self.open_register(now, header.clone(), out);
                 true
             }

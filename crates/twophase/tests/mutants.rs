@@ -2,10 +2,13 @@
 //! same schedule without the bug must go well.
 
 use crate::group::{Group, Letter, account, config, n, name, transfer};
+use multipaxos::Ballot;
 use consensus_core::NodeId;
 use std::collections::BTreeSet;
 use twophase::accounts::Transfer;
-use twophase::{Classic, Config, Envelope, Message, Mutant, Record, Vote};
+use twophase::{
+    Classic, Config, Envelope, Header, Message, Mutant, Presumption, Record, Replicated, Vote,
+};
 
 fn with(size: u64, mutant: Option<Mutant>) -> Group<Classic> {
     Group::new(size, Config { mutant, ..config() })
@@ -156,4 +159,26 @@ fn is_told_one_thing(mutant: Option<Mutant>) -> bool {
 fn two_coordinators_that_are_not_told_of_each_other_are_found() {
     assert!(is_told_one_thing(None));
     assert!(!is_told_one_thing(Some(Mutant::CoordinatorsNotTold)));
+}
+
+/// Whether an acceptor that has forgotten a verdict keeps out of the ballots of whoever is still in doubt. A minority may hold votes of a
+/// ballot that came to nothing: with its word and that of one that starts anew, an abort becomes a commit.
+fn keeps_out(mutant: Option<Mutant>) -> bool {
+    let config = Config { mutant, remembered_per_client: 1, ..config() };
+    let mut group = Group::<Replicated>::new(3, config);
+    for number in 1..=3 {
+        group.propose(n(1), name(number), &transfer(&[2, 3], 0));
+        group.settle();
+    }
+    let participants = vec![n(2), n(3)];
+    let (id, presumed) = (name(1), Presumption::Abort);
+    let header = Header { id, coordinator: n(1), participants, reader: None, presumed };
+    group.say(n(3), n(1), Message::Query { header, ballot: Ballot { round: 1, node: n(3) } });
+    group.wire.is_empty()
+}
+
+#[test]
+fn an_acceptor_that_has_forgotten_is_kept_out() {
+    assert!(keeps_out(None));
+    assert!(!keeps_out(Some(Mutant::ForgottenTakesPart)));
 }

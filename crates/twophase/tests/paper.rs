@@ -720,3 +720,16 @@ fn who_has_forgotten_a_client_takes_no_name_for_a_new_one() {
     group.say(n(2), n(1), Message::Inquire(Header { coordinator: n(2), ..forgotten }));
     assert!(group.wire.is_empty(), "{:?}", group.wire);
 }
+
+// tests [T2]
+#[test]
+fn an_abort_in_one_burst_with_its_question_leaves_no_lock() {
+    use consensus_core::Event;
+    let mut group = Classics::new(2, config());
+    let (now, from) = (group.now, n(1));
+    let node = group.nodes.get_mut(&n(2)).unwrap();
+    node.push(now, Event::Message { from, message: prepare(1, 1, &[1, 2]) }).unwrap();
+    node.push(now, Event::Message { from, message: Message::Outcome { id: name(1), commit: false } }).unwrap();
+    node.flush(now).unwrap();
+    assert_eq!(group.locks(), BTreeSet::new());
+}

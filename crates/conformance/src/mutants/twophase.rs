@@ -4,8 +4,8 @@ use crate::subjects;
 use crate::suite::Tuning;
 use ::twophase::{Config, Mutant, Presumption};
 use consensus_sim::Property::{
-    self, Agreement, Atomicity, CommitValidity, Durability, HonestBlocking, Integrity, Irrevocable, Isolation,
-    NoFalseAccusation, NonTriviality, Progress, Recovery, Termination,
+    self, Agreement, Atomicity, CommitValidity, Durability, HonestBlocking, Integrity, Irrevocable,
+    Isolation, NoFalseAccusation, NonTriviality, Progress, Recovery, Termination,
 };
 use consensus_sim::{Plan, Rhythm, Stream};
 use core::time::Duration;
@@ -89,6 +89,7 @@ pub const TWOPHASE_BY_SCHEDULE: &[Mutant] = &[
     Mutant::AbortBeforePrepareDropped,
     Mutant::ReaderAskedFirst,
     Mutant::CoordinatorsNotTold,
+    Mutant::ForgottenTakesPart,
 ];
 
 impl Hunt<Gale> {
