@@ -83,9 +83,9 @@ impl<P: Protocol> Commitment<P> {
     pub(crate) fn decide_early(&mut self, id: ProposalId, commit: bool, payload: Bytes, out: &mut Out) {
         self.remember(id, commit);
         self.decided = self.decided.next();
-        // It may have to wait behind others all the same.
-        if let Some(&(after, _)) = self.unapplied.back() {
-            self.unapplied.push_back((after, self.carried(id, commit, &payload)));
+        // It may have to wait behind others all the same, and a snapshot may come in between.
+        if out.written() > self.durable {
+            self.unapplied.push_back((out.written(), self.carried(id, commit, &payload)));
         }
         // EARLY: each caller says why.
         out.decide_early(self.decided, Some(id), verdict(commit), payload);
