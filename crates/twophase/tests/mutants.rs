@@ -2,13 +2,11 @@
 //! same schedule without the bug must go well.
 
 use crate::group::{Group, Letter, account, config, n, name, transfer};
-use multipaxos::Ballot;
 use consensus_core::NodeId;
+use multipaxos::Ballot;
 use std::collections::BTreeSet;
 use twophase::accounts::Transfer;
-use twophase::{
-    Classic, Config, Envelope, Header, Message, Mutant, Presumption, Record, Replicated, Vote,
-};
+use twophase::{Classic, Config, Envelope, Header, Message, Mutant, Presumption, Record, Replicated, Vote};
 
 fn with(size: u64, mutant: Option<Mutant>) -> Group<Classic> {
     Group::new(size, Config { mutant, ..config() })

@@ -729,7 +729,8 @@ fn an_abort_in_one_burst_with_its_question_leaves_no_lock() {
     let (now, from) = (group.now, n(1));
     let node = group.nodes.get_mut(&n(2)).unwrap();
     node.push(now, Event::Message { from, message: prepare(1, 1, &[1, 2]) }).unwrap();
-    node.push(now, Event::Message { from, message: Message::Outcome { id: name(1), commit: false } }).unwrap();
+    node.push(now, Event::Message { from, message: Message::Outcome { id: name(1), commit: false } })
+        .unwrap();
     node.flush(now).unwrap();
     assert_eq!(group.locks(), BTreeSet::new());
 }
