@@ -6,10 +6,8 @@
 use crate::coordinator::{Coordinated, Phase};
 use crate::message::{MAX_ROUND, Message, Registered};
 use crate::mutant::Mutant;
-use crate::participant::{Part, Stage};
 use crate::past::Memory;
 use crate::protocol::Protocol;
-use crate::record::Record;
 use crate::state::Commitment;
 use crate::step::{Out, Timer};
 use crate::transaction::Header;
@@ -177,21 +175,14 @@ impl<P: Protocol> Commitment<P> {
         self.led.remove(&id);
         let proposed = self.coordinated.remove(&id);
         let is_waiting = proposed.as_ref().is_some_and(|it| !matches!(it.phase, Phase::Telling { .. }));
-        match self.parts.remove(&id) {
-            Some(Part { transaction, stage, .. }) => {
-                if stage == Stage::Prepared {
-                    out.persist(Record::Settled { id, commit });
-                }
-                out.cancel_timer(Timer::Inquire(id));
-                // EARLY: acceptors hold it. A crash makes us ask them again.
-                self.decide_early(id, commit, transaction.payload, out);
-            }
-            None if is_waiting => {
-                let payload = proposed.map(|it| it.payload).unwrap_or_default();
-                // EARLY: acceptors hold it. A client that asks again after a crash is told when we are.
-                self.decide_early(id, commit, payload, out);
-            }
-            None => self.remember(id, commit),
+        if self.parts.contains_key(&id) {
+            self.settle_part(id, commit, out);
+        } else if is_waiting {
+            let payload = proposed.map(|it| it.payload).unwrap_or_default();
+            // EARLY: acceptors hold it. A client that asks again after a crash is told when we are.
+            self.decide_early(id, commit, payload, out);
+        } else {
+            self.remember(id, commit);
         }
         let mut unacknowledged: BTreeSet<NodeId> = header.participants.iter().copied().collect();
         unacknowledged.insert(header.coordinator);

@@ -273,12 +273,11 @@ impl<P: Protocol> Commitment<P> {
     ) {
         let Some(Coordinated { header, payload, phase, .. }) = self.coordinated.remove(&id) else { return };
         let knows = |node: NodeId| Some(node) == refuser;
-        if header.presumed == Presumption::Abort
-            && !P::IS_REPLICATED
-            && !matches!(phase, Phase::Delegated)
-            && !self.config.plants(Mutant::AbortNotWritten)
-        {
-            out.persist(Record::Aborted { id }); // [T6]
+        let is_ours = !P::IS_REPLICATED && !matches!(phase, Phase::Delegated);
+        let is_begun = header.presumed == Presumption::Commit && !header.is_delegated();
+        let bug = if header.is_delegated() { Mutant::SoleAbortNotWritten } else { Mutant::AbortNotWritten };
+        if is_ours && !is_begun && !self.config.plants(bug) {
+            out.persist(Record::Aborted { id }); // [T6] [T9]
         }
         if P::IS_REPLICATED && self.parts.get(&id).is_some_and(|part| part.stage == Stage::Prepared) {
             out.persist(Record::Settled { id, commit: false });

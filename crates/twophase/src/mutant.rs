@@ -103,6 +103,10 @@ mutants! {
     AcceptedBeforeDurable,
     /// Paxos Commit: an acceptor that has forgotten a verdict takes part as if it had never heard of the transaction.
     ForgottenTakesPart,
+    /// The only participant, coordinator besides, does not write its abort down.
+    SoleAbortNotWritten,
+    /// A participant whose promise is not on disk carries an abort out before it is sure not to vote again.
+    AbortBeforeFence,
 }
 
 impl Config {

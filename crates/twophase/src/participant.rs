@@ -14,13 +14,15 @@ use crate::state::Commitment;
 use crate::step::{Out, Timer};
 use crate::transaction::{Header, Presumption, Transaction};
 use alloc::collections::BTreeSet;
-use consensus_core::{NodeId, Offence, ProposalId, Time};
+use consensus_core::{NodeId, Offence, ProposalId, Time, WriteSeq};
 
 /// A transaction, as a participant sees it.
 #[derive(Debug)]
 pub(crate) struct Part {
     pub(crate) transaction: Transaction,
     pub(crate) stage: Stage,
+    /// The write that holds the promise, once there is one.
+    pub(crate) written: WriteSeq,
     /// How often it was asked what has become of it.
     pub(crate) tries: u32,
     /// Peers that have promised too, and know no more.
@@ -40,7 +42,8 @@ pub(crate) enum Stage {
 
 impl Part {
     pub(crate) const fn new(transaction: Transaction) -> Self {
-        Self { transaction, stage: Stage::Judging, tries: 0, in_doubt: BTreeSet::new() }
+        let (stage, written) = (Stage::Judging, WriteSeq::ZERO);
+        Self { transaction, stage, written, tries: 0, in_doubt: BTreeSet::new() }
     }
 }
 
@@ -123,9 +126,9 @@ impl<P: Protocol> Commitment<P> {
                 out.send_early(header.coordinator, Message::Vote { id, vote: Vote::Yes });
             }
             if !self.config.plants(Mutant::PreparedInMemory)
-                && let Some(part) = self.parts.get(&id)
+                && let Some(part) = self.parts.get_mut(&id)
             {
-                out.persist(Record::Prepared(part.transaction.clone())); // [T3]
+                part.written = out.persist(Record::Prepared(part.transaction.clone())); // [T3]
             }
             out.set_timer(Timer::Inquire(id), now + self.retry());
         }
@@ -261,7 +264,8 @@ impl<P: Protocol> Commitment<P> {
 
     /// [T4] [T11] What was voted on here is settled.
     pub(crate) fn settle_part(&mut self, id: ProposalId, commit: bool, out: &mut Out) {
-        let Some(Part { transaction, stage, .. }) = self.parts.remove(&id) else { return };
+        let Some(Part { transaction, stage, written, .. }) = self.parts.remove(&id) else { return };
+        let payload = transaction.payload;
         out.cancel_timer(Timer::Inquire(id));
         self.led.remove(&id);
         match stage {
@@ -277,10 +281,16 @@ impl<P: Protocol> Commitment<P> {
         }
         if self.config.plants(Mutant::CommitsTwice) && commit {
             // EARLY: it is a bug, and planted.
-            self.decide_early(id, commit, transaction.payload.clone(), out);
+            self.decide_early(id, commit, payload.clone(), out);
         }
-        // EARLY: it stands with whoever has told it: until we acknowledge it, or as what is presumed. A crash makes us ask again.
-        self.decide_early(id, commit, transaction.payload, out);
+        let is_on_disk = stage != Stage::Judging && written <= self.durable;
+        if is_on_disk || self.config.plants(Mutant::AbortBeforeFence) {
+            // EARLY: it stands with whoever has told it: until we acknowledge it, or as what is presumed. A crash makes us ask again.
+            self.decide_early(id, commit, payload, out);
+        } else {
+            // A crash would leave nothing to ask about, and a vote for another coordinator of the same name.
+            self.decide(id, commit, payload, out); // [T15]
+        }
     }
 
     /// [T11] [T16] A verdict on what is settled here, or was never promised.

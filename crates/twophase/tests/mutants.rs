@@ -6,7 +6,9 @@ use consensus_core::NodeId;
 use multipaxos::Ballot;
 use std::collections::BTreeSet;
 use twophase::accounts::Transfer;
-use twophase::{Classic, Config, Envelope, Header, Message, Mutant, Presumption, Record, Replicated, Vote};
+use twophase::{
+    Classic, Config, Envelope, Header, Message, Mutant, Presumption, Record, Replicated, Transaction, Vote,
+};
 
 fn with(size: u64, mutant: Option<Mutant>) -> Group<Classic> {
     Group::new(size, Config { mutant, ..config() })
@@ -179,4 +181,52 @@ fn keeps_out(mutant: Option<Mutant>) -> bool {
 fn an_acceptor_that_has_forgotten_is_kept_out() {
     assert!(keeps_out(None));
     assert!(!keeps_out(Some(Mutant::ForgottenTakesPart)));
+}
+
+/// Whether what the only participant has aborted, coordinator besides, stays so: what is presumed says nothing of it, and after a crash
+/// its state machine would agree.
+fn stays_aborted(mutant: Option<Mutant>) -> bool {
+    let config = Config { mutant, presumption: Presumption::Commit, ..config() };
+    let mut group = Group::<Classic>::new(2, config);
+    let much = Transfer::between(account(1, 0), account(1, 1), 1_000);
+    group.propose(n(1), name(1), &much);
+    group.settle();
+    assert_eq!(group.verdicts(name(1)), BTreeSet::from([false]));
+    group.crash(n(1));
+    group.balance = 10_000;
+    group.start(n(1));
+    group.propose(n(1), name(1), &much);
+    group.settle();
+    group.verdicts(name(1)) == BTreeSet::from([false])
+}
+
+// tests [T9]
+#[test]
+fn an_abort_of_the_only_participant_that_is_not_written_is_found() {
+    assert!(stays_aborted(None));
+    assert!(!stays_aborted(Some(Mutant::SoleAbortNotWritten)));
+}
+
+/// Whether an abort that comes before the promise is on disk is carried out only when no crash can undo it. If one did, the
+/// participant could promise the same to another coordinator of that name, who commits.
+fn aborts_for_good(mutant: Option<Mutant>) -> bool {
+    let mut group = Group::<Classic>::with(4, Config { mutant, ..config() }, true);
+    let participants = vec![n(3), n(4)];
+    let (id, presumed) = (name(1), Presumption::Abort);
+    let header = Header { id, coordinator: n(1), participants, reader: None, presumed };
+    let payload = transfer(&[3, 4], 0).to_bytes();
+    group.say(n(1), n(3), Message::Prepare(Transaction { header, payload }));
+    assert_eq!(group.locks(), BTreeSet::from([(n(3), id)]));
+    group.say(n(1), n(3), Message::Outcome { id, commit: false });
+    let waits = group.locks() == BTreeSet::from([(n(3), id)]);
+    group.settle();
+    assert_eq!(group.locks(), BTreeSet::new());
+    waits
+}
+
+// tests [T15]
+#[test]
+fn an_abort_that_a_crash_may_undo_is_found() {
+    assert!(aborts_for_good(None));
+    assert!(!aborts_for_good(Some(Mutant::AbortBeforeFence)));
 }

@@ -90,6 +90,8 @@ pub const TWOPHASE_BY_SCHEDULE: &[Mutant] = &[
     Mutant::ReaderAskedFirst,
     Mutant::CoordinatorsNotTold,
     Mutant::ForgottenTakesPart,
+    Mutant::SoleAbortNotWritten,
+    Mutant::AbortBeforeFence,
 ];
 
 impl Hunt<Gale> {
