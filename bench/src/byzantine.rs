@@ -15,6 +15,7 @@ use clap::Args;
 use consensus_core::memory::Outbox;
 use consensus_core::{
     Bytes, ClientId, ConsensusAlgorithm, Event, Members, Node, NodeConfig, NodeId, ProposalId, Role, Time, quorum,
+    wire,
 };
 use pbft::{Ed25519, Keyring, Pbft, Scheme, Signature, Vouching};
 use raft::Raft;
@@ -38,6 +39,10 @@ pub(crate) struct Options {
     /// Requests per batch, of 256 bytes.
     #[arg(long, global = true, value_delimiter = ',', default_value = "1,64,512", value_name = "N,…")]
     batch: Vec<usize>,
+    /// Encode each message, and decode it where it arrives: what a request costs beside its signatures is mostly its digest, which is
+    /// made where it is decoded.
+    #[arg(long, global = true)]
+    wire: bool,
 }
 
 /// Real keys, and a count of what they cost.
@@ -96,11 +101,12 @@ struct Group<A: ConsensusAlgorithm> {
     now: Time,
     asked: u64,
     asks_all: bool,
+    is_wired: bool,
     messages: u64,
 }
 
 impl<A: ConsensusAlgorithm> Group<A> {
-    fn new(replicas: u64, asks_all: bool, config: impl Fn(u64) -> Result<A::Config>) -> Result<Self> {
+    fn new(replicas: u64, asks_all: bool, is_wired: bool, config: impl Fn(u64) -> Result<A::Config>) -> Result<Self> {
         let members = Members::of((1..=replicas).map(NodeId));
         let mut nodes = Vec::new();
         for id in 1..=replicas {
@@ -108,7 +114,7 @@ impl<A: ConsensusAlgorithm> Group<A> {
             (node.algorithm, node.check_invariants) = (config(id)?, false);
             nodes.push(Member::<A>::open(node, Time::ZERO, Outbox::default(), OneCopy::default(), Machine::default())?);
         }
-        let mut group = Self { nodes, now: Time::ZERO, asked: 0, asks_all, messages: 0 };
+        let mut group = Self { nodes, now: Time::ZERO, asked: 0, asks_all, is_wired, messages: 0 };
         for _ in 0..PATIENCE {
             if group.leader().is_some() {
                 return Ok(group);
@@ -143,6 +149,7 @@ impl<A: ConsensusAlgorithm> Group<A> {
         self.messages += sent.len() as u64;
         for (from, to, message) in sent {
             let node = self.nodes.get_mut(to.0 as usize - 1).context("a message to nobody")?;
+            let message = if self.is_wired { wire::decode(&wire::encode(&message), wire::MAX_FRAME_BYTES)? } else { message };
             node.push(self.now, Event::Message { from, message })?;
         }
         for node in &mut self.nodes {
@@ -232,9 +239,9 @@ pub(crate) fn run(rounds: &Rounds, options: &Options) -> Result<serde_json::Valu
         for &batch in &options.batch {
             let (mut raft, mut gateway, mut vouched) = (Vec::new(), Vec::new(), Vec::new());
             for _ in 0..rounds.rounds {
-                raft.push(of_raft(replicas, batch, rounds.seconds)?);
-                gateway.push(of_pbft(replicas, batch, Vouching::Gateway, rounds.seconds)?);
-                vouched.push(of_pbft(replicas, batch, Vouching::Quorum, rounds.seconds)?);
+                raft.push(of_raft(replicas, batch, options.wire, rounds.seconds)?);
+                gateway.push(of_pbft(replicas, batch, Vouching::Gateway, options.wire, rounds.seconds)?);
+                vouched.push(of_pbft(replicas, batch, Vouching::Quorum, options.wire, rounds.seconds)?);
             }
             let n = usize::try_from(replicas)?;
             let bound = 1.0 / ((2 * quorum::byzantine(n) - 2) as f64 * verify + 2.0 * sign) * batch as f64;
@@ -261,7 +268,7 @@ pub(crate) fn run(rounds: &Rounds, options: &Options) -> Result<serde_json::Valu
             }
         }
     }
-    print(&lines, rounds, (sign, verify));
+    print(&lines, rounds, options.wire, (sign, verify));
     Ok(serde_json::to_value(&lines)?)
 }
 
@@ -274,16 +281,16 @@ struct Sample {
     messages: f64,
 }
 
-fn of_raft(replicas: u64, batch: usize, seconds: f64) -> Result<Sample> {
-    let mut group = Group::<Raft>::new(replicas, false, |_| Ok(raft::Config::default()))?;
+fn of_raft(replicas: u64, batch: usize, is_wired: bool, seconds: f64) -> Result<Sample> {
+    let mut group = Group::<Raft>::new(replicas, false, is_wired, |_| Ok(raft::Config::default()))?;
     let (requests, spent, messages) = group.measure(batch, seconds)?;
     let rate = requests as f64 * replicas as f64 / spent;
     Ok(Sample { rate, signatures: 0.0, messages: messages as f64 * batch as f64 / requests as f64 })
 }
 
-fn of_pbft(replicas: u64, batch: usize, vouching: Vouching, seconds: f64) -> Result<Sample> {
+fn of_pbft(replicas: u64, batch: usize, vouching: Vouching, is_wired: bool, seconds: f64) -> Result<Sample> {
     let spent = Arc::new(Spent::default());
-    let mut group = Group::<Pbft>::new(replicas, vouching == Vouching::Quorum, |id| {
+    let mut group = Group::<Pbft>::new(replicas, vouching == Vouching::Quorum, is_wired, |id| {
         let keys = Keyring::new(Counting { keys: keys(id, replicas)?, spent: Arc::clone(&spent) });
         Ok(pbft::Config { keys, vouching, max_batch_requests: batch, ..pbft::Config::default() })
     })?;
@@ -299,9 +306,10 @@ fn of_pbft(replicas: u64, batch: usize, vouching: Vouching, seconds: f64) -> Res
     })
 }
 
-fn print(lines: &[Line], rounds: &Rounds, (sign, verify): (f64, f64)) {
+fn print(lines: &[Line], rounds: &Rounds, is_wired: bool, (sign, verify): (f64, f64)) {
     println!(
-        "\nThe price of Byzantine safety: n replicas in one thread, network and storage in memory, requests of 256 B, all execute."
+        "\nThe price of Byzantine safety: n replicas in one thread, network and storage in memory{}, requests of 256 B, all execute.",
+        if is_wired { " (messages as bytes)" } else { "" }
     );
     println!(
         "{} rounds of {} s each; median (min–max), per replica. One signature: {:.1} µs to make, {:.1} µs to check.",
@@ -344,10 +352,10 @@ mod tests {
 
     #[test]
     fn everybody_executes_everything() {
-        for vouching in [Vouching::Gateway, Vouching::Quorum] {
-            let sample = of_pbft(4, 8, vouching, 0.01).unwrap();
+        for (vouching, is_wired) in [(Vouching::Gateway, false), (Vouching::Quorum, true)] {
+            let sample = of_pbft(4, 8, vouching, is_wired, 0.01).unwrap();
             assert!(sample.rate > 0.0 && sample.signatures > 0.0 && sample.messages >= 24.0, "{sample:?}");
         }
-        assert!(of_raft(4, 8, 0.01).unwrap().rate > 0.0);
+        assert!(of_raft(4, 8, true, 0.01).unwrap().rate > 0.0);
     }
 }

@@ -24,7 +24,8 @@ pub fn run() -> Result<()> {
         cargo()?.args(["doc", "--workspace", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "-D warnings"),
     )?;
     // The measurements live in a workspace of their own: a change here must not leave them behind.
-    let bench = ["check", "--quiet", "--manifest-path", "bench/Cargo.toml", "--tests", "--locked"];
+    let bench =
+        ["check", "--quiet", "--manifest-path", "bench/Cargo.toml", "--tests", "--examples", "--locked"];
     succeed(cargo()?.args(bench))?;
     without_std()?;
     // The bugs that have schedules of their own are found by the tests, and so are the controls.

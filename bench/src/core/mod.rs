@@ -43,6 +43,13 @@ const CONTESTANTS: &[Named] = &[
             Ok(Box::new(ours::Ours::<multipaxos::MultiPaxos>::build(shape, &config)?))
         },
     },
+    Named {
+        name: "ours (benor-log)",
+        build: |shape| {
+            let config = benor::log::Config { retained_slots: 0, ..benor::log::Config::default() };
+            Ok(Box::new(ours::Ours::<benor::Log>::build(shape, &config)?))
+        },
+    },
     Named { name: "raft-rs 0.7", build: |_| Ok(Box::new(raft_rs::RaftRs::build()?)) },
     Named { name: "omnipaxos 0.2", build: |_| Ok(Box::new(omni::Omni::build()?)) },
     Named {

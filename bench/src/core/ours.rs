@@ -109,8 +109,9 @@ impl<A: ConsensusAlgorithm> Ours<A> {
                 cluster.tick()?;
             }
             let statuses: Vec<_> = cluster.nodes.iter().map(Node::status).collect();
-            let leader = statuses.iter().position(|status| status.role == Role::Leader);
-            let settled = statuses.iter().all(|status| status.leader.is_some());
+            // Where nobody leads, the first takes all proposals: one as well as another.
+            let leader = statuses.iter().position(|status| matches!(status.role, Role::Leader | Role::Peer));
+            let settled = statuses.iter().all(|status| status.leader.is_some() || status.role == Role::Peer);
             if let (Some(leader), true) = (leader, settled) {
                 cluster.leader = leader;
                 return Ok(cluster);

@@ -1,4 +1,4 @@
-//! Three server processes on free loopback ports, in a directory on a real disk; killed and removed in any case.
+//! Server processes on free loopback ports, in a directory on a real disk; killed and removed in any case.
 
 use super::grpc::{self, AskStatus, Connection, Put, PutAnswer, Status};
 use super::load;
@@ -21,6 +21,10 @@ pub(super) struct Server {
     pub(super) name: &'static str,
     /// The program.
     pub(super) program: PathBuf,
+    /// How many of them.
+    pub(super) members: usize,
+    /// Whether each has a key.
+    pub(super) has_keys: bool,
     /// Its arguments, for one member.
     pub(super) arguments: fn(&Member<'_>) -> Vec<String>,
 }
@@ -35,9 +39,16 @@ pub(super) struct Member<'a> {
     pub(super) clients: &'a [SocketAddr],
     /// Where peers connect, for each member in order.
     pub(super) peers: &'a [SocketAddr],
+    /// The public keys of all, as a flag names them; empty where members have none.
+    pub(super) keys: &'a str,
 }
 
 impl Member<'_> {
+    /// The file of its secret key.
+    pub(super) fn secret(&self) -> PathBuf {
+        self.directory.with_extension("key")
+    }
+
     /// Where clients of this member connect.
     pub(super) fn client(&self) -> String {
         self.clients.get(self.id - 1).map(ToString::to_string).unwrap_or_default()
@@ -62,16 +73,18 @@ struct Running {
 }
 
 impl Cluster {
-    /// Starts three members below `root` and waits until each of them knows a leader and one write is acknowledged.
+    /// Starts the members below `root` and waits until each of them knows a leader and one write is acknowledged.
     pub(super) async fn start(server: &Server, root: &Path) -> Result<Self> {
         let directory = root.join(format!("{}-{}", server.name, std::process::id()));
         let _ = fs::remove_dir_all(&directory);
-        let (clients, peers) = (free_ports()?, free_ports()?);
+        let (clients, peers) = (free_ports(server.members)?, free_ports(server.members)?);
+        fs::create_dir_all(&directory)?;
+        let keys = if server.has_keys { make_keys(server, &directory)? } else { String::new() };
         let mut cluster = Self { directory: directory.clone(), members: Vec::new() };
-        for id in 1..=3 {
+        for id in 1..=server.members {
             let own = directory.join(format!("m{id}"));
             fs::create_dir_all(&own).with_context(|| format!("could not create {}", own.display()))?;
-            let member = Member { id, directory: &own, clients: &clients, peers: &peers };
+            let member = Member { id, directory: &own, clients: &clients, peers: &peers, keys: &keys };
             let log = directory.join(format!("m{id}.log"));
             let output = File::create(&log)?;
             let child = Command::new(&server.program)
@@ -180,9 +193,20 @@ async fn status(address: SocketAddr) -> Result<Status> {
     tokio::time::timeout(CALL_TIMEOUT, ask).await?
 }
 
-/// Three ports that were free a moment ago.
-fn free_ports() -> Result<Vec<SocketAddr>> {
-    let listeners = (0..3)
+/// A key for each member, beside its directory; the public ones as a flag names them.
+fn make_keys(server: &Server, directory: &Path) -> Result<String> {
+    let make = |id: usize| -> Result<String> {
+        let file = directory.join(format!("m{id}.key"));
+        let output = Command::new(&server.program).args(["key", "new"]).arg(&file).output()?;
+        ensure!(output.status.success(), "no key was made: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(format!("{id}={}", String::from_utf8(output.stdout)?.trim()))
+    };
+    Ok((1..=server.members).map(make).collect::<Result<Vec<_>>>()?.join(","))
+}
+
+/// So many ports that were free a moment ago.
+fn free_ports(count: usize) -> Result<Vec<SocketAddr>> {
+    let listeners = (0..count)
         .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
         .collect::<std::io::Result<Vec<TcpListener>>>()?;
     Ok(listeners.iter().map(TcpListener::local_addr).collect::<std::io::Result<_>>()?)

@@ -1,4 +1,4 @@
-//! Whole servers: three processes each, every acknowledged write synced on a majority, all on one disk.
+//! Whole servers: three processes each (PBFT: four), every acknowledged write synced on a majority, all on one disk.
 
 mod cluster;
 mod disk;
@@ -169,11 +169,11 @@ fn median(line: &LoadRounds, value: fn(&Sample) -> f64) -> f64 {
 
 fn print_heading(rounds: &Rounds, options: &Options, root: &Path, writes_per_s: f64) {
     println!(
-        "\nServers: n = 3 processes on this machine, fsync on a majority before each acknowledgement, {} B values, 10,000 keys,",
+        "\nServers: n = 3 processes on this machine (PBFT: 4), fsync on a majority before each acknowledgement, {} B values, 10,000 keys,",
         options.value
     );
     println!(
-        "clients in a closed loop round robin over all three endpoints, {} connection(s) each; linearizable gets.",
+        "clients in a closed loop round robin over all endpoints, {} connection(s) each; linearizable gets.",
         options.connections
     );
     println!(
@@ -209,7 +209,7 @@ fn print_loads(measured: &[Measured]) {
     for (place, ours) in first.loads.iter().enumerate() {
         for server in measured {
             let Some(line) = server.loads.get(place) else { continue };
-            let compared = server.server != servers::OURS && first.server == servers::OURS;
+            let compared = server.server != first.server && first.server == servers::OURS;
             rows.row([
                 format!("{:?}", line.operation).to_lowercase(),
                 line.clients.to_string(),
@@ -233,7 +233,7 @@ fn print_rest(measured: &[Measured], options: &Options) {
     let mib = |bytes: f64| number(bytes / f64::from(1 << 20), 1);
     let mut rows = table::Table::new(&[
         "server",
-        "peak memory, three members, MiB",
+        "peak memory, all members, MiB",
         "largest member, MiB",
         "write gap after kill -9 of the leader, s",
     ]);

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub(super) const OURS: &str = "kvstore";
+const BYZANTINE: &str = "kvstore pbft";
 /// Both sides run with the same timers.
 const HEARTBEAT_MS: &str = "100";
 const ELECTION_MS: &str = "1000";
@@ -17,6 +18,8 @@ const ELECTION_MS: &str = "1000";
 pub(super) enum Name {
     /// The server of this workspace.
     Kvstore,
+    /// The same with PBFT: four members, of whom one may lie.
+    Pbft,
     /// Debian's etcd.
     Etcd,
 }
@@ -25,18 +28,24 @@ pub(super) enum Name {
 pub(super) fn find(only: &[Name], kvstore: Option<&Path>) -> Result<Vec<Server>> {
     let wanted = |name| only.is_empty() || only.contains(&name);
     let mut servers = Vec::new();
-    if wanted(Name::Kvstore) {
+    if wanted(Name::Kvstore) || wanted(Name::Pbft) {
         let program = match kvstore {
             Some(program) => program.to_owned(),
             None => programs::build(OURS, programs::RELEASE)
                 .context("give a built server with --kvstore, or leave it out with --only etcd")?,
         };
         ensure!(program.is_file(), "{} is not a program; build it or leave --kvstore out", program.display());
-        servers.push(Server { name: OURS, program, arguments: kvstore_arguments });
+        let ours = |name, members, has_keys| {
+            let (program, arguments) = (program.clone(), kvstore_arguments as fn(&Member<'_>) -> _);
+            Server { name, program, members, has_keys, arguments }
+        };
+        servers.extend(wanted(Name::Kvstore).then(|| ours(OURS, 3, false)));
+        servers.extend(wanted(Name::Pbft).then(|| ours(BYZANTINE, 4, true)));
     }
     if wanted(Name::Etcd) {
         if Command::new("etcd").arg("--version").output().is_ok_and(|output| output.status.success()) {
-            servers.push(Server { name: "etcd", program: "etcd".into(), arguments: etcd_arguments });
+            let (program, arguments) = ("etcd".into(), etcd_arguments as fn(&Member<'_>) -> _);
+            servers.push(Server { name: "etcd", program, members: 3, has_keys: false, arguments });
         } else {
             let how = "etcd is not installed: there is no peer to compare with (Debian: apt-get install etcd-server)";
             ensure!(!only.contains(&Name::Etcd), "{how}");
@@ -87,7 +96,13 @@ fn kvstore_arguments(member: &Member<'_>) -> Vec<String> {
         ("--heartbeat-interval-ms", HEARTBEAT_MS.to_owned()),
         ("--election-timeout-ms", ELECTION_MS.to_owned()),
     ];
-    let flags = flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
+    let signs = [
+        ("--algorithm", "pbft".to_owned()),
+        ("--secret-key", member.secret().display().to_string()),
+        ("--member-keys", member.keys.to_owned()),
+    ];
+    let signs = signs.into_iter().filter(|_| !member.keys.is_empty());
+    let flags = flags.into_iter().chain(signs).flat_map(|(flag, value)| [flag.to_owned(), value]);
     std::iter::once("serve".to_owned()).chain(flags).collect()
 }
 
@@ -104,7 +119,7 @@ mod tests {
             (from..from + 3).map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect::<Vec<_>>()
         };
         let (clients, peers) = (addresses(1001), addresses(2001));
-        let member = Member { id: 2, directory: Path::new("/data/m2"), clients: &clients, peers: &peers };
+        let member = Member { id: 2, directory: Path::new("/data/m2"), clients: &clients, peers: &peers, keys: "" };
         for arguments in [etcd_arguments(&member), kvstore_arguments(&member)] {
             for wanted in ["/data/m2", ELECTION_MS] {
                 assert!(arguments.iter().any(|argument| argument == wanted), "{wanted} in {arguments:?}");

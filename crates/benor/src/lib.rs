@@ -1,6 +1,6 @@
 //! Ben-Or's randomized agreement on one bit, as a deterministic state machine under the trait of `consensus-core`: [`BenOr`] where
-//! nodes crash and come back, [`Byzantine`] where some of them lie. The clauses that it keeps (B1 to B13) are in `spec.md` beside this
-//! crate's manifest.
+//! nodes crash and come back, [`Byzantine`] where some of them lie; and a replicated log without a leader that is made of it, [`Log`]. The
+//! clauses that they keep (B1 to B13, L1 to L15) are in `spec.md` beside this crate's manifest.
 //!
 //! It knows no clock, socket, disk, thread or random source, and not how its effects are carried out: a `consensus_core::Node` drives
 //! it.
@@ -11,7 +11,9 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod coin;
 mod config;
+pub mod log;
 mod message;
 mod model;
 mod mutant;
@@ -23,6 +25,7 @@ mod step;
 mod votes;
 
 pub use config::Config;
+pub use log::Log;
 pub use message::{Casts, Decided, Message, Proposal, Report, Standing};
 pub use model::{Crashes, Lies, Model, Thresholds};
 #[cfg(all(feature = "mutants", debug_assertions))]

@@ -4,6 +4,7 @@
 //! `false`, and the compiler removes the question. What a bug needs beyond a question is kept here, out of the protocol's way.
 
 use crate::config::Config;
+use crate::log::Open;
 use crate::message::{Casts, Standing};
 use crate::model::{Crashes, Model, Thresholds};
 use crate::votes::Votes;
@@ -79,6 +80,59 @@ mutants! {
     AdoptsOnOne,
     /// Where nodes lie, a single one is believed what it says it has decided, or where it stands.
     BelievesOne,
+    /// Of the log: an offer that comes again is another voter's.
+    OffersWithoutSenders,
+    /// Of the log: most of the offers that came in are most of all.
+    MostOfReceivedOffers,
+    /// Of the log: one proposal of a value decides it.
+    OneDecides,
+    /// Of the log: a coin is tossed, or a value taken over, as soon as we have proposed ourselves.
+    TossesAtOnce,
+    /// Of the log: votes are not written down.
+    VotesForgotten,
+    /// Of the log: offers are not written down.
+    OffersForgotten,
+    /// Of the log: what is cast leaves before it is on disk.
+    WordsBeforeDurable,
+    /// Of the log: what was offered in an instance that decides nothing is dropped.
+    NothingLoses,
+    /// Of the log: a batch is offered in several instances at once.
+    OffersTwice,
+    /// Of the log: a batch that comes again after it was settled is kept, and offered again.
+    SettledForgotten,
+    /// Of the log: everybody offers its own batches.
+    OwnFirst,
+    /// Of the log: who has heard enough offers votes, and makes none of its own.
+    VotesWithoutOffer,
+    /// Of the log: batches that were lost on their way are not asked for.
+    NeverFetches,
+    /// Of the log: whoever reads asks nobody else.
+    ReadsAlone,
+    /// Of the log: a voter answers with what is settled, and not with what it has voted in.
+    ReadsWhatIsSettled,
+    /// Of the log: a snapshot does not say which batches are settled.
+    SnapshotWithoutNumbers,
+}
+
+impl crate::log::Config {
+    #[cfg(all(feature = "mutants", debug_assertions))]
+    pub(crate) fn plants(&self, mutant: Mutant) -> bool {
+        self.mutant == Some(mutant)
+    }
+
+    #[cfg(not(all(feature = "mutants", debug_assertions)))]
+    #[inline(always)]
+    pub(crate) const fn plants(&self, _mutant: Mutant) -> bool {
+        false
+    }
+
+    /// Whose offer is counted: with the bug, one that comes again is another voter's.
+    pub(crate) fn as_offering(&self, open: &Open, from: NodeId, voters: &[NodeId]) -> NodeId {
+        if !self.plants(Mutant::OffersWithoutSenders) || open.offer_of(from).is_none() {
+            return from;
+        }
+        voters.iter().copied().find(|&voter| open.offer_of(voter).is_none()).unwrap_or(from)
+    }
 }
 
 impl Config {

@@ -1,5 +1,6 @@
 //! What a node has cast and decided: its word, which it keeps through crashes.
 
+use crate::log::Vote;
 use crate::message::{Casts, Decided, Proposal, Report, Standing};
 use crate::record::Record;
 use alloc::vec::Vec;
@@ -36,6 +37,14 @@ impl Past {
         if let Some(casts) = self.casts.last_mut() {
             casts.proposal = Some(proposal);
         }
+    }
+
+    /// Everything that was cast, in order.
+    pub(crate) fn votes(&self) -> impl Iterator<Item = Vote> {
+        self.casts.iter().flat_map(|casts| {
+            let report = Some(Vote::Report(casts.report));
+            report.into_iter().chain(casts.proposal.map(Vote::Proposal))
+        })
     }
 
     /// Where the node stands.

@@ -4,6 +4,7 @@
 //! enough propose it, it is decided; if anybody does, it is held from now on, since somebody may have decided it; and if nobody does,
 //! nobody can have decided, and a coin gives the value for the next round. Some day the coins fall alike.
 
+use crate::coin;
 use crate::message::{Decided, Message, Proposal, Report, Standing};
 use crate::model::Model;
 use crate::mutant::Mutant;
@@ -200,9 +201,14 @@ impl<M: Model> Agreement<M> {
         true
     }
 
-    /// [B5] The coin of this round: one of our own, which nobody can foresee.
+    /// [B5] The coin of this round: one of our own, which nobody can foresee, or in the first rounds one that is everybody's.
     fn coin(&mut self, round: u64) -> bool {
-        let tossed = self.rng.next_u64() & 1 == 1;
+        let is_common = (1..=self.config.common_rounds).contains(&round);
+        let tossed = if is_common {
+            coin::common(self.config.coin_key, 0, round)
+        } else {
+            self.rng.next_u64() & 1 == 1
+        };
         self.config.or_fixed(tossed, round, self.past.casts())
     }
 

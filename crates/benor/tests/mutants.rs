@@ -2,7 +2,7 @@
 //! hunts. The same schedule without the bug must go well.
 
 use crate::common::{Cluster, Envelope, n};
-use benor::{BenOr, Byzantine, Casts, Config, Message, Mutant, Proposal, Report, Standing};
+use benor::{BenOr, Byzantine, Casts, Config, Log, Message, Mutant, Proposal, Report, Standing};
 use consensus_core::{Event, NodeId};
 
 fn with(mutant: Option<Mutant>) -> Config {
@@ -119,4 +119,27 @@ fn a_single_lie_that_is_adopted_is_found() {
     assert_eq!(after(6, &here, None), (false, Some(Report { value: true, tossed: false })));
     let lie = Some(Report { value: false, tossed: false });
     assert_eq!(after(6, &here, Some(Mutant::AdoptsOnOne)), (false, lie));
+}
+
+/// Whether two nodes of a log go on, if the third offered a batch to one of them only, and stopped. It lacks the batch, and has heard the
+/// other offer it too: it needs no more offers, but the other does.
+fn goes_on_without_the_third(mutant: Option<Mutant>) -> bool {
+    let config = benor::log::Config { mutant, ..benor::log::Config::default() };
+    let mut cluster = Cluster::<Log>::with(3, config, false, 1);
+    cluster.propose(n(3), 1, b"x");
+    let is_parcel = |message: &benor::log::Message| matches!(message, benor::log::Message::Parcel(_));
+    let (parcels, words): (Vec<_>, Vec<_>) =
+        cluster.wire.drain(..).partition(|sent| is_parcel(&sent.message));
+    parcels.into_iter().filter(|sent| sent.to == n(2)).for_each(|sent| cluster.deliver(sent));
+    words.into_iter().filter(|sent| sent.to == n(1)).for_each(|sent| cluster.deliver(sent));
+    cluster.wire.retain(|sent| sent.to == n(1));
+    cluster.crash(n(3));
+    cluster.run_for_ms(5_000);
+    (1..=2).all(|id| !cluster.diary(n(id)).is_empty())
+}
+
+#[test]
+fn a_vote_without_an_offer_is_found() {
+    assert!(goes_on_without_the_third(None));
+    assert!(!goes_on_without_the_third(Some(Mutant::VotesWithoutOffer)));
 }

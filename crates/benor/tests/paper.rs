@@ -203,6 +203,24 @@ fn one_proposal_is_adopted_and_no_coin_is_tossed() {
 
 // tests [B5]
 #[test]
+fn in_the_first_rounds_all_toss_alike_if_so_configured() {
+    let toss = |coin_key, common_rounds, seed| {
+        let config = Config { coin_key, common_rounds, ..Config::default() };
+        let mut cluster = Cluster::<BenOr>::with(3, config, false, seed);
+        (2..=3).for_each(|id| cluster.crash(n(id)));
+        cluster.propose(n(1), 1, b"0");
+        tell(&mut cluster, 2, at(1, true, NOTHING));
+        stands(&cluster).casts.unwrap().report.value
+    };
+    let common = [1, 2].map(|seed| (0..100).map(|key| toss(key, 1, seed)).collect::<Vec<bool>>());
+    let [common, again] = common;
+    assert_eq!(common, again, "whatever the seed of the boot");
+    assert!((30..70).contains(&common.iter().filter(|&&coin| coin).count()));
+    assert!((0..20).any(|seed| toss(7, 0, seed) != toss(7, 0, 100)), "otherwise each its own");
+}
+
+// tests [B5]
+#[test]
 fn a_coin_is_tossed_after_the_wait_and_by_each_node_for_itself() {
     let toss = |seed| {
         let mut cluster = Cluster::<BenOr>::with(3, Config::default(), false, seed);
@@ -599,6 +617,8 @@ fn configurations_that_cannot_work_are_refused() {
         let refused = open(Config { retry_ms, ..Config::default() }, voters.clone());
         assert!(matches!(refused, Err(NodeError::Config(error)) if error.field == "retry_ms"));
     }
+    let refused = open(Config { common_rounds: 1 << 11, ..Config::default() }, voters.clone());
+    assert!(matches!(refused, Err(NodeError::Config(error)) if error.field == "common_rounds"));
     for members in [Members::of([]).with_learners([n(1)]), voters.with_outgoing([n(4)])] {
         let refused = open(Config::default(), members);
         assert!(matches!(refused, Err(NodeError::Config(error)) if error.field == "members"));

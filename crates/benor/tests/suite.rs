@@ -3,6 +3,8 @@
 
 #[path = "../../multipaxos/tests/common/mod.rs"]
 mod common;
+mod hostile;
+mod log;
 #[cfg(all(feature = "mutants", debug_assertions))]
 mod mutants;
 mod paper;

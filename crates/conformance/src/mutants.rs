@@ -10,7 +10,7 @@ mod raft;
 mod synod;
 mod twophase;
 
-pub use self::benor::{BENOR, BENOR_BY_SCHEDULE, BENOR_BYZANTINE, Ruse, Tide};
+pub use self::benor::{BENOR, BENOR_BY_SCHEDULE, BENOR_BYZANTINE, BENOR_LOG, Current, Ruse, Tide};
 pub use self::floodset::FLOODSET_BY_SCHEDULE;
 pub use self::leases::{LEASES, Watch};
 pub use self::multipaxos::{MULTIPAXOS, MULTIPAXOS_BY_SCHEDULE, Season};
@@ -110,11 +110,12 @@ pub fn all() -> impl Iterator<Item = &'static dyn Hunted> {
     let pbft = PBFT.iter().map(|hunt| hunt as &dyn Hunted);
     let crashes = BENOR.iter().map(|hunt| hunt as &dyn Hunted);
     let lies = BENOR_BYZANTINE.iter().map(|hunt| hunt as &dyn Hunted);
+    let leaderless = BENOR_LOG.iter().map(|hunt| hunt as &dyn Hunted);
     let synod = SYNOD.iter().map(|hunt| hunt as &dyn Hunted);
     let classic = TWOPHASE.iter().map(|hunt| hunt as &dyn Hunted);
     let replicated = PAXOS_COMMIT.iter().map(|hunt| hunt as &dyn Hunted);
     let logs = raft.chain(log).chain(leases).chain(synod).chain(pbft);
-    logs.chain(crashes).chain(lies).chain(classic).chain(replicated)
+    logs.chain(crashes).chain(lies).chain(leaderless).chain(classic).chain(replicated)
 }
 
 /// Hunts every bug with `only` in its name, or in that of its algorithm, one after the other, for as long as somebody asks for the next.
@@ -224,6 +225,14 @@ impl Tuned for Hunt<::benor::Mutant, Ruse> {
     type Algorithm = Byzantine;
 
     fn tuned(&self, draw: &mut Stream, plan: &mut Plan, is_planted: bool) -> Tuning<::benor::Config> {
+        self.tuned(draw, plan, is_planted.then_some(self.mutant))
+    }
+}
+
+impl Tuned for Hunt<::benor::Mutant, Current> {
+    type Algorithm = ::benor::Log;
+
+    fn tuned(&self, draw: &mut Stream, plan: &mut Plan, is_planted: bool) -> Tuning<::benor::log::Config> {
         self.tuned(draw, plan, is_planted.then_some(self.mutant))
     }
 }

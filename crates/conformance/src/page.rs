@@ -86,20 +86,3 @@ const fn is_state(what: &Happened) -> bool {
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;")
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use consensus_core::{NodeId, Time};
-
-    #[test]
-    fn the_newest_of_each_sort_are_kept() {
-        let ask = |at| Event { at: Time::from_nanos(at), what: Happened::Ask { client: 0, node: NodeId(1) } };
-        let boot = Event { at: Time::ZERO, what: Happened::Boot { node: NodeId(1) } };
-        let many = MAX_PAGE_EVENTS as u64 + 10;
-        let events: Vec<Event> = std::iter::once(boot.clone()).chain((1..=many).map(ask)).collect();
-        let kept = newest(&events);
-        assert_eq!(kept.len(), MAX_PAGE_EVENTS + 1);
-        assert_eq!((kept.first(), kept.get(1)), (Some(&boot), Some(&ask(11))));
-    }
-}

@@ -7,7 +7,7 @@ mod pbft;
 mod raft;
 mod twophase;
 
-pub use self::benor::{benor, benor_byzantine};
+pub use self::benor::{benor, benor_byzantine, benor_log};
 pub use self::floodset::floodset;
 pub use self::paxos::{multipaxos, synod};
 pub use self::pbft::{Lies, StandIn, pbft};
@@ -35,6 +35,7 @@ pub static ALL: &[&dyn Subject] = &[
     &Entry::<::pbft::Pbft, _>::new(pbft),
     &Entry::<::benor::BenOr, _>::new(benor),
     &Entry::<::benor::Byzantine, _>::new(benor_byzantine),
+    &Entry::<::benor::Log, _>::new(benor_log),
     &Entry::<::floodset::FloodSet, _>::new(floodset),
     &Entry::<::twophase::TwoPhase, _>::new(twophase),
     &Entry::<::twophase::PaxosCommit, _>::new(paxos_commit),

@@ -216,6 +216,20 @@ fn the_page_is_bounded() {
     assert!(shown.events.len() <= 2 * page::MAX_PAGE_EVENTS);
 }
 
+#[test]
+fn the_newest_of_each_sort_are_shown() {
+    let (_, run) = record_seed::<raft::Raft>(5, &short, false, REPLAY).unwrap();
+    let ask = |at| Event { at: Time::from_nanos(at), what: Happened::Ask { client: 0, node: NodeId(1) } };
+    let boot = Event { at: Time::ZERO, what: Happened::Boot { node: NodeId(1) } };
+    let many = page::MAX_PAGE_EVENTS as u64 + 10;
+    let events: Vec<Event> = std::iter::once(boot.clone()).chain((1..=many).map(ask)).collect();
+    let html = page::render(&Recorded { events, ..run.clone() }).unwrap();
+    let data = html.split_once("id=\"run\">").unwrap().1.split_once("</script>").unwrap().0;
+    let shown = Recorded::from_json(data).unwrap();
+    assert_eq!((shown.events.len(), shown.omitted), (page::MAX_PAGE_EVENTS + 1, run.omitted + 10));
+    assert_eq!((shown.events.first(), shown.events.get(1)), (Some(&boot), Some(&ask(11))));
+}
+
 fn chromium() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let names = ["chromium", "chromium-browser", "google-chrome", "headless_shell"];

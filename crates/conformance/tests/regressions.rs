@@ -1,6 +1,6 @@
 //! Seeds that once found a defect, each with its incident. They run in every `cargo test`.
 
-use conformance::{run_seed, subjects};
+use conformance::{Recipe, run_seed, subjects};
 
 /// What a seed means may change with the simulator; the incident stays, and the seed costs nothing.
 const RAFT: &[(u64, &str)] = &[
@@ -65,6 +65,29 @@ fn raft_passes_where_it_once_failed() {
 fn multipaxos_passes_where_it_once_failed() {
     for (seed, incident) in MULTIPAXOS {
         let report = run_seed::<multipaxos::MultiPaxos>(*seed, &subjects::multipaxos, false).unwrap();
+        assert_eq!(report.failure, None, "seed {seed} fails again; then it was: {incident}");
+    }
+}
+
+const BENOR_LOG: &[(u64, &str)] = &[
+    (
+        238,
+        "Who had heard enough offers voted, and made none of its own. Another had heard too few: with the third gone it waited for \
+         that offer for ever.",
+    ),
+    (
+        1177,
+        "Of two nodes that were left each lacked what the other offered, and asked for it in turns: always when it was the turn of \
+         the third, which was gone. So it offered nothing, and nothing was decided any more.",
+    ),
+    (2706, "As 1177, with a disk that took long."),
+];
+
+#[test]
+fn the_log_without_a_leader_passes_where_it_once_failed() {
+    let subject = subjects::ALL.iter().find(|subject| subject.name() == "benor-log").unwrap();
+    for (seed, incident) in BENOR_LOG {
+        let report = subject.run(&Recipe::from(*seed), false).unwrap();
         assert_eq!(report.failure, None, "seed {seed} fails again; then it was: {incident}");
     }
 }

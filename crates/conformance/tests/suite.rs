@@ -17,6 +17,7 @@ mod partial;
 mod plans;
 mod program;
 mod raft;
+mod recipe;
 mod recorded;
 mod regressions;
 mod report;

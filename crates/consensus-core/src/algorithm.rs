@@ -2,7 +2,7 @@
 
 use crate::effects::Effects;
 use crate::guarantees::Guarantees;
-use crate::id::{Epoch, NodeId, ProposalId, ReadId, Slot, WriteSeq};
+use crate::id::{ClientId, Epoch, NodeId, ProposalId, ReadId, Slot, WriteSeq};
 use crate::inspect::Inspection;
 use crate::machine::{Decision, Verdict};
 use crate::members::{BadChange, Change, Members, Priority};
@@ -77,6 +77,12 @@ pub trait ConsensusAlgorithm: Sized {
     /// The offence that the sender is to be accused of.
     fn screen(_config: &Self::Config, _from: NodeId, _message: &Self::Message) -> Result<(), Offence> {
         Ok(())
+    }
+
+    /// The name under which a client proposes `payload`, given a number above zero that neither it nor anybody else has used: its own
+    /// count. Where nodes may lie it can be a digest of both, so that nobody can have something else decided in its place.
+    fn name(client: ClientId, number: u64, _payload: &[u8]) -> ProposalId {
+        ProposalId::new(client, number)
     }
 
     /// Checks every invariant of the state, at any cost. Called after each step in tests and simulations.

@@ -3,6 +3,7 @@
 
 use crate::id::{Epoch, NodeId, Slot};
 use alloc::vec::Vec;
+use bytes::Bytes;
 use core::fmt;
 
 /// Where a node stands.
@@ -20,6 +21,8 @@ pub struct Inspection {
     pub queues: Vec<(&'static str, usize)>,
     /// What it knows of others, if it feeds them.
     pub peers: Vec<PeerProgress>,
+    /// Who has broken the protocol, with what proves it to a third party in the protocol's own encoding.
+    pub proofs: Vec<(NodeId, Bytes)>,
 }
 
 /// What a node knows of another one that it feeds.

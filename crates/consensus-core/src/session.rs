@@ -7,6 +7,7 @@
 //! A client counts its commands from 1 and may have as many in flight as replies are kept; they may be decided in any order.
 
 use crate::id::{ClientId, ProposalId, Slot};
+use crate::recent::Recent;
 use alloc::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,8 @@ pub const MAX_TABLE_BYTES: usize = 64 << 20;
 #[serde(try_from = "Table")]
 pub struct Sessions {
     table: BTreeMap<ClientId, Session>,
+    /// What clients without a session had carried out lately, where that is remembered.
+    recent: Recent,
     /// Bytes of replies in all sessions.
     #[serde(skip)]
     held: usize,
@@ -46,6 +49,7 @@ struct Session {
 #[derive(Deserialize)]
 struct Table {
     table: BTreeMap<ClientId, Session>,
+    recent: Recent,
 }
 
 /// A table that no replica produces.
@@ -56,7 +60,7 @@ struct Impossible;
 impl TryFrom<Table> for Sessions {
     type Error = Impossible;
 
-    fn try_from(Table { mut table }: Table) -> Result<Self, Impossible> {
+    fn try_from(Table { mut table, recent }: Table) -> Result<Self, Impossible> {
         let mut held = 0;
         for (client, session) in &mut table {
             session.held = session.replies.values().map(Bytes::len).sum();
@@ -68,7 +72,7 @@ impl TryFrom<Table> for Sessions {
         if table.len() > MAX_SESSIONS || (held > MAX_TABLE_BYTES && table.len() > 1) {
             return Err(Impossible);
         }
-        Ok(Self { table, held })
+        Ok(Self { table, recent, held })
     }
 }
 
@@ -114,7 +118,7 @@ impl Sessions {
         client
     }
 
-    /// Judges a decided command. Commands of anonymous clients are always fresh.
+    /// Judges a decided command. Commands of anonymous clients are always fresh here.
     pub fn admit(&mut self, slot: Slot, id: ProposalId) -> Admission {
         if !id.client.is_session() {
             return Admission::Fresh;
@@ -137,6 +141,26 @@ impl Sessions {
         while self.held > MAX_TABLE_BYTES && self.table.len() > 1 {
             self.end_idlest();
         }
+    }
+
+    /// Judges a decided command of a client without a session, where one may be decided twice.
+    pub(crate) fn admit_once(&self, id: ProposalId) -> Admission {
+        match self.recent.get(id) {
+            None => Admission::Fresh,
+            Some((_, Some(reply))) => Admission::Repeated(reply.clone()),
+            Some((_, None)) => Admission::Stale,
+        }
+    }
+
+    /// Keeps the reply to a fresh command of a client without a session.
+    pub(crate) fn record_once(&mut self, id: ProposalId, slot: Slot, reply: &Bytes) {
+        self.recent.record(id, slot, reply);
+    }
+
+    /// Where a command of a client without a session was carried out, and the reply.
+    pub(crate) fn recall(&self, id: ProposalId) -> Option<(Slot, Bytes)> {
+        let (slot, reply) = self.recent.get(id)?;
+        Some((slot, reply?.clone()))
     }
 
     fn end_idlest(&mut self) {

@@ -1,20 +1,13 @@
 //! In a steady state the node itself allocates nothing, whatever an algorithm persists, sends, decides or times.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-mod common;
-
-use common::heap::{Counted, allocations};
-use common::puppet::Puppet;
+use crate::common::heap::allocations;
+use crate::common::puppet::Puppet;
 use consensus_core::{
     Boot, Bytes, ConfigError, ConsensusAlgorithm, Decision, Epoch, Event, Guarantees, In, Input,
     InstallError, Members, Network, Node, NodeConfig, NodeId, Out, Recovered, RestoreError, Role, Slot,
     StateMachine, Status, Storage, StorageError, Time, Verdict, WriteSeq,
 };
 use std::time::Duration;
-
-#[global_allocator]
-static ALLOCATOR: Counted = Counted;
 
 /// Answers each message like a follower: a record, an acknowledgement, a decision, a timer set anew.
 struct Busy {

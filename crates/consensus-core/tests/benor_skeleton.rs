@@ -1,14 +1,8 @@
 //! Ben-Or's randomized consensus: whether the trait carries a protocol without a leader, without a log and without a clock.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-mod common;
-#[path = "skeletons/ben_or.rs"]
-mod skeleton;
-
-use common::{Weather, World};
+use crate::common::{Weather, World};
+use crate::skeletons::ben_or::{BenOr, encode};
 use consensus_core::{Bytes, ClientId, NodeId, ProposalId};
-use skeleton::{BenOr, encode};
 
 fn proposal(node: NodeId) -> ProposalId {
     ProposalId::new(ClientId::anonymous(node.0), 1)

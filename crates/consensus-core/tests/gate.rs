@@ -1,11 +1,10 @@
 //! The gate: what leaves the node, when, and in which order.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 #![allow(clippy::wildcard_enum_match_arm, reason = "most orders need no number")]
 
-mod common;
-
-use common::puppet::{FIRST, Line, Order, PuppetNode, Stage, envelope, open, open_bounded, open_with, order};
+use crate::common::puppet::{
+    FIRST, Line, Order, PuppetNode, Stage, envelope, open, open_bounded, open_with, order,
+};
 use consensus_core::{
     Bytes, ClientId, Event, Members, NodeConfig, NodeError, NodeId, Offence, Outcome, ProposalId, ReadId,
     Refusal, Reply, Slot, StorageError, Time, Verdict, WriteSeq, wire,
@@ -433,8 +432,7 @@ fn a_stranger_to_a_static_group_does_not_start() {
     let stage = Stage::default();
     for id in [0, 9] {
         let config = NodeConfig::new(NodeId(id), Members::of([NodeId(1), NodeId(2)]), 0);
-        let node =
-            common::puppet::PuppetNode::open(config, Time::ZERO, stage.clone(), stage.clone(), stage.clone());
+        let node = PuppetNode::open(config, Time::ZERO, stage.clone(), stage.clone(), stage.clone());
         assert!(matches!(node.map(|_| ()), Err(NodeError::Config(error)) if error.field == "id"));
     }
 }

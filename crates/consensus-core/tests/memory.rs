@@ -1,7 +1,5 @@
 //! The storage in memory: what it loses in a crash, and what it keeps.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
 use consensus_core::memory::MemoryStorage;
 use consensus_core::{Bytes, Recovered, Slot, Storage, WriteSeq};
 

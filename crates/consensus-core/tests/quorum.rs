@@ -1,7 +1,5 @@
 //! Quorum arithmetic, against the definition of intersection and against dumb oracles.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
 use consensus_core::quorum::{
     Flexible, Tally, byzantine, byzantine_faults, majority, reached_by, reached_by_voters, weak,
 };

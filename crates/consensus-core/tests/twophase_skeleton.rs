@@ -1,15 +1,9 @@
 //! Two-phase commit: whether the trait carries a protocol that decides out of order, asks the state machine for its vote, and
 //! may have to say that it is blocked.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-mod common;
-#[path = "skeletons/two_phase.rs"]
-mod skeleton;
-
-use common::{Weather, World};
+use crate::common::{Weather, World};
+use crate::skeletons::two_phase::{Record, TwoPhase};
 use consensus_core::{Bytes, ClientId, NodeId, Outcome, ProposalId, Refusal, Reply, Slot, Verdict};
-use skeleton::{Record, TwoPhase};
 use std::collections::BTreeMap;
 
 const ONE: NodeId = NodeId(1);

@@ -1,10 +1,6 @@
 //! The codec and what is decoded by it: hostile bytes give an error, never a panic and never a large allocation.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-mod common;
-
-use common::heap::{Counted, allocations};
+use crate::common::heap::allocations;
 use consensus_core::wire::{self, WireError};
 use consensus_core::{
     BadChange, Bytes, Change, ClientId, Epoch, MAX_MEMBERS, Members, NodeId, ProposalId, Refusal, Sessions,
@@ -14,9 +10,6 @@ use quickcheck::{Arbitrary, Gen, QuickCheck, quickcheck};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-
-#[global_allocator]
-static ALLOCATOR: Counted = Counted;
 
 fn largest_allocation(work: impl FnOnce()) -> usize {
     allocations(work).1

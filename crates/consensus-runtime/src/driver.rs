@@ -19,7 +19,8 @@ use crate::request::{Ask, FromPeer, Inbound, Read};
 use crate::shared::{Shared, StopReason, View};
 use crate::{GroupConfig, Runnable, chronicle};
 use consensus_core::{
-    ClientId, Event, Node, NodeError, NodeId, ProposalId, Refusal, Reply, Slot, StateMachine, Storage, Time,
+    ClientId, Event, Faults, Node, NodeError, NodeId, ProposalId, Refusal, Reply, Slot, StateMachine,
+    Storage, Time,
 };
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Release;
@@ -60,6 +61,10 @@ where
     S: Storage<A::Record>,
     M: StateMachine,
 {
+    /// Whether a leader's word is believed, and what our clients propose goes to it. Where nodes may lie it is proposed here, and our
+    /// own algorithm says what came of it.
+    const FORWARDS: bool = !matches!(A::GUARANTEES.faults, Faults::Byzantine);
+
     pub(crate) fn new(
         config: &GroupConfig<A>,
         mut node: Node<A, N, S, M>,
@@ -164,9 +169,14 @@ where
                 }
                 drop(held);
             }
-            Inbound::Propose { ask, answer } => {
+            Inbound::Propose { ask, number, answer } => {
                 add(&self.shared.metrics.proposals, 1);
-                let number = self.proposals.add(ask, answer, now + self.request_timeout);
+                // A number of the client's own is the same at all replicas that it asks.
+                let name = |own, next, ask: &Ask| match number {
+                    Some(number) => A::name(ClientId::default(), number, ask.payload()),
+                    None => A::name(own, next, ask.payload()),
+                };
+                let number = self.proposals.add(ask, name, answer, now + self.request_timeout);
                 self.route(now, number)?;
             }
             Inbound::Read(read) => {
@@ -211,6 +221,11 @@ where
     /// A peer's client wants something decided, and the peer takes us for the leader. The algorithm knows whether we are.
     fn on_forward(&mut self, now: Time, from: NodeId, forward: Forward) -> Result<(), NodeError> {
         let Forward { attempt, id, ask } = forward;
+        if !Self::FORWARDS {
+            let reply = ForwardReply { attempt, id, result: Err(Refusal::Unsupported) };
+            self.node.network().reply(from, reply);
+            return Ok(());
+        }
         let event = match ask {
             Ask::Propose(payload) => Event::Propose { id, payload },
             Ask::Reconfigure(change) => Event::Reconfigure { id, change },
@@ -253,7 +268,7 @@ where
 
     fn on_transfer(&mut self, now: Time, to: Option<NodeId>) -> Result<(), NodeError> {
         match self.leader {
-            Some(leader) if leader != self.me => {
+            Some(leader) if leader != self.me && Self::FORWARDS => {
                 // It is a wish: whoever made it watches the leadership, and nothing waits for an answer.
                 let (attempt, id) = (0, ProposalId::default());
                 self.node.network().forward(leader, Forward { attempt, id, ask: Ask::Transfer(to) });
@@ -265,13 +280,13 @@ where
 
     /// Hands a proposal that nobody has to whoever can have it decided.
     fn route(&mut self, now: Time, number: u64) -> Result<(), NodeError> {
-        if let Some(leader) = self.leader.filter(|&leader| leader != self.me) {
+        if let Some(leader) = self.leader.filter(|&leader| leader != self.me && Self::FORWARDS) {
             self.forward(now, number, leader);
             return Ok(());
         }
-        let id = self.proposals.id(number);
         let Some(proposal) = self.proposals.get_mut(number) else { return Ok(()) };
         proposal.stage = Stage::Local;
+        let id = proposal.id;
         let event = match &proposal.ask {
             Ask::Propose(payload) => Event::Propose { id, payload: payload.clone() },
             Ask::Reconfigure(change) => Event::Reconfigure { id, change: change.clone() },
@@ -281,14 +296,14 @@ where
     }
 
     fn forward(&mut self, now: Time, number: u64, to: NodeId) {
-        let (id, attempt) = (self.proposals.id(number), self.proposals.next_attempt());
+        let attempt = self.proposals.next_attempt();
         let Some(proposal) = self.proposals.get_mut(number) else { return };
         let network = self.node.network();
         if !network.is_up(to) {
             self.proposals.park(number);
             return self.expect_sweep(now);
         }
-        let forward = Forward { attempt, id, ask: proposal.ask.clone() };
+        let forward = Forward { attempt, id: proposal.id, ask: proposal.ask.clone() };
         if network.forward(to, forward) {
             proposal.stage = Stage::Forwarded { to, attempt };
             add(&self.shared.metrics.proposals_forwarded, 1);

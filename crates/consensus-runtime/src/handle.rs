@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use consensus_core::{Change, NodeId, Refusal, Slot, Status};
 use prometheus_client::registry::Registry;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Acquire;
 use std::time::Duration;
@@ -155,19 +156,23 @@ impl<A: Runnable> Handle<A> {
         RequestError::Stopped(self.shared.end.reason_so_far().to_string())
     }
 
-    async fn decide(&self, ask: Ask) -> Result<Applied, RequestError> {
+    async fn decide(&self, ask: Ask, number: Option<u64>) -> Result<Applied, RequestError> {
         if ask.size() > MAX_REQUEST_BYTES {
             return Err(RequestError::Refused(Refusal::TooLarge));
         }
         let (answer, reply) = Answer::new(self.charge(ask.size())?);
-        self.ask(Inbound::Propose { ask, answer }, reply).await
+        self.ask(Inbound::Propose { ask, number, answer }, reply).await
     }
 }
 
 #[async_trait]
 impl<A: Runnable> Replicated for Handle<A> {
     async fn propose(&self, payload: Bytes) -> Result<Applied, RequestError> {
-        self.decide(Ask::Propose(payload)).await
+        self.decide(Ask::Propose(payload), None).await
+    }
+
+    async fn propose_numbered(&self, number: NonZeroU64, payload: Bytes) -> Result<Applied, RequestError> {
+        self.decide(Ask::Propose(payload), Some(number.get())).await
     }
 
     async fn barrier(&self) -> Result<Slot, RequestError> {
@@ -220,7 +225,7 @@ impl<A: Runnable> Replicated for Handle<A> {
     }
 
     async fn reconfigure(&self, change: Change) -> Result<Applied, RequestError> {
-        self.decide(Ask::Reconfigure(change)).await
+        self.decide(Ask::Reconfigure(change), None).await
     }
 
     async fn transfer(&self, to: Option<NodeId>) -> Result<(), RequestError> {

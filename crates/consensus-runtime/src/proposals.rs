@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 /// A proposal of our own client.
 #[derive(Debug)]
 pub(crate) struct Proposal {
+    pub(crate) id: ProposalId,
     pub(crate) ask: Ask,
     pub(crate) answer: Answer<Applied>,
     pub(crate) deadline: Time,
@@ -31,13 +32,16 @@ pub(crate) enum Stage {
     Settled { slot: Slot, outcome: WireOutcome },
 }
 
-/// The proposals of our own clients. Their names are a number drawn at boot and a count from 1.
+/// The proposals of our own clients. Their names are made of a number drawn at boot and a count that begins with it.
 #[derive(Debug)]
 pub(crate) struct Proposals {
     client: ClientId,
     last: u64,
     attempts: u64,
     open: FxHashMap<u64, Proposal>,
+    /// The numbers of those whose name does not tell them. Of two with one name the newer one is answered. Clients choose the keys, so
+    /// they are hashed with a secret.
+    named: HashMap<ProposalId, u64>,
     /// In stage `Waiting`, perhaps together with some that no longer are.
     waiting: Vec<u64>,
     /// In stage `Settled`, perhaps together with some that no longer are.
@@ -46,23 +50,44 @@ pub(crate) struct Proposals {
 
 impl Proposals {
     pub(crate) fn new(client: ClientId) -> Self {
-        let open = FxHashMap::default();
-        Self { client, last: 0, attempts: 0, open, waiting: Vec::new(), settled: Vec::new() }
+        let (open, named) = (FxHashMap::default(), HashMap::new());
+        Self {
+            client,
+            last: client.to_bits(),
+            attempts: 0,
+            open,
+            named,
+            waiting: Vec::new(),
+            settled: Vec::new(),
+        }
     }
 
-    pub(crate) fn add(&mut self, ask: Ask, answer: Answer<Applied>, deadline: Time) -> u64 {
+    /// `name` makes the name of one out of the client and a number that nobody else uses.
+    pub(crate) fn add(
+        &mut self,
+        ask: Ask,
+        name: impl FnOnce(ClientId, u64, &Ask) -> ProposalId,
+        answer: Answer<Applied>,
+        deadline: Time,
+    ) -> u64 {
         self.last += 1;
-        self.open.insert(self.last, Proposal { ask, answer, deadline, stage: Stage::Waiting });
+        let id = name(self.client, self.last, &ask);
+        if id != ProposalId::new(self.client, self.last) {
+            self.named.insert(id, self.last);
+        }
+        self.open.insert(self.last, Proposal { id, ask, answer, deadline, stage: Stage::Waiting });
         self.last
-    }
-
-    pub(crate) const fn id(&self, number: u64) -> ProposalId {
-        ProposalId::new(self.client, number)
     }
 
     /// The number of a proposal that is ours and of this boot.
     pub(crate) fn own(&self, id: ProposalId) -> Option<u64> {
-        (id.client == self.client).then_some(id.sequence)
+        if id.client == self.client { Some(id.sequence) } else { self.named.get(&id).copied() }
+    }
+
+    fn take(&mut self, number: u64) -> Option<Proposal> {
+        let proposal = self.open.remove(&number)?;
+        unname(&mut self.named, number, &proposal);
+        Some(proposal)
     }
 
     pub(crate) fn get_mut(&mut self, number: u64) -> Option<&mut Proposal> {
@@ -100,13 +125,13 @@ impl Proposals {
 
     /// It was decided, and applied here.
     pub(crate) fn finish(&mut self, number: u64, slot: Slot, outcome: impl Into<WireOutcome>) {
-        if let Some(proposal) = self.open.remove(&number) {
+        if let Some(proposal) = self.take(number) {
             proposal.answer.give(answer_of(slot, outcome.into()));
         }
     }
 
     pub(crate) fn fail(&mut self, number: u64, error: RequestError) {
-        if let Some(proposal) = self.open.remove(&number) {
+        if let Some(proposal) = self.take(number) {
             proposal.answer.give(Err(error));
         }
     }
@@ -130,13 +155,14 @@ impl Proposals {
         if self.settled.is_empty() {
             return;
         }
-        let open = &mut self.open;
-        self.settled.retain(|number| match open.get(number).map(|open| &open.stage) {
+        let (open, named) = (&mut self.open, &mut self.named);
+        self.settled.retain(|&number| match open.get(&number).map(|open| &open.stage) {
             Some(Stage::Settled { slot, .. }) if *slot <= applied => {
-                if let Some(Proposal { stage: Stage::Settled { slot, outcome }, answer, .. }) =
-                    open.remove(number)
-                {
-                    answer.give(answer_of(slot, outcome));
+                if let Some(proposal) = open.remove(&number) {
+                    unname(named, number, &proposal);
+                    if let Stage::Settled { slot, outcome } = proposal.stage {
+                        proposal.answer.give(answer_of(slot, outcome));
+                    }
                 }
                 false
             }
@@ -147,9 +173,10 @@ impl Proposals {
 
     /// Fails what was forwarded to a node for which `lost` holds.
     pub(crate) fn lose(&mut self, lost: impl Fn(NodeId) -> bool) {
-        for (_, proposal) in
-            self.open.extract_if(|_, open| matches!(open.stage, Stage::Forwarded { to, .. } if lost(to)))
-        {
+        let is_lost =
+            |_: &u64, open: &mut Proposal| matches!(open.stage, Stage::Forwarded { to, .. } if lost(to));
+        for (number, proposal) in self.open.extract_if(is_lost) {
+            unname(&mut self.named, number, &proposal);
             proposal.answer.give(Err(RequestError::LeaderLost));
         }
     }
@@ -159,13 +186,21 @@ impl Proposals {
         let over = |open: &Proposal| {
             open.deadline <= now || (open.stage == Stage::Waiting && open.answer.is_cancelled())
         };
-        for (_, proposal) in self.open.extract_if(|_, open| over(open)) {
+        for (number, proposal) in self.open.extract_if(|_, open| over(open)) {
+            unname(&mut self.named, number, &proposal);
             proposal.answer.give(match proposal.stage {
                 Stage::Waiting => Err(RequestError::NoLeader),
                 Stage::Local | Stage::Forwarded { .. } => Err(RequestError::TimedOut),
                 Stage::Settled { slot, outcome } => answer_of(slot, outcome),
             });
         }
+    }
+}
+
+/// It is gone; a newer one of the same name stays.
+fn unname(named: &mut HashMap<ProposalId, u64>, number: u64, proposal: &Proposal) {
+    if named.get(&proposal.id) == Some(&number) {
+        named.remove(&proposal.id);
     }
 }
 
@@ -177,7 +212,7 @@ fn answer_of(slot: Slot, outcome: WireOutcome) -> Result<Applied, RequestError> 
             Ok(Applied { slot, reply: Bytes::copy_from_slice(&client.to_le_bytes()) })
         }
         WireOutcome::Noop => Ok(Applied { slot, reply: Bytes::new() }),
-        // Our proposals are anonymous, and only sessions forget.
+        // Only sessions forget, and algorithms under which a proposal may be decided twice.
         WireOutcome::Stale | WireOutcome::Expired => Err(RequestError::Forgotten),
     }
 }
@@ -269,7 +304,8 @@ mod tests {
     fn add(proposals: &mut Proposals, stage: Stage) -> (u64, Reply) {
         let charge = Gauge::new(1, 1).charge(0).unwrap();
         let (answer, reply) = Answer::new(charge);
-        let number = proposals.add(Ask::Propose("x".into()), answer, Time::from_millis(100));
+        let name = |client, number, _: &Ask| ProposalId::new(client, number);
+        let number = proposals.add(Ask::Propose("x".into()), name, answer, Time::from_millis(100));
         proposals.get_mut(number).unwrap().stage = stage;
         (number, reply)
     }
@@ -313,6 +349,24 @@ mod tests {
         assert!(reply.try_recv().is_err(), "our client could not read its own write yet");
         proposals.finish_settled(Slot(7));
         assert_eq!(reply.try_recv().unwrap(), Ok(Applied { slot: Slot(7), reply: "ok".into() }));
+    }
+
+    #[test]
+    fn of_two_with_one_name_the_newer_is_answered() {
+        let mut proposals = fresh();
+        let name = ProposalId::new(ClientId::anonymous(77), 1);
+        let mut add = |deadline| {
+            let (answer, reply) = Answer::new(Gauge::new(1, 1).charge(0).unwrap());
+            let ask = Ask::Propose("x".into());
+            (proposals.add(ask, |_, _, _| name, answer, Time::from_millis(deadline)), reply)
+        };
+        let ((_, mut older), (newer, mut reply)) = (add(10), add(100));
+        proposals.sweep(Time::from_millis(10));
+        assert!(older.try_recv().unwrap().is_err(), "it is too late");
+        assert_eq!(proposals.own(name), Some(newer), "the end of the older one takes nothing from it");
+        proposals.finish(newer, Slot(3), WireOutcome::Noop);
+        assert_eq!(reply.try_recv().unwrap().map(|applied| applied.slot), Ok(Slot(3)));
+        assert_eq!(proposals.own(name), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use consensus_core::{Change, NodeId, Refusal, Slot, Status};
 use prometheus_client::registry::Registry;
+use std::num::NonZeroU64;
 
 /// A proposal that was carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +54,14 @@ pub enum RequestError {
 pub trait Replicated: Send + Sync {
     /// Has `payload` decided and applied; forwards to the leader if need be.
     async fn propose(&self, payload: Bytes) -> Result<Applied, RequestError>;
+
+    /// The same under a number that the client has drawn at random, and gives with the same payload to whichever replicas it asks. Where
+    /// nodes may lie it is carried out once, however many replicas are asked, and each of them answers: what
+    /// [`consensus_core::Guarantees::replies`] of them say alike is true. Elsewhere one replica is enough.
+    async fn propose_numbered(&self, number: NonZeroU64, payload: Bytes) -> Result<Applied, RequestError> {
+        let _ = (number, payload);
+        Err(RequestError::Refused(Refusal::Unsupported))
+    }
 
     /// A linearizable read barrier: when it returns, this replica's state machine holds everything that was acknowledged
     /// anywhere before the call. Returns the slot that was waited for.

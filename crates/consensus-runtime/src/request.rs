@@ -16,8 +16,8 @@ use tokio::sync::oneshot;
 pub(crate) enum Inbound<M> {
     /// What one read from a peer's socket brought. `held` bounds what waits, and is given back when it was handled.
     Peer { from: NodeId, frames: Vec<FromPeer<M>>, held: Held },
-    /// One of our own clients asks for something to be decided.
-    Propose { ask: Ask, answer: Answer<Applied> },
+    /// One of our own clients asks for something to be decided, perhaps under a number that it has drawn itself.
+    Propose { ask: Ask, number: Option<u64>, answer: Answer<Applied> },
     /// One of our own clients asks for a linearizable read.
     Read(Read),
     /// One of our own clients asks for what the state machine says now.
@@ -59,11 +59,15 @@ pub(crate) enum Ask {
 }
 
 impl Ask {
-    pub(crate) fn size(&self) -> usize {
+    pub(crate) fn payload(&self) -> &[u8] {
         match self {
-            Self::Propose(payload) => payload.len(),
-            Self::Reconfigure(_) | Self::Transfer(_) => 0,
+            Self::Propose(payload) => payload,
+            Self::Reconfigure(_) | Self::Transfer(_) => &[],
         }
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.payload().len()
     }
 }
 

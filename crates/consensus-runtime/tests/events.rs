@@ -1,13 +1,11 @@
-//! What a running replica tells: events, with names and fields that stay. Alone in its program, since the collector is the program's.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
+//! What a running replica tells: events, with names and fields that stay. The collector hears this thread alone, and on it
+//! runs everything that tells.
 
-mod support;
-
+use crate::support::seen::{leader, quick, start, start_all, until, write};
+use crate::support::{Cluster, soon};
 use raft::Raft;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
-use support::seen::{leader, quick, start, start_all, until, write};
-use support::{Cluster, soon};
 
 /// Collects lines.
 #[derive(Clone, Default)]
@@ -37,7 +35,8 @@ impl Lines {
 async fn what_happens_is_told_with_fields_that_stay() {
     let lines = Lines::default();
     let sink = lines.clone();
-    tracing_subscriber::fmt().with_ansi(false).with_writer(move || sink.clone()).init();
+    let collector = tracing_subscriber::fmt().with_ansi(false).with_writer(move || sink.clone()).finish();
+    let _listening = tracing::subscriber::set_default(collector);
 
     let cluster = Cluster::<Raft>::new(3, quick());
     let mut handles = start_all(&cluster).await;

@@ -1,9 +1,7 @@
 //! The checkers of weaker promises: what each must accept, and what it must refuse by name.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 #![allow(clippy::disallowed_methods)] // One test measures how long the checkers take.
 
-mod histories;
-
+use crate::histories::{causal_store, judge, sequential_store};
 use consensus_core::Time;
 use consensus_sim::consistency::convergence::{self, Replica};
 use consensus_sim::consistency::session::Guarantee;
@@ -11,7 +9,6 @@ use consensus_sim::consistency::{
     Access, Event, Finding, HistoryError, MAX_EVENTS, Observed, causal, sequential, session,
 };
 use consensus_sim::{Call, Key, Moment, Operation, Value};
-use histories::{causal_store, judge, sequential_store};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 

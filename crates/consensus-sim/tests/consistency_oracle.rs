@@ -1,13 +1,10 @@
 //! The checkers against definitions carried out by brute force, on tiny histories; and the order of their strength.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod histories;
-
+use crate::histories::{arbitrary, causal_store, judge, sequential_store};
 use consensus_core::Time;
 use consensus_sim::consistency::{Access, Event};
 use consensus_sim::linearizability::{Finding, check_operations};
 use consensus_sim::{Answer, Call, Key, Operation, Value};
-use histories::{arbitrary, causal_store, judge, sequential_store};
 use std::collections::BTreeMap;
 
 /// All orders of `count` things.

@@ -1,5 +1,4 @@
 //! The checker itself: it must accept what is linearizable and refuse what is not.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 #![allow(clippy::disallowed_methods)] // One test measures how long the checker takes.
 
 use consensus_core::{Slot, Time};

@@ -1,12 +1,9 @@
 //! Whose directory it is, segments that come and go, groups side by side, a full disk.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod support;
-
+use crate::support::{Dice, FaultyDisk};
 use consensus_core::{Bytes, ClusterId, GroupId, NodeId, Slot, Storage as _, StorageError, WriteSeq};
 use consensus_wal::{Batch, FileDisk, FrameSeq, Identity, Journal, JournalConfig, RecoveredRaw, SoloStorage};
 use std::collections::BTreeMap;
-use support::{Dice, FaultyDisk};
 
 const US: Identity = Identity { cluster: ClusterId(7), node: NodeId(1) };
 

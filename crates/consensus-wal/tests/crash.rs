@@ -1,13 +1,10 @@
 //! Random crashes, against a model of what must be there: exactly what was acknowledged, or that and the one batch that was
 //! being written, whole.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod support;
-
+use crate::support::{Dice, FaultyDisk};
 use consensus_core::{Bytes, ClusterId, GroupId, NodeId, Slot, StorageError};
 use consensus_wal::{Batch, Identity, Journal, JournalConfig, RecoveredRaw};
 use std::collections::BTreeMap;
-use support::{Dice, FaultyDisk};
 
 const US: Identity = Identity { cluster: ClusterId(7), node: NodeId(1) };
 

@@ -1,13 +1,10 @@
 //! Damage is refused with the file and the offset, and never makes a journal silently short.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod support;
-
+use crate::support::{Dice, FaultyDisk};
 use consensus_core::{Bytes, ClusterId, GroupId, NodeId, Slot, StorageError};
 use consensus_wal::{Batch, Identity, Journal, JournalConfig, RecoveredRaw};
 use quickcheck::{Arbitrary, Gen, QuickCheck};
 use std::collections::BTreeMap;
-use support::{Dice, FaultyDisk};
 
 const US: Identity = Identity { cluster: ClusterId(7), node: NodeId(1) };
 const GROUP: GroupId = GroupId(0);

@@ -1,5 +1,4 @@
 //! The journal on real files.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use consensus_core::{Bytes, ClusterId, GroupId, NodeId, Slot, Storage as _, StorageError, WriteSeq};
 use consensus_wal::{FileDisk, Identity, JournalConfig, SoloStorage};

@@ -11,6 +11,7 @@ use crate::members::{MemberCommand, MemberReply, MemberTable, Row, SharedMembers
 use crate::validate::MAX_REQUEST_BYTES;
 use consensus_core::{BadChange, Change, NodeId, Refusal};
 use consensus_runtime::{PeerAddress, Replicated, RequestError};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -101,9 +102,14 @@ impl Council {
     /// # Errors
     /// The table forbids it, or the group cannot be reached.
     pub async fn propose(&self, command: MemberCommand) -> Result<MemberReply, ApiError> {
-        let reply = propose(self.group.as_ref(), Command::Members(command)).await?;
+        self.may_change()?;
+        let reply = propose(self.group.as_ref(), Command::Members(command), None).await?;
         // A member whose program pairs commands and replies differently.
         if let Reply::Members(reply) = reply { Ok(reply) } else { Err(ApiError::Incompatible) }
+    }
+
+    fn may_change(&self) -> Result<(), ApiError> {
+        if self.members.is_fixed() { Err(ApiError::Unsupported) } else { Ok(()) }
     }
 
     /// The member, as of now.
@@ -115,6 +121,7 @@ impl Council {
 
     /// Has the protocol change the members; waits for a change that is under way.
     async fn change(&self, change: Change) -> Result<(), ApiError> {
+        self.may_change()?;
         let until = Instant::now() + PATIENCE;
         loop {
             match self.group.reconfigure(change.clone()).await {
@@ -140,14 +147,21 @@ impl Council {
     }
 }
 
-/// Has a command decided and applied, here too.
-pub(crate) async fn propose(group: &dyn Replicated, command: Command) -> Result<Reply, ApiError> {
+/// Has a command decided and applied, here too; under its client's number, if it has one.
+pub(crate) async fn propose(
+    group: &dyn Replicated,
+    command: Command,
+    number: Option<NonZeroU64>,
+) -> Result<Reply, ApiError> {
     let payload = command.encode();
     drop(command);
     if payload.len() > MAX_REQUEST_BYTES {
         return Err(ApiError::RequestTooLarge);
     }
-    let applied = group.propose(payload).await?;
+    let applied = match number {
+        Some(number) => group.propose_numbered(number, payload).await?,
+        None => group.propose(payload).await?,
+    };
     match Reply::decode(&applied.reply) {
         Ok(Reply::Refused(reason)) => Err(reason.into()),
         Ok(reply) => Ok(reply),

@@ -82,6 +82,9 @@ fn open(mut snapshot: Bytes) -> Result<(MemberTable, Bytes), String> {
 impl StateMachine for KvMachine {
     fn apply(&mut self, decision: Decision<'_>) -> Bytes {
         let reply = match (decision.verdict, Command::decode(decision.payload)) {
+            (Verdict::Commit, Ok(Command::Members(_))) if self.members.is_fixed() => {
+                Reply::Refused(Reason::Malformed)
+            }
             (Verdict::Commit, Ok(command @ Command::Members(_))) => {
                 self.members.change(|members| command.apply(&mut self.store.write(), members))
             }
@@ -97,7 +100,9 @@ impl StateMachine for KvMachine {
     }
 
     fn follow_members(&mut self, _slot: Slot, members: &Members) {
-        self.members.change(|table| table.follow(members));
+        if !self.members.is_fixed() {
+            self.members.change(|table| table.follow(members));
+        }
     }
 
     fn query(&self, request: &Bytes) -> Bytes {
@@ -119,7 +124,9 @@ impl StateMachine for KvMachine {
     }
 
     fn snapshot(&self) -> Bytes {
-        let table = self.members.table().encode();
+        let table =
+            if self.members.is_fixed() { MemberTable::default() } else { (*self.members.table()).clone() };
+        let table = table.encode();
         let mut head = Vec::with_capacity(table.len() + 8);
         head.put_u8(FORMAT_VERSION);
         // A table has at most a thousand rows of a few kilobytes.
@@ -132,7 +139,9 @@ impl StateMachine for KvMachine {
         let (members, store) = open(snapshot).map_err(InstallError)?;
         let store = Store::from_snapshot(&store).map_err(|error| InstallError(error.to_string()))?;
         *self.store.write() = store;
-        self.members.change(|known| *known = members);
+        if !self.members.is_fixed() {
+            self.members.change(|known| *known = members);
+        }
         Ok(())
     }
 }
@@ -140,7 +149,9 @@ impl StateMachine for KvMachine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::members::{MemberCommand, Row};
     use crate::proto::etcdserverpb::PutRequest;
+    use consensus_core::NodeId;
 
     fn decide(machine: &mut KvMachine, slot: u64, payload: &Bytes) -> Reply {
         let decision = Decision { slot: Slot(slot), id: None, verdict: Verdict::Commit, payload };
@@ -165,6 +176,23 @@ mod tests {
             let Reply::Range(found) = Reply::decode(&machine.query(&get("a"))).unwrap() else { panic!() };
             assert_eq!((found.count, found.kvs[0].mod_revision), (1, 2));
         }
+    }
+
+    #[test]
+    fn members_that_are_fixed_are_no_part_of_the_state() {
+        let fixed = |name: &str| {
+            let row = Row { name: name.into(), ..Row::default() };
+            KvMachine::new(SharedStore::new(), SharedMembers::fixed([(NodeId(1), row)].into()))
+        };
+        let (mut one, mut other) = (fixed("one"), fixed("other"));
+        let moves = MemberCommand::Move { id: NodeId(1), peers: Vec::new() };
+        let refused = decide(&mut one, 1, &Command::Members(moves).encode());
+        assert_eq!(refused, Reply::Refused(Reason::Malformed));
+        assert_eq!(one.snapshot(), other.snapshot(), "however each was told of them");
+        one.follow_members(Slot(2), &Members::of([NodeId(7)]));
+        other.install(Slot(2), one.snapshot()).unwrap();
+        let names = |machine: &KvMachine| machine.members.table().list().pop().unwrap().name;
+        assert_eq!([names(&one), names(&other)], ["one", "other"]);
     }
 
     #[test]

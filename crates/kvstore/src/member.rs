@@ -2,7 +2,7 @@
 
 use crate::join::JoinError;
 use crate::machine::{KvMachine, SharedStore};
-use crate::members::{Founder, SharedMembers};
+use crate::members::{Founder, Row, SharedMembers};
 use crate::profile::{self, Profile, ReplicaOptions, Running};
 use crate::server::{Api, ServerConfig};
 use crate::steward::{Conflict, Identity, Steward};
@@ -57,6 +57,9 @@ pub enum MemberError {
         /// What is missing.
         reason: &'static str,
     },
+    /// The members' keys are missing, or do not fit together.
+    #[error("{0}")]
+    Keys(String),
     /// The cluster does not want it, or not like this.
     #[error(transparent)]
     Join(#[from] JoinError),
@@ -98,7 +101,7 @@ impl Member {
         // First, so that a taken port is told before a data directory is touched.
         let listener = listen(config.listen_client).await?;
         let client_address = listener.local_addr().unwrap_or(config.listen_client);
-        let (store, members) = (SharedStore::new(), SharedMembers::new());
+        let (store, members) = (SharedStore::new(), members(&config, client_address));
         let machine = KvMachine::new(store.clone(), members.clone());
         let (server, me, founders) =
             (server_config(&config), identity(&config, client_address), founders(&config.replica));
@@ -165,6 +168,19 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, MemberError> {
         };
         MemberError::Listen { address, cause, advice }
     })
+}
+
+fn members(config: &MemberConfig, client_address: SocketAddr) -> SharedMembers {
+    if !config.replica.algorithm.has_fixed_members() {
+        return SharedMembers::new();
+    }
+    let me = identity(config, client_address);
+    let row = |(&id, peer): (&NodeId, &PeerAddress)| {
+        let known = (id == me.id).then(|| me.clone());
+        let (name, client_urls) = known.map_or((id.to_string(), Vec::new()), |me| (me.name, me.client_urls));
+        (id, Row { name, client_urls, peers: vec![peer.clone()], ..Row::default() })
+    };
+    SharedMembers::fixed(config.replica.members.iter().map(row).collect())
 }
 
 fn founders(replica: &ReplicaOptions) -> Vec<Founder> {

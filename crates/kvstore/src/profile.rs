@@ -1,15 +1,18 @@
 //! From what clients are promised to the protocol that keeps the promise. No other file names a concrete protocol.
 
 use crate::join;
+use crate::keys::{KEY_BYTES, Keys, Secret};
 use crate::machine::KvMachine;
 use crate::member::MemberError;
 use async_trait::async_trait;
-use consensus_core::{ClusterId, NodeId};
+use benor::Log;
+use consensus_core::{ClusterId, Faults, NodeId, wire};
 use consensus_runtime::{
     Enquiry, Handle, Host, PeerAddress, Peers, Replica, ReplicaConfig, Replicated, RequestError, Runnable,
     StopReason, remembered,
 };
 use multipaxos::MultiPaxos;
+use pbft::{Ed25519, Keyring, Pbft, Vouching};
 use raft::Raft;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -58,11 +61,25 @@ pub enum Algorithm {
     Raft,
     /// Multi-Paxos: a leader also where only one node still reaches a quorum.
     MultiPaxos,
+    /// PBFT: some of the members may lie. A client that asks one member trusts that one; one that asks all and believes what f+1 say
+    /// alike trusts none.
+    Pbft,
+    /// A log without a leader: nobody's end is a gap in the service. Its members stay those that founded it.
+    BenOr,
 }
 
 impl Algorithm {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Raft, Self::MultiPaxos];
+    pub const ALL: [Self; 4] = [Self::Raft, Self::MultiPaxos, Self::Pbft, Self::BenOr];
+
+    /// Whether the members are who they are for good, each with a key.
+    #[must_use]
+    pub const fn has_fixed_members(self) -> bool {
+        match self {
+            Self::Raft | Self::MultiPaxos | Self::BenOr => false,
+            Self::Pbft => true,
+        }
+    }
 }
 
 impl fmt::Display for Algorithm {
@@ -70,6 +87,8 @@ impl fmt::Display for Algorithm {
         f.write_str(match self {
             Self::Raft => "raft",
             Self::MultiPaxos => "multipaxos",
+            Self::Pbft => "pbft",
+            Self::BenOr => "benor",
         })
     }
 }
@@ -93,7 +112,9 @@ pub struct ReplicaOptions {
     pub data_dir: PathBuf,
     /// The protocol, where the profile leaves a choice.
     pub algorithm: Algorithm,
-    /// After how long without a leader an election begins, in milliseconds.
+    /// What the members sign with, where some may lie.
+    pub keys: Option<Keys>,
+    /// After how long without a leader an election begins, or without progress a view change, in milliseconds.
     pub election_timeout_ms: u64,
     /// How often a leader shows that it lives, in milliseconds; `None`: as the protocol has it.
     pub heartbeat_interval_ms: Option<u64>,
@@ -165,6 +186,8 @@ pub async fn start(
         Profile::Cp => match options.algorithm {
             Algorithm::Raft => run::<Raft>(raft_config(&options), options, machine).await,
             Algorithm::MultiPaxos => run::<MultiPaxos>(multipaxos_config(&options), options, machine).await,
+            Algorithm::Pbft => run::<Pbft>(pbft_config(&options)?, options, machine).await,
+            Algorithm::BenOr => run::<Log>(benor_config(&options), options, machine).await,
         },
         Profile::Ca => refuse("it needs atomic commitment"),
         Profile::Ap => refuse("it needs causal replication"),
@@ -190,9 +213,82 @@ fn multipaxos_config(options: &ReplicaOptions) -> multipaxos::Config {
     }
 }
 
+fn benor_config(options: &ReplicaOptions) -> benor::log::Config {
+    benor::log::Config {
+        // Nobody is elected: it is only how soon what was lost is said again.
+        retry_ms: (options.election_timeout_ms / 20).max(1),
+        // No secret: whoever orders the messages by it makes decisions slow, and no more.
+        coin_key: options.cluster.0,
+        max_snapshot_bytes: MAX_SNAPSHOT_BYTES,
+        ..benor::log::Config::default()
+    }
+}
+
+/// PBFT as the store runs it.
+///
+/// # Errors
+/// Keys are missing, or do not fit together.
+pub fn pbft_config(options: &ReplicaOptions) -> Result<pbft::Config, MemberError> {
+    let refuse = |problem: String| Err(MemberError::Keys(problem));
+    let Some(Keys { secret, public }) = &options.keys else {
+        let how = "members that may lie sign what they say: give --secret-key and --member-keys (kvstore key new makes keys)";
+        return refuse(how.into());
+    };
+    if !public.keys().eq(options.members.keys()) {
+        let ids = |ids: &mut dyn Iterator<Item = &NodeId>| {
+            ids.map(|id| id.0.to_string()).collect::<Vec<_>>().join(", ")
+        };
+        let (keys, members) = (ids(&mut public.keys()), ids(&mut options.members.keys()));
+        return refuse(format!("--member-keys are those of {keys}, and the members are {members}"));
+    }
+    let keys = Ed25519::new(options.node, secret.bytes(), public.iter().map(|(&id, &key)| (id, key)));
+    let keys = keys.map_err(|error| MemberError::Keys(error.to_string()))?;
+    let timeout = options.election_timeout_ms;
+    Ok(pbft::Config {
+        keys: Keyring::new(keys),
+        group: options.cluster.0,
+        view_timeout_ms: timeout,
+        max_view_timeout_ms: timeout.saturating_mul(64),
+        resend_interval_ms: options.heartbeat_interval_ms.unwrap_or_else(|| (timeout / 10).max(1)),
+        // A view change tells of all that is above the last checkpoint, and a checkpoint takes the whole store.
+        checkpoint_interval: 128,
+        window: 256,
+        vouching: Vouching::Named,
+        ..pbft::Config::default()
+    })
+}
+
+/// The public key that belongs to a secret one.
+#[must_use]
+pub fn public_key(secret: &Secret) -> [u8; KEY_BYTES] {
+    Ed25519::public_of(secret.bytes())
+}
+
+/// What proof that a member lies says, if it proves that: what a member's `/evidence` shows.
+///
+/// # Errors
+/// The keys cannot be used, or it proves nothing.
+pub fn examine(
+    proof: &[u8],
+    cluster: ClusterId,
+    public: &BTreeMap<NodeId, [u8; KEY_BYTES]>,
+) -> Result<String, String> {
+    let keys =
+        Ed25519::of_public(public.iter().map(|(&id, &key)| (id, key))).map_err(|error| error.to_string())?;
+    let config = pbft::Config { keys: Keyring::new(keys), group: cluster.0, ..pbft::Config::default() };
+    let evidence: pbft::Evidence = wire::decode(proof, proof.len()).map_err(|error| error.to_string())?;
+    if evidence.is_proven(&config) {
+        Ok(evidence.to_string())
+    } else {
+        Err("it proves nothing: check the number of the cluster, and the keys".into())
+    }
+}
+
 /// A founder whose directory is empty may have lost it: then it must not begin anew.
 async fn may_begin<A: Runnable>(config: &ReplicaConfig<A>) -> Result<(), MemberError> {
-    if config.joins || remembered(&config.data_dir).await?.is_some() {
+    // Where members may lie, none is asked.
+    let may_lie = matches!(A::GUARANTEES.faults, Faults::Byzantine);
+    if may_lie || config.joins || remembered(&config.data_dir).await?.is_some() {
         return Ok(());
     }
     let others = config.members.iter().filter(|(node, _)| **node != config.node);

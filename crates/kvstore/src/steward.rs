@@ -58,7 +58,9 @@ impl Steward {
     /// Runs until it is aborted, or finds that this member must not go on.
     pub(crate) async fn run(self) -> Conflict {
         let mut tasks = JoinSet::new();
-        tasks.spawn(follow(self.members.subscribe(), Arc::clone(&self.lifecycle)));
+        if !self.members.is_fixed() {
+            tasks.spawn(follow(self.members.subscribe(), Arc::clone(&self.lifecycle)));
+        }
         if let Some(enquiries) = self.lifecycle.take_enquiries() {
             let council = Council::new(Arc::clone(&self.group), self.members.clone());
             tasks.spawn(receive(enquiries, council));
@@ -89,6 +91,9 @@ impl Steward {
     /// One look. True if something is left to be done.
     async fn see_to(&self, table: &MemberTable, council: &Council) -> Result<bool, Conflict> {
         let mut is_busy = false;
+        if self.members.is_fixed() {
+            return Ok(false);
+        }
         if !table.is_founded() {
             if !self.founders.is_empty() {
                 is_busy = self.found(council).await.is_err();

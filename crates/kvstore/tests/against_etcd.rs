@@ -1,16 +1,8 @@
 //! The store and its validation against a real etcd: the same random requests must get the same replies and the same error
 //! texts, revision by revision. Skipped, loudly, where no `etcd` is installed.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::wildcard_enum_match_arm,
-    missing_docs
-)]
 
-mod model;
-mod reference;
-
+use crate::model;
+use crate::reference;
 use kvstore::command::{Command, Reply};
 use kvstore::error::ApiError;
 use kvstore::members::MemberTable;

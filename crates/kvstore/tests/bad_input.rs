@@ -1,9 +1,6 @@
 //! Wrong flags, wrong directories, damaged files, taken ports: a clear error, an exit code, never a panic.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 
-mod cluster;
-
-use cluster::{Cluster, KVSTORE, finished, free_ports};
+use crate::cluster::{Cluster, KVSTORE, finished, free_ports};
 use kvstore::proto::etcdserverpb::kv_client::KvClient;
 use kvstore::proto::etcdserverpb::{PutRequest, RangeRequest};
 use std::io::Write;
@@ -28,6 +25,62 @@ fn serve(args: &[&str]) -> Command {
     let mut command = Command::new(KVSTORE);
     command.arg("serve").args(args);
     command
+}
+
+#[test]
+fn keys_are_checked_before_anything_is_touched() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let place = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let mut public = Vec::new();
+    for name in ["1", "2"] {
+        let made = finished(Command::new(KVSTORE).args(["key", "new", &place(name)]));
+        public.push(String::from_utf8(made.stdout).unwrap().trim().to_owned());
+    }
+    let shown = finished(Command::new(KVSTORE).args(["key", "public", &place("1")]));
+    assert_eq!(String::from_utf8(shown.stdout).unwrap().trim(), public[0]);
+    refuses(
+        Command::new(KVSTORE).args(["key", "new", &place("1")]),
+        &["exists already", "a stranger to the others"],
+    );
+    let peers = "1=127.0.0.1:7001,2=127.0.0.1:7002";
+    let (data, keys) = (place("data"), format!("1={},2={}", public[0], public[1]));
+    let with = |args: &[&str]| {
+        let mut command =
+            serve(&["--data", &data, "--listen-client", "127.0.0.1:0", "--id", "1", "--peers", peers]);
+        command.args(["--algorithm", "pbft"]).args(args);
+        command
+    };
+    let (one, two) = (place("1"), place("2"));
+    refuses(&mut with(&[]), &["give --secret-key and --member-keys", "kvstore key new"]);
+    refuses(&mut with(&["--secret-key", &one]), &["--member-keys"]);
+    refuses(
+        &mut with(&["--secret-key", &two, "--member-keys", &keys]),
+        &["does not belong to the public key of n1"],
+    );
+    let alone = format!("1={}", public[0]);
+    refuses(
+        &mut with(&["--secret-key", &one, "--member-keys", &alone]),
+        &["those of 1, and the members are 1, 2"],
+    );
+    let shared = format!("1={},2={}", public[0], public[0]);
+    refuses(
+        &mut with(&["--secret-key", &one, "--member-keys", &shared]),
+        &["n1 and n2 have the same public key"],
+    );
+    let weak = format!("1={},2=01{}", public[0], "00".repeat(31));
+    refuses(&mut with(&["--secret-key", &one, "--member-keys", &weak]), &["n2 is not a usable ed25519 key"]);
+    refuses(&mut with(&["--secret-key", &one, "--member-keys", "1=xyz"]), &["is no public key"]);
+    refuses(
+        &mut with(&["--secret-key", &place("3"), "--member-keys", &keys]),
+        &["--secret-key cannot be used"],
+    );
+    std::fs::set_permissions(&one, std::fs::Permissions::from_mode(0o644)).unwrap();
+    refuses(
+        &mut with(&["--secret-key", &one, "--member-keys", &keys]),
+        &["can be read by others", "chmod 600"],
+    );
+    assert!(!Path::new(&data).exists(), "nothing was touched");
 }
 
 #[test]
@@ -109,7 +162,7 @@ fn flags_are_checked_before_anything_is_touched() {
     refuses(&mut with(&["--id", "1", "--peers", peers, "--profile", "xy"]), &["choose cp, ca or ap"]);
     refuses(
         &mut with(&["--id", "1", "--peers", peers, "--algorithm", "paxos"]),
-        &["choose raft or multipaxos"],
+        &["choose raft, multipaxos, pbft or benor"],
     );
     let dev = |args: &[&str]| {
         let mut command = Command::new(KVSTORE);

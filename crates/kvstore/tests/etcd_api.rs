@@ -1,5 +1,4 @@
 //! The services as a client sees them, over a group of one that decides at once, or refuses as it is told to.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use async_trait::async_trait;
 use bytes::Bytes;

@@ -1,9 +1,6 @@
 //! An unmodified `etcdctl` against each of three members. Without it the test says so and passes, except in CI.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 
-mod cluster;
-
-use cluster::{Cluster, Etcdctl, is_installed};
+use crate::cluster::{Cluster, Etcdctl, is_installed};
 use std::io::Write;
 use std::process::Stdio;
 use std::time::Duration;

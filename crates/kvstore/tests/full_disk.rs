@@ -1,9 +1,6 @@
 //! A disk that is full: the member stops and says why, and nothing that it acknowledged is lost.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 
-mod cluster;
-
-use cluster::Cluster;
+use crate::cluster::Cluster;
 use kvstore::proto::etcdserverpb::kv_client::KvClient;
 use kvstore::proto::etcdserverpb::{PutRequest, RangeRequest};
 use std::io::Read;

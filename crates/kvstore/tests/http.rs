@@ -1,10 +1,6 @@
 //! `/metrics`, `/health` and `/version` of real members, as a scraper and a load balancer ask for them.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-#![allow(clippy::disallowed_methods, reason = "a test waits")]
 
-mod cluster;
-
-use cluster::{Cluster, KVSTORE, finished};
+use crate::cluster::{Cluster, KVSTORE, finished};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -12,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// One request in plain HTTP/1.1: the status line, the headers and the body.
-fn get(endpoint: &str, path: &str) -> (String, String, String) {
+pub(crate) fn get(endpoint: &str, path: &str) -> (String, String, String) {
     let mut stream = TcpStream::connect(endpoint).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nhost: {endpoint}\r\nconnection: close\r\n\r\n").unwrap();

@@ -1,9 +1,6 @@
 //! The largest requests, and replies far larger than any frame between members, through a follower.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 
-mod cluster;
-
-use cluster::Cluster;
+use crate::cluster::Cluster;
 use kvstore::proto::etcdserverpb::kv_client::KvClient;
 use kvstore::proto::etcdserverpb::{DeleteRangeRequest, PutRequest, RangeRequest};
 use kvstore::validate::MAX_REQUEST_BYTES;

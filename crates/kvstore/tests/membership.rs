@@ -1,10 +1,7 @@
 //! The members through an unmodified `etcdctl`: what it prints, beside a real etcd; and who is let in, and who is not.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 
-mod cluster;
-mod reference;
-
-use cluster::{Cluster, Etcdctl, is_installed};
+use crate::cluster::{Cluster, Etcdctl, is_installed};
+use crate::reference;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -177,7 +174,7 @@ fn complaint(mut command: Command) -> (Option<i32>, String) {
 
 /// Somebody who wants to join and was not added.
 fn stranger(cluster: &Cluster, number: u16) -> Command {
-    let mut command = Command::new(cluster::KVSTORE);
+    let mut command = Command::new(crate::cluster::KVSTORE);
     command.args(["serve", "--listen-client", "127.0.0.1:0", "--data"]);
     command.arg(cluster.data(0).with_extension(format!("stranger{number}")));
     command.args(["--join", &cluster.peer(0), "--advertise-peer", &format!("127.0.0.1:{number}")]);

@@ -1,14 +1,10 @@
 //! Replicas are replaced while clients write: every original one is gone at the end, and the account of all writes is exact.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 
-mod cluster;
-mod load;
-
-use cluster::{Cluster, is_installed};
+use crate::cluster::{Cluster, is_installed};
+use crate::load::{Acknowledged, Endpoints, Load, audit, longest_gap};
 use kvstore::proto::etcdserverpb::cluster_client::ClusterClient;
 use kvstore::proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use kvstore::proto::etcdserverpb::{HashKvRequest, HashRequest, Member, MemberListRequest};
-use load::{Acknowledged, Endpoints, Load, audit, longest_gap};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

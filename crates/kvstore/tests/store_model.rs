@@ -1,12 +1,10 @@
 //! The store against a model that keeps a list of all writes and forgets nothing.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod model;
-
+use crate::model;
+use crate::model::Model;
 use kvstore::command::{Reason, Reply};
 use kvstore::members::MemberTable;
 use kvstore::store::Store;
-use model::Model;
 use proptest::prelude::*;
 
 proptest! {

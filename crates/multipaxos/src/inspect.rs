@@ -27,6 +27,7 @@ impl MultiPaxos {
             snapshot: core.snapshot.as_ref().map_or(Slot::ZERO, |snapshot| snapshot.through),
             queues,
             peers: self.peers().collect(),
+            ..Inspection::default()
         }
     }
 }

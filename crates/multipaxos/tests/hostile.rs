@@ -1,7 +1,7 @@
 //! Whatever arrives on the wire or is read from a disk: an error or an accusation, never a panic, never a broken invariant.
 
 use crate::alone::{command, unhappy};
-use crate::common::{Cluster, Envelope, n};
+use crate::common::{Cluster, Envelope, damage, draws, n};
 use consensus_core::{Bytes, Event, Members, NodeId, ProposalId, Slot, wire};
 use multipaxos::{
     Accept, Accepted, Ask, Ballot, Config, Configuration, Heartbeat, Learn, Learnt, Message, MultiPaxos,
@@ -13,14 +13,6 @@ use std::collections::BTreeSet;
 const LIMIT: usize = 1 << 20;
 /// How many kinds of messages there are. A new one must get a place in [`Liar::message`].
 const KINDS: usize = 16;
-
-/// A small generator with a fixed seed.
-fn draws(mut state: u64) -> impl FnMut(usize) -> usize {
-    move |bound| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(state >> 33).unwrap() % bound.max(1)
-    }
-}
 
 /// `PAXOS_ROUNDS=5000` for more.
 fn rounds(usual: u64) -> u64 {
@@ -100,20 +92,6 @@ fn spoken() -> Vec<Vec<u8>> {
         }
     }
     said
-}
-
-/// A few bytes changed, cut off, or taken from somewhere else.
-fn damage(frame: &mut Vec<u8>, other: &[u8], draw: &mut impl FnMut(usize) -> usize) {
-    for _ in 0..=draw(3) {
-        let place = draw(frame.len());
-        match draw(5) {
-            0 => frame.truncate(place),
-            1 => frame.splice(place..place, other.iter().copied().skip(draw(other.len()))).for_each(drop),
-            2 => frame.iter_mut().skip(place).take(1).for_each(|byte| *byte = byte.wrapping_add(1)),
-            3 => frame.iter_mut().skip(place).take(1).for_each(|byte| *byte = byte.wrapping_sub(1)),
-            _ => frame.iter_mut().skip(place).take(1).for_each(|byte| *byte ^= 1 << draw(8)),
-        }
-    }
 }
 
 // tests [P31]

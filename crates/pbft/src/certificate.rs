@@ -18,15 +18,19 @@ pub struct Signers(
     #[serde(deserialize_with = "wire::at_most::<MAX_MEMBERS, _, _>")] pub Vec<(NodeId, Signature)>,
 );
 
+/// Whether a member signed that: by its key, or since it was found so before.
+pub(crate) type Verify<'a> = &'a dyn Fn(NodeId, Statement, &Signature) -> bool;
+
 impl Signers {
     /// Whether at least `quorum` distinct members other than `except` signed that, and nobody is named who did not. [B2] [B4]
-    fn prove(&self, config: &Config, statement: Statement, quorum: usize, except: Option<NodeId>) -> bool {
+    fn prove(&self, verify: Verify<'_>, statement: Statement, quorum: usize, except: Option<NodeId>) -> bool {
         let are_distinct = self.0.is_sorted_by(|(a, _), (b, _)| a < b);
         are_distinct
             && self.0.len() >= quorum
-            && self.0.iter().all(|(node, signature)| {
-                Some(*node) != except && config.is_signed(*node, statement, signature)
-            })
+            && self
+                .0
+                .iter()
+                .all(|(node, signature)| Some(*node) != except && verify(*node, statement, signature))
     }
 }
 
@@ -47,13 +51,12 @@ pub struct Prepared {
 
 impl Prepared {
     /// Whether it is what it claims to be. [B7]
-    pub(crate) fn is_proven(&self, config: &Config) -> bool {
+    pub(crate) fn is_proven(&self, config: &Config, verify: Verify<'_>) -> bool {
         let Self { view, sequence, digest, pre_prepare, prepares } = self;
         let statement = |kind| Statement { kind, view: *view, sequence: *sequence, digest: *digest };
         let primary = config.primary(*view);
-        let is_proposed =
-            primary.is_some_and(|node| config.is_signed(node, statement(Kind::PrePrepare), pre_prepare));
-        is_proposed && prepares.prove(config, statement(Kind::Prepare), config.prepares(), primary)
+        let is_proposed = primary.is_some_and(|node| verify(node, statement(Kind::PrePrepare), pre_prepare));
+        is_proposed && prepares.prove(verify, statement(Kind::Prepare), config.prepares(), primary)
     }
 }
 
@@ -76,7 +79,8 @@ impl Committed {
     pub(crate) fn is_proven(&self, config: &Config) -> bool {
         let Self { view, sequence, digest, commits } = self;
         let statement = Statement { kind: Kind::Commit, view: *view, sequence: *sequence, digest: *digest };
-        commits.prove(config, statement, config.quorum(), None)
+        let verify = |node, statement, signature: &Signature| config.is_signed(node, statement, signature);
+        commits.prove(&verify, statement, config.quorum(), None)
     }
 }
 
@@ -101,7 +105,8 @@ impl Stable {
         }
         let statement =
             Statement { kind: Kind::Checkpoint, view: View::ZERO, sequence: *sequence, digest: *digest };
-        votes.prove(config, statement, config.stable_quorum(), None)
+        let verify = |node, statement, signature: &Signature| config.is_signed(node, statement, signature);
+        votes.prove(&verify, statement, config.stable_quorum(), None)
     }
 }
 
@@ -113,7 +118,7 @@ impl ViewChange {
     }
 
     /// Checks everything that it claims. [B19]
-    pub(crate) fn check(&self, config: &Config) -> Result<(), Offence> {
+    pub(crate) fn check(&self, config: &Config, verify: Verify<'_>) -> Result<(), Offence> {
         self.check_signature(config)?;
         if config.plants(Mutant::CertificatesUnchecked) {
             return Ok(());
@@ -126,8 +131,8 @@ impl ViewChange {
         if self.view == View::ZERO || !is_in_order || !self.prepared.iter().all(is_in_place) {
             return Err(Offence::Malformed("a VIEW-CHANGE with certificates out of place"));
         }
-        let is_proven =
-            self.stable.is_proven(config) && self.prepared.iter().all(|prepared| prepared.is_proven(config));
+        let is_proven = self.stable.is_proven(config)
+            && self.prepared.iter().all(|prepared| prepared.is_proven(config, verify));
         if is_proven {
             Ok(())
         } else {
@@ -185,16 +190,22 @@ impl NewView {
         if is_signed { Ok(primary) } else { Err(Offence::Forged) }
     }
 
-    /// Checks everything that it claims, and that what it begins with is what follows. [B22]
-    pub(crate) fn check(&self, config: &Config) -> Result<(), Offence> {
+    /// Checks everything that it claims, and that what it begins with is what follows. What `was_checked` before is not looked at
+    /// again. [B22]
+    pub(crate) fn check(
+        &self,
+        config: &Config,
+        verify: Verify<'_>,
+        was_checked: impl Fn(&ViewChange) -> bool,
+    ) -> Result<(), Offence> {
         let primary = self.check_signature(config)?;
         let are_distinct = self.changes.is_sorted_by(|a, b| a.node < b.node);
         let are_for_it = self.changes.iter().all(|change| change.view == self.view);
         if !are_distinct || !are_for_it || self.changes.len() < config.quorum() {
             return Err(Offence::Malformed("a NEW-VIEW without a quorum for it"));
         }
-        for change in &self.changes {
-            change.check(config)?;
+        for change in self.changes.iter().filter(|change| !was_checked(change)) {
+            change.check(config, verify)?;
         }
         let is_signed = |proposal: &Proposal| {
             let Proposal { sequence, digest, signature } = *proposal;

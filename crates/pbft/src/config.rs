@@ -64,8 +64,13 @@ pub enum Vouching {
     /// That of 2f+1 replicas: clients propose at all of them, and nobody can make up a request that no client asked for.
     #[default]
     Quorum,
-    /// That of one replica: clients propose at one and trust it. A replica that lies can make up requests, and nothing else.
+    /// That of one replica: clients propose at one and trust it. A replica that lies can make up requests, also under the names of
+    /// others' requests, which then come to nothing.
     Gateway,
+    /// That of one replica, for a request whose name is a digest of what is asked for ([`consensus_core::ConsensusAlgorithm::name`]). A
+    /// replica that lies can make up requests as any client can, and nothing else: nobody's request is another one at some
+    /// replicas. A client that trusts no single replica proposes at all, and believes what f+1 answer alike.
+    Named,
 }
 
 impl Default for Config {
@@ -196,7 +201,7 @@ impl Config {
     pub(crate) fn vouchers(&self) -> (usize, usize) {
         match self.vouching {
             Vouching::Quorum => (self.weak(), 2 * self.weak() - 1),
-            Vouching::Gateway => (1, 1),
+            Vouching::Gateway | Vouching::Named => (1, 1),
         }
     }
 

@@ -18,10 +18,16 @@ impl Digest {
     /// The digest of `bytes`; equal bytes under another label have another digest.
     #[must_use]
     pub fn of(label: &[u8], bytes: &[u8]) -> Self {
+        Self::of_two(label, bytes, &[])
+    }
+
+    /// The digest of `head`, which has a fixed length, and `tail`.
+    pub(crate) fn of_two(label: &[u8], head: &[u8], tail: &[u8]) -> Self {
         let mut hash = Sha256::new();
         hash.update((label.len() as u64).to_le_bytes());
         hash.update(label);
-        hash.update(bytes);
+        hash.update(head);
+        hash.update(tail);
         Self(hash.finalize().into())
     }
 

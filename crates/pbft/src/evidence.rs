@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::keys::Signature;
 use crate::statement::{Kind, Statement};
 use consensus_core::NodeId;
+use core::fmt;
 use serde::{Deserialize, Serialize};
 
 /// Two statements that contradict each other: same kind, view and place, and another digest.
@@ -16,6 +17,18 @@ pub struct Evidence {
     pub first: (Statement, Signature),
     /// The other.
     pub second: (Statement, Signature),
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { node, first: (first, _), second: (second, _) } = self;
+        let Statement { kind, view, sequence, .. } = first;
+        let (one, other) = (first.digest, second.digest);
+        write!(
+            f,
+            "{node} signed two statements on one choice: {kind:?} in {view} at {sequence} of {one:?} and of {other:?}"
+        )
+    }
 }
 
 impl Evidence {

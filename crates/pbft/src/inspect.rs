@@ -2,7 +2,7 @@
 
 use crate::state::Pbft;
 use alloc::vec::Vec;
-use consensus_core::{Inspection, Slot};
+use consensus_core::{Inspection, Slot, wire};
 
 impl Pbft {
     pub(crate) fn show(&self) -> Inspection {
@@ -21,6 +21,7 @@ impl Pbft {
                 ("proven liars", self.evidence.len()),
             ]),
             peers: Vec::new(),
+            proofs: self.evidence().map(|proof| (proof.node, wire::encode(proof).into())).collect(),
         }
     }
 }

@@ -105,6 +105,18 @@ impl Ed25519 {
         secret: &[u8; 32],
         public: impl IntoIterator<Item = (NodeId, [u8; 32])>,
     ) -> Result<Self, KeyError> {
+        let (all, secret) = (Self::of_public(public)?, SigningKey::from_bytes(secret));
+        if all.public.get(&id) != Some(&secret.verifying_key()) {
+            return Err(KeyError::Mismatch(id));
+        }
+        Ok(Self { secret: [(id, secret)].into(), ..all })
+    }
+
+    /// The public keys of all members, for whoever checks what they signed and signs nothing.
+    ///
+    /// # Errors
+    /// A public key cannot be used, or is somebody else's too.
+    pub fn of_public(public: impl IntoIterator<Item = (NodeId, [u8; 32])>) -> Result<Self, KeyError> {
         let mut keys = BTreeMap::new();
         for (member, bytes) in public {
             let key = VerifyingKey::from_bytes(&bytes).map_err(|_| KeyError::Unusable(member))?;
@@ -116,11 +128,8 @@ impl Ed25519 {
             }
             keys.insert(member, key);
         }
-        let secret = SigningKey::from_bytes(secret);
-        if keys.get(&id) != Some(&secret.verifying_key()) {
-            return Err(KeyError::Mismatch(id));
-        }
-        Ok(Self { members: keys.keys().copied().collect(), public: keys, secret: [(id, secret)].into() })
+        let members = keys.keys().copied().collect();
+        Ok(Self { members, public: keys, secret: BTreeMap::new() })
     }
 
     /// The public key that belongs to a secret one.

@@ -5,7 +5,7 @@ use crate::digest::Digest;
 use crate::keys::Signature;
 use crate::message::{PrePrepare, Vote};
 use crate::request::Batch;
-use crate::statement::{Sequence, View};
+use crate::statement::{Kind, Sequence, View};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use consensus_core::NodeId;
@@ -37,6 +37,22 @@ pub(crate) struct Accepted {
     pub(crate) signature: Signature,
 }
 
+/// Which phase a vote is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum VoteKind {
+    Prepare,
+    Commit,
+}
+
+impl From<VoteKind> for Kind {
+    fn from(kind: VoteKind) -> Self {
+        match kind {
+            VoteKind::Prepare => Self::Prepare,
+            VoteKind::Commit => Self::Commit,
+        }
+    }
+}
+
 /// Of each replica its newest vote of a kind: so one that lies about views takes no more room than any other. [B5]
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Votes {
@@ -57,20 +73,28 @@ pub(crate) enum Counted {
 }
 
 impl Votes {
-    pub(crate) fn count(&mut self, from: NodeId, vote: Vote) -> Counted {
+    /// What would become of a vote.
+    pub(crate) fn weigh(&self, from: NodeId, vote: &Vote) -> Counted {
         match self.by_node.get(&from) {
             Some(known) if known.view == vote.view && known.digest != vote.digest => {
                 Counted::Contradicts(*known)
             }
-            Some(known) if known.view >= vote.view => {
-                self.repeats += usize::from(known.view == vote.view);
-                Counted::Known
-            }
-            Some(_) | None => {
-                self.by_node.insert(from, vote);
-                Counted::Fresh
-            }
+            Some(known) if known.view >= vote.view => Counted::Known,
+            Some(_) | None => Counted::Fresh,
         }
+    }
+
+    pub(crate) fn count(&mut self, from: NodeId, vote: Vote) -> Counted {
+        let weighed = self.weigh(from, &vote);
+        match weighed {
+            Counted::Fresh => drop(self.by_node.insert(from, vote)),
+            Counted::Known => {
+                let again = self.of(from).is_some_and(|known| known.view == vote.view);
+                self.repeats += usize::from(again);
+            }
+            Counted::Contradicts(_) => {}
+        }
+        weighed
     }
 
     pub(crate) fn of(&self, node: NodeId) -> Option<&Vote> {
@@ -89,6 +113,34 @@ impl Votes {
 }
 
 impl Entry {
+    /// The votes of this kind.
+    pub(crate) const fn votes(&self, kind: VoteKind) -> &Votes {
+        match kind {
+            VoteKind::Prepare => &self.prepares,
+            VoteKind::Commit => &self.commits,
+        }
+    }
+
+    pub(crate) const fn votes_mut(&mut self, kind: VoteKind) -> &mut Votes {
+        match kind {
+            VoteKind::Prepare => &mut self.prepares,
+            VoteKind::Commit => &mut self.commits,
+        }
+    }
+
+    /// Whether a vote adds nothing to a certificate that stands here. No certificate gives way but to one of a later view, so the
+    /// vote will never be asked for. [B28]
+    pub(crate) fn has_proven(&self, kind: VoteKind, vote: &Vote) -> bool {
+        match kind {
+            VoteKind::Prepare => self.prepared.as_ref().is_some_and(|prepared| {
+                vote.view < prepared.view || (vote.view == prepared.view && vote.digest == prepared.digest)
+            }),
+            VoteKind::Commit => {
+                self.committed.as_ref().is_some_and(|committed| vote.digest == committed.digest)
+            }
+        }
+    }
+
     /// The body of a digest.
     pub(crate) fn body(&self, digest: Digest) -> Option<&Batch> {
         self.bodies.iter().find(|(known, _)| *known == digest).map(|(_, batch)| batch)

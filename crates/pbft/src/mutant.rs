@@ -85,4 +85,8 @@ mutants! {
     CertificateNotWritten,
     /// That a view was left is not written down.
     ViewChangeNotWritten,
+    /// A request need not have the name of what it asks for.
+    NamesUnchecked,
+    /// A vote on a place that was certified once counts without a look at its signature, in later views too.
+    SkippedCounted,
 }

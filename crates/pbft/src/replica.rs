@@ -2,7 +2,7 @@
 
 use crate::certificate::{Committed, Prepared};
 use crate::digest::Digest;
-use crate::log::{Accepted, Counted};
+use crate::log::{Accepted, Counted, VoteKind};
 use crate::message::{Message, PrePrepare, Vote};
 use crate::mutant::Mutant;
 use crate::record::Record;
@@ -13,6 +13,9 @@ use crate::step::Out;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use consensus_core::{NodeId, Note, Offence, Slot, Verdict};
+
+/// How many checks of one replica's votes may come to nothing between two turns of the resend timer. A correct one's never do.
+const MOST_VAIN: u32 = 16;
 
 impl Pbft {
     /// [B5] A backup takes over what the primary of its view puts at a place between the watermarks, if it has taken nothing else
@@ -128,35 +131,63 @@ impl Pbft {
 
     /// [B7] A primary proposes, and does not prepare.
     pub(crate) fn on_prepare(&mut self, from: NodeId, vote: Vote, out: &mut Out) {
-        if self.count(Kind::Prepare, from, vote, out) {
+        if self.count(VoteKind::Prepare, from, vote, out) {
             self.certify(vote.sequence, out);
         }
     }
 
     /// [B9]
     pub(crate) fn on_commit(&mut self, from: NodeId, vote: Vote, out: &mut Out) {
-        if self.count(Kind::Commit, from, vote, out) {
+        if self.count(VoteKind::Commit, from, vote, out) {
             self.conclude(vote.view, vote.sequence, vote.digest, out);
         }
     }
 
     /// Counts a vote, if its place is one that we look at; whether that may change something.
-    fn count(&mut self, kind: Kind, from: NodeId, vote: Vote, out: &mut Out) -> bool {
+    fn count(&mut self, kind: VoteKind, from: NodeId, vote: Vote, out: &mut Out) -> bool {
         let is_done = vote.sequence <= self.executed;
         if !self.is_in_window(vote.sequence) || (is_done && vote.view < self.view) {
             return false;
         }
-        let entry = self.log.entry(vote.sequence).or_default();
-        let votes = if kind == Kind::Prepare { &mut entry.prepares } else { &mut entry.commits };
+        let entry = self.log.get(&vote.sequence);
+        if entry.is_some_and(|entry| entry.has_proven(kind, &vote)) {
+            return false;
+        }
+        let is_known = entry.is_some_and(|entry| entry.votes(kind).weigh(from, &vote) == Counted::Known);
+        if !is_known && !self.has_signed(kind.into(), from, &vote, out) {
+            return false;
+        }
+        let votes = self.log.entry(vote.sequence).or_default().votes_mut(kind);
         match votes.count(from, vote) {
             Counted::Fresh => true,
             Counted::Known => self.config.plants(Mutant::RepeatsCounted),
             Counted::Contradicts(known) => {
+                let kind = kind.into();
+                *self.vain.entry(from).or_default() += 1;
                 let (first, second) = (known.statement(kind), vote.statement(kind));
                 self.convict(from, (first, known.signature), (second, vote.signature), out);
                 false
             }
         }
+    }
+
+    /// Whether a vote is signed as it must be. [B28] This is asked here and not before, at the door, since only here it is known
+    /// which votes still matter. The door cannot be told: it has a configuration, which replicas of one process may share, and which
+    /// outlives a boot, so that it would spare a replica what another one knows.
+    fn has_signed(&mut self, kind: Kind, from: NodeId, vote: &Vote, out: &mut Out) -> bool {
+        if self.vain.get(&from).is_some_and(|&vain| vain >= MOST_VAIN) {
+            return false;
+        }
+        let was_certified = self.log.get(&vote.sequence).is_some_and(|entry| entry.prepared.is_some());
+        if was_certified && self.config.plants(Mutant::SkippedCounted) {
+            return true;
+        }
+        let is_signed = self.config.is_signed(from, vote.statement(kind), &vote.signature);
+        if !is_signed {
+            *self.vain.entry(from).or_default() += 1;
+            out.accuse(from, Offence::Forged);
+        }
+        is_signed
     }
 
     /// [B7] [B8] With the proposal and PREPAREs of enough backups a place is prepared: the certificate is written down, and COMMIT
@@ -230,7 +261,7 @@ impl Pbft {
             }
             for request in batch.requests() {
                 self.slot = self.slot.next();
-                out.decide(self.slot, Some(request.id), Verdict::Commit, request.payload.clone());
+                out.decide(self.slot, Some(request.id()), Verdict::Commit, request.payload().clone());
                 self.requests.execute(self.now, request);
             }
             self.executed = sequence;

@@ -80,7 +80,7 @@ pub(crate) enum Admitted {
 }
 
 fn key(request: &Request) -> Key {
-    (request.id, request.digest())
+    (request.id(), request.digest())
 }
 
 impl Requests {
@@ -143,9 +143,9 @@ impl Requests {
 
     /// It was executed.
     pub(crate) fn execute(&mut self, now: Time, request: &Request) {
-        self.forget_all(request.id);
-        if self.executed_at.insert(request.id, (request.digest(), now)).is_none() {
-            self.executed.push_back(request.id);
+        self.forget_all(request.id());
+        if self.executed_at.insert(request.id(), (request.digest(), now)).is_none() {
+            self.executed.push_back(request.id());
         }
         if self.executed.len() > REMEMBERED
             && let Some(oldest) = self.executed.pop_front()
@@ -231,7 +231,7 @@ impl Requests {
     /// Everything that is ready is to be ordered, but for what these batches hold.
     pub(crate) fn requeue<'a>(&mut self, ordered: impl Iterator<Item = &'a Batch>) {
         let ordered: BTreeSet<ProposalId> =
-            ordered.flat_map(|batch| batch.requests().iter().map(|request| request.id)).collect();
+            ordered.flat_map(|batch| batch.requests().iter().map(Request::id)).collect();
         let ready =
             self.waiting.iter().filter(|(key, waiting)| waiting.is_ready && !ordered.contains(&key.0));
         self.queue = ready.map(|(&key, waiting)| (waiting.arrival, key)).collect();

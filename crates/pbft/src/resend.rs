@@ -34,6 +34,7 @@ impl Pbft {
         out.set_timer(Timer::Resend, now + self.config.resend_interval());
         self.turn += 1;
         self.helped.clear();
+        self.vain.clear();
         self.fetched.clear();
         self.begun.get_or_insert(now);
         self.doubt_fairness(now, out);

@@ -15,8 +15,8 @@ use crate::statement::{Kind, Sequence, Statement, View};
 use crate::step::Out;
 use crate::transfer::Transfer;
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::collections::btree_map::Entry;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use consensus_core::{Epoch, Members, NodeId, Offence, Role, Slot, Status, Time};
 
@@ -53,6 +53,8 @@ pub struct Pbft {
     pub(crate) barren: u32,
     /// When we want another view, if nothing is executed before.
     pub(crate) deadline: Option<Time>,
+    /// Whom our failure detector suspects.
+    pub(crate) suspected: BTreeSet<NodeId>,
     /// The time of the last input.
     pub(crate) now: Time,
     /// Proposals of the primary for which too few vouch yet.
@@ -63,6 +65,8 @@ pub struct Pbft {
     pub(crate) begun: Option<Time>,
     /// How often each replica was helped in this turn.
     pub(crate) helped: BTreeMap<NodeId, u32>,
+    /// How many checks of the votes of each have come to nothing.
+    pub(crate) vain: BTreeMap<NodeId, u32>,
     /// How much each has fetched.
     pub(crate) fetched: BTreeMap<NodeId, u32>,
     /// What was executed at the last turn.
@@ -92,11 +96,13 @@ impl Pbft {
             changes: BTreeMap::new(),
             barren: 0,
             deadline: None,
+            suspected: BTreeSet::new(),
             now: Time::ZERO,
             held: BTreeMap::new(),
             turn: 0,
             begun: None,
             helped: BTreeMap::new(),
+            vain: BTreeMap::new(),
             fetched: BTreeMap::new(),
             executed_at_turn: Sequence::ZERO,
             evidence: BTreeMap::new(),

@@ -1,6 +1,6 @@
 //! The door: every input goes to its handler, and those that are declined are named.
 
-use crate::config::Config;
+use crate::config::{Config, Vouching};
 use crate::message::{Message, Vote};
 use crate::mutant::Mutant;
 use crate::record::Record;
@@ -10,7 +10,7 @@ use crate::state::Pbft;
 use crate::statement::{Kind, Sequence, View};
 use bytes::Bytes;
 use consensus_core::{
-    Boot, ConfigError, ConsensusAlgorithm, Effects, Faults, Guarantees, Input, Inspection, Members,
+    Boot, ClientId, ConfigError, ConsensusAlgorithm, Effects, Faults, Guarantees, Input, Inspection, Members,
     Membership, NodeId, Offence, Problem, ProposalId, Reads, Refusal, Resilience, RestoreError, Status,
     Termination, Time, Timing,
 };
@@ -59,15 +59,12 @@ impl ConsensusAlgorithm for Pbft {
             Input::Timer(Timer::View) => self.on_view_timeout(out),
             Input::Propose { id, payload } => self.on_propose(now, id, payload, out),
             Input::Compact { through, snapshot } => self.on_compact(through, snapshot, out),
-            // A read goes through the log, since one replica's word is worth nothing.
+            // A read goes through the log, since one replica's word is worth nothing: the node makes a proposal of it.
             Input::Read(id) => out.refuse_read(id, Refusal::Unsupported),
             Input::Reconfigure { id, .. } => out.refuse(id, Refusal::Unsupported),
-            // Primaries take turns, whatever anybody wishes or suspects; the gate waits for the disk; nothing is judged.
-            Input::Durable(_)
-            | Input::Transfer { .. }
-            | Input::Priority(_)
-            | Input::Judged { .. }
-            | Input::Suspect { .. } => {}
+            Input::Suspect { peer, suspected } => self.on_suspect(peer, suspected),
+            // Primaries take turns, whatever anybody wishes; the gate waits for the disk; nothing is judged.
+            Input::Durable(_) | Input::Transfer { .. } | Input::Priority(_) | Input::Judged { .. } => {}
         }
         self.tend_deadline(now, out);
     }
@@ -89,6 +86,10 @@ impl ConsensusAlgorithm for Pbft {
 
     fn screen(config: &Config, from: NodeId, message: &Message) -> Result<(), Offence> {
         message.check(config, from)
+    }
+
+    fn name(_client: ClientId, number: u64, payload: &[u8]) -> ProposalId {
+        Request::name(number, payload)
     }
 
     fn assert_invariants(&self) {
@@ -126,8 +127,14 @@ impl Pbft {
         if payload.len() > self.config.max_payload_bytes {
             return out.refuse(id, Refusal::TooLarge);
         }
-        let rules = self.rules();
-        match self.requests.add(now, self.id, Request { id, payload }, &rules) {
+        let (rules, request) = (self.rules(), Request::new(id, payload));
+        // A read of ours would wait for vouchers whom nobody has asked; and others would not hear of what has another's name.
+        let is_alone = rules.genuine > 1 && request.payload().is_empty();
+        let is_misnamed = self.config.vouching == Vouching::Named && !request.is_named();
+        if is_alone || is_misnamed {
+            return out.refuse(id, Refusal::Unsupported);
+        }
+        match self.requests.add(now, self.id, request, &rules) {
             Admitted::Counted | Admitted::Known => {}
             Admitted::TooMany => out.refuse(id, Refusal::Busy),
         }
@@ -168,8 +175,8 @@ impl Message {
             Self::Prepare(vote) if config.primary(vote.view) == Some(from) => {
                 Err(Offence::Impossible("a PREPARE of the primary"))
             }
-            Self::Prepare(vote) => vote.check(config, from, Kind::Prepare),
-            Self::Commit(vote) => vote.check(config, from, Kind::Commit),
+            // They are many, and some are never counted: their signatures are checked where they would be. [B28]
+            Self::Prepare(_) | Self::Commit(_) => Ok(()),
             Self::Checkpoint(vote) => {
                 if vote.view != View::ZERO || !config.is_checkpoint(vote.sequence) {
                     return Err(Offence::Malformed("a CHECKPOINT where none is taken"));
@@ -216,6 +223,13 @@ impl Vote {
 }
 
 fn check_requests(config: &Config, requests: &[Request]) -> Result<(), Offence> {
-    let are_short = requests.iter().all(|request| request.payload.len() <= config.max_payload_bytes);
-    if are_short { Ok(()) } else { Err(Offence::Malformed("a request over the configured limit")) }
+    if requests.iter().any(|request| request.payload().len() > config.max_payload_bytes) {
+        return Err(Offence::Malformed("a request over the configured limit"));
+    }
+    // [B27]
+    let is_misnamed = |request: &Request| config.vouching == Vouching::Named && !request.is_named();
+    if requests.iter().any(is_misnamed) && !config.plants(Mutant::NamesUnchecked) {
+        return Err(Offence::Malformed("a request under the name of another one"));
+    }
+    Ok(())
 }

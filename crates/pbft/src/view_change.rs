@@ -3,7 +3,7 @@
 use crate::certificate::Heritage;
 use crate::keys::Signature;
 use crate::log::Accepted;
-use crate::message::{Message, NewView, Proposal, ViewChange};
+use crate::message::{Message, NewView, Proposal, ViewChange, Vote};
 use crate::mutant::Mutant;
 use crate::record::Record;
 use crate::state::Pbft;
@@ -37,7 +37,7 @@ impl Pbft {
         };
         match (waits, self.deadline) {
             (true, None) => {
-                let at = now + self.timeout();
+                let at = if self.is_hopeless() { now } else { now + self.timeout() };
                 self.deadline = Some(at);
                 out.set_timer(Timer::View, at);
             }
@@ -47,6 +47,25 @@ impl Pbft {
                 out.cancel_timer(Timer::View);
             }
             (false, None) => {}
+        }
+    }
+
+    /// [B18] Whether the primary is not waited for: our detector suspects it. Detectors may be wrong for ever, and timeouts grow until
+    /// they are right: so not in more views in a row that bring nothing than replicas may be faulty.
+    fn is_hopeless(&self) -> bool {
+        let is_suspected = self.primary().is_some_and(|primary| self.suspected.contains(&primary));
+        is_suspected && !self.is_changing && (self.barren as usize) < self.config.weak()
+    }
+
+    /// [B18] Our failure detector's opinion.
+    pub(crate) fn on_suspect(&mut self, peer: NodeId, suspected: bool) {
+        if !suspected {
+            self.suspected.remove(&peer);
+        } else if self.members.is_voter(peer) {
+            self.suspected.insert(peer);
+            if self.is_hopeless() {
+                self.deadline = None;
+            }
         }
     }
 
@@ -90,6 +109,22 @@ impl Pbft {
         self.begin_view(out);
     }
 
+    /// Whether a member signed that. Most of what certificates are made of was said to us too, and is not checked again. [B19]
+    fn is_signed(&self, node: NodeId, statement: Statement, signature: &Signature) -> bool {
+        let Statement { kind, view, sequence, digest } = statement;
+        let is_known = self.log.get(&sequence).is_some_and(|entry| match kind {
+            Kind::PrePrepare => {
+                entry.proposal == Some(Accepted { view, digest, signature: *signature })
+                    && self.config.primary(view) == Some(node)
+            }
+            Kind::Prepare => {
+                entry.prepares.of(node) == Some(&Vote { view, sequence, digest, signature: *signature })
+            }
+            Kind::Commit | Kind::Checkpoint | Kind::ViewChange | Kind::NewView => false,
+        });
+        is_known || self.config.is_signed(node, statement, signature)
+    }
+
     /// How many replicas want this view, or a later one.
     fn wishes_from(&self, view: View) -> usize {
         self.changes.values().filter(|change| change.view >= view).count()
@@ -117,7 +152,7 @@ impl Pbft {
         if !self.may_help(from) {
             return;
         }
-        if let Err(offence) = change.check(&self.config) {
+        if let Err(offence) = change.check(&self.config, &|node, what, by| self.is_signed(node, what, by)) {
             return out.accuse(from, offence);
         }
         self.changes.insert(from, change);
@@ -179,7 +214,9 @@ impl Pbft {
         if !is_news || self.config.primary(new_view.view) == Some(self.id) || !self.may_help(from) {
             return;
         }
-        if let Err(offence) = new_view.check(&self.config) {
+        let was_checked = |change: &ViewChange| self.changes.get(&change.node) == Some(change);
+        let verify = |node, what, by: &Signature| self.is_signed(node, what, by);
+        if let Err(offence) = new_view.check(&self.config, &verify, was_checked) {
             return out.accuse(from, offence);
         }
         self.enter(new_view, out);

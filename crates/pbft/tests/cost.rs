@@ -1,6 +1,6 @@
 //! What it costs to have something executed: messages, delays, and writes.
 
-use crate::common::signing::{batch, commit, prepare};
+use crate::common::signing::{batch, commit, prepare, signatures};
 use crate::common::{Cluster, config, gateway, n, request};
 use pbft::{Message, Record};
 
@@ -53,6 +53,25 @@ fn a_place_costs_what_the_paper_says() {
         assert_eq!(counts, [phases[0], phases[1], phases[2], 1], "its gateway passes it on");
         let counts = messages(&mut Cluster::with(size, config()), Cluster::propose_everywhere);
         assert_eq!(counts, [phases[0], phases[1], phases[2], size * (size - 1)], "all vouch for it to all");
+    }
+}
+
+// tests [B28]
+#[test]
+fn a_place_costs_the_signatures_of_two_quorums_and_no_more() {
+    for size in [4, 5, 6, 7, 10, 13] {
+        let mut cluster = Cluster::with(size, gateway());
+        signatures();
+        for number in 1..=REQUESTS {
+            cluster.propose(1, number);
+            while !cluster.wire.is_empty() {
+                std::mem::take(&mut cluster.wire).into_iter().for_each(|envelope| cluster.deliver(envelope));
+            }
+        }
+        let quorum = consensus_core::quorum::byzantine(size as usize) as u64;
+        let places = REQUESTS * size;
+        assert_eq!(signatures(), (2 * places, 2 * (quorum - 1) * places), "{size} replicas");
+        assert_eq!(cluster.agreed().len() as u64, REQUESTS);
     }
 }
 

@@ -6,9 +6,12 @@ use crate::common::signing::{
     batch, begins, checkpoint, commit, new_view, null, pre_prepare, prepare, prepared, says, stable,
     view_change, vote, wish, wishes,
 };
-use crate::common::{Cluster, gateway, payload, request};
-use consensus_core::{Bytes, ClientId, Event, ProposalId, Slot};
-use pbft::{Config, Digest, Kind, Manifest, Message, Mutant, PrePrepare, Sequence, Stable, View};
+use crate::common::{Cluster, gateway, n, payload, request};
+use consensus_core::{Bytes, ClientId, ConsensusAlgorithm, Event, NodeId, ProposalId, Reply, Slot};
+use pbft::{
+    Config, Digest, Kind, Manifest, Message, Mutant, Pbft, PrePrepare, Request, Sequence, Stable, View,
+    Vouching,
+};
 
 fn with(mutant: Option<Mutant>) -> Config {
     Config { mutant, ..gateway() }
@@ -34,27 +37,31 @@ fn signatures_that_nobody_checks_are_found() {
     assert!(believes_anybody(Some(Mutant::SignaturesUnchecked)));
 }
 
+/// Whether a replica says that it has prepared in view 1 what somebody's forged vote is part of.
+fn counts_what_it_skips(mutant: Option<Mutant>) -> bool {
+    let mut lone = lone(mutant);
+    let digest = lone.come_to_prepare(1, 0, 1, 1, &[2]);
+    let told = |id| view_change(id, 1, Stable::default(), vec![prepared(1, 0, 1, digest, &[2, 4])]);
+    lone.hear(2, begins(new_view(2, 1, [1, 2, 3].map(told).into(), &[(1, digest)])));
+    let mut forged = vote(3, Kind::Prepare, 1, 1, digest);
+    forged.signature = vote(3, Kind::Prepare, 0, 1, digest).signature;
+    !commits(&lone.hear(3, Message::Prepare(forged))).is_empty()
+}
+
+/// [B28]
+#[test]
+fn an_unchecked_vote_that_counts_is_found() {
+    assert!(!counts_what_it_skips(None));
+    assert!(counts_what_it_skips(Some(Mutant::SkippedCounted)));
+}
+
 /// Whether a vote of one view, with its signature, passes for one of another.
 fn takes_a_vote_of_another_view(mutant: Option<Mutant>) -> bool {
-    let mut cluster = Cluster::with(4, with(mutant));
-    cluster.crash(1);
-    cluster.propose(2, 1);
-    // What replica 3 says of whatever there is in view 1.
-    let said = std::cell::RefCell::new(Vec::new());
-    cluster.run_but(3_000, |envelope| {
-        said.borrow_mut().push(envelope.clone());
-        false
-    });
-    let said = said.into_inner();
-    let of_third = said.iter().filter(|envelope| envelope.from.0 == 3).map(|envelope| &envelope.message);
-    let votes =
-        of_third.filter_map(|message| if let Message::Commit(vote) = message { Some(*vote) } else { None });
-    let mut vote = votes.last().expect("something was executed in view 1");
-    assert_eq!(vote.view, View(1));
-    let before = cluster.accusations.len();
+    let mut lone = lone(mutant);
+    let mut vote = vote(3, Kind::Commit, 0, 1, Digest([1; 32]));
     vote.view = View(6);
-    cluster.tell(3, 4, Message::Commit(vote));
-    cluster.accusations.len() == before
+    lone.hear(3, Message::Commit(vote));
+    lone.accused(3) == 0
 }
 
 /// [B2]
@@ -336,4 +343,31 @@ fn forgets_early(mutant: Option<Mutant>) -> bool {
 fn a_checkpoint_of_too_few_is_found() {
     assert!(!forgets_early(None));
     assert!(forgets_early(Some(Mutant::StableAtWeak)));
+}
+
+/// What a replica answers a client whose name a liar gave to another request.
+fn answers_for_another(mutant: Option<Mutant>) -> bool {
+    let config = Config { vouching: Vouching::Named, ..with(mutant) };
+    let mut cluster = Cluster::with(4, config);
+    let id = Pbft::name(ClientId::default(), 1, &payload(1));
+    cluster.crash(1);
+    cluster.handle(n(2), Event::Propose { id, payload: payload(1) });
+    let forged = Request::new(id, payload(2));
+    let Message::PrePrepare(lie) = pre_prepare(1, 0, 1, batch([forged])) else { panic!() };
+    let digest = lie.digest;
+    cluster.tell_all(1, &Message::PrePrepare(lie));
+    cluster.settle();
+    cluster.tell_all(1, &commit(1, 0, 1, digest));
+    cluster.settle();
+    let answers = |(node, reply): &(NodeId, Reply)| {
+        *node == n(2) && matches!(reply, Reply::Done { id: done, .. } if *done == id)
+    };
+    cluster.replies.iter().any(answers)
+}
+
+/// [B27]
+#[test]
+fn names_that_nobody_checks_are_found() {
+    assert!(!answers_for_another(None));
+    assert!(answers_for_another(Some(Mutant::NamesUnchecked)));
 }

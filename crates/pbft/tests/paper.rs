@@ -363,7 +363,7 @@ fn a_backup_takes_over_what_somebody_correct_was_asked_for() {
     assert_eq!(prepares(&lone.ask(2)).len(), 1);
     // The same name with other contents is another request.
     let mut lone = Lone::new(4, 4, config());
-    lone.hear(3, Message::Requests(vec![Request { payload: payload(2), ..request(1) }]));
+    lone.hear(3, Message::Requests(vec![Request::new(request(1).id(), payload(2))]));
     assert_eq!(prepares(&lone.hear(1, proposal.clone())), []);
     // Where one voucher is enough the primary is one.
     let mut lone = Lone::new(4, 4, gateway());
@@ -414,7 +414,7 @@ fn each_replica_vouches_for_a_bounded_number_at_once() {
 fn what_is_too_long_or_out_of_shape_is_refused_at_the_door() {
     let config = Config { max_payload_bytes: 16, chunk_bytes: 8, ..gateway() };
     let mut lone = Lone::new(4, 4, config);
-    let long = Request { payload: Bytes::from(vec![0; 17]), ..request(1) };
+    let long = Request::new(proposal(1), Bytes::from(vec![0; 17]));
     let manifest = |length, chunks: usize| {
         let (sequence, slot) = (Sequence(128), consensus_core::Slot(128));
         Message::State(Box::new(pbft::Manifest {
@@ -448,9 +448,8 @@ fn what_is_too_long_or_out_of_shape_is_refused_at_the_door() {
         assert_eq!(lone.hear(from, asked(&[1])), []);
         assert_eq!(lone.cluster.offences(from), [Offence::Stranger]);
     }
-    let many = Message::Requests(
-        (0..8_193).map(|number| Request { payload: Bytes::new(), ..request(number) }).collect(),
-    );
+    let many =
+        Message::Requests((0..8_193).map(|number| Request::new(proposal(number), Bytes::new())).collect());
     assert!(wire::decode::<Message>(&wire::encode(&many), usize::MAX).is_err());
     assert_eq!(wanted(&lone.said()), []);
 }

@@ -1,14 +1,15 @@
-//! Who says what, clause by clause: B2 to B4.
+//! Who says what, clause by clause: B2 to B4, and which signatures are looked at: B28.
 
 use crate::common::lone::Lone;
 use crate::common::signing::{
-    GROUP, batch, begins, committed, keyring, new_view, pre_prepare, secret, sign, sign_for, vote, wishes,
+    GROUP, batch, begins, commit, committed, keyring, new_view, pre_prepare, prepare, prepared, says, secret,
+    sign, sign_for, signatures, view_change, vote, wishes,
 };
 use crate::common::{config, gateway, n, request};
 use consensus_core::Offence;
 use pbft::{
     Batch, Committed, Digest, Ed25519, KeyError, Kind, Message, Proven, STATEMENT_BYTES, Scheme, Sequence,
-    Signature, Statement, View,
+    Signature, Stable, Statement, View,
 };
 
 fn proven(certificate: Committed, batch: &Batch) -> Message {
@@ -191,4 +192,122 @@ fn a_certificate_names_distinct_members_in_order_who_all_signed_it() {
     // More than a quorum proves as much.
     lone.hear(3, proven(with(&[1, 2, 3, 4]), &batch));
     assert_eq!((lone.executed(), lone.accused(3)), (1, 10));
+}
+
+/// What replica 4 hears while place 1 is executed, place 2 prepared, and both are ordered once more in view 1. Replica 3 says nothing.
+fn story() -> Vec<(u64, Message)> {
+    let batches = [1, 2].map(|number| batch([request(number)]));
+    let digests = [1, 2].map(|place| (place, batches[place as usize - 1].digest()));
+    let (place, digest) = digests[0];
+    let mut story = vec![
+        (1, pre_prepare(1, 0, place, batches[0].clone())),
+        (2, prepare(2, 0, place, digest)),
+        (1, commit(1, 0, place, digest)),
+        (2, commit(2, 0, place, digest)),
+        (1, pre_prepare(1, 0, 2, batches[1].clone())),
+        (2, prepare(2, 0, 2, digests[1].1)),
+    ];
+    let told = |id| {
+        let certificates = digests.map(|(place, digest)| prepared(1, 0, place, digest, &[2, 4]));
+        view_change(id, 1, Stable::default(), certificates.into())
+    };
+    story.extend([1, 2].map(|id| (id, says(told(id)))));
+    story.push((2, begins(new_view(2, 1, [1, 2, 4].map(told).into(), &digests))));
+    for (place, digest) in digests {
+        story.push((1, prepare(1, 1, place, digest)));
+        story.extend([1, 2].map(|id| (id, commit(id, 1, place, digest))));
+    }
+    story
+}
+
+/// Votes of replica 3 that it did not sign, of one kind and view: on each place, for what is ordered there, and for something else.
+fn forged(kind: Kind, view: u64) -> impl Iterator<Item = Message> {
+    let digests = [batch([request(1)]).digest(), batch([request(2)]).digest(), Digest([5; 32])];
+    let votes = (1..=3).flat_map(move |place| digests.map(|digest| (place, digest)));
+    votes.map(move |(place, digest)| {
+        let signature = sign(3, Kind::NewView, view, place, digest);
+        let forged = pbft::Vote { signature, ..vote(3, kind, view, place, digest) };
+        if kind == Kind::Prepare { Message::Prepare(forged) } else { Message::Commit(forged) }
+    })
+}
+
+/// All that replica 4 says, with these lies, and perhaps a crash, before this part of the story.
+fn told(at: usize, crashes: bool, lies: impl Iterator<Item = Message>) -> (Vec<Message>, Lone) {
+    let mut lone = Lone::new(4, 4, gateway());
+    let mut said = Vec::new();
+    let mut lies = Some(lies);
+    for (number, (from, message)) in story().into_iter().enumerate() {
+        if number == at {
+            if crashes {
+                lone.restart();
+            }
+            for lie in lies.take().into_iter().flatten() {
+                said.extend(lone.hear(3, lie));
+            }
+        }
+        said.extend(lone.hear(from, message));
+    }
+    (said, lone)
+}
+
+// tests [B28]
+#[test]
+fn a_forged_vote_changes_nothing_wherever_it_comes() {
+    for at in 0..story().len() {
+        for crashes in [false, true] {
+            let (truth, lone) = told(at, crashes, std::iter::empty());
+            let executed = lone.executed();
+            assert_eq!(lone.view(), 1);
+            // Who crashes forgets COMMITs of others.
+            assert!(executed == 2 || (crashes && executed < 2), "at {at}");
+            for (kind, view) in
+                [Kind::Prepare, Kind::Commit].into_iter().flat_map(|kind| [0, 1, 2].map(|view| (kind, view)))
+            {
+                let (said, lone) = told(at, crashes, forged(kind, view));
+                assert_eq!(said, truth, "{kind:?} of view {view} at {at}");
+                assert_eq!((lone.executed(), lone.cluster.queue(4, "proven liars")), (executed, 0));
+                assert!(
+                    lone.cluster
+                        .offences(3)
+                        .iter()
+                        .all(|what| matches!(what, Offence::Forged | Offence::Impossible(_)))
+                );
+            }
+        }
+    }
+}
+
+// tests [B28]
+#[test]
+fn what_a_certificate_stands_for_is_not_looked_at() {
+    let mut lone = Lone::new(4, 4, gateway());
+    let digest = lone.come_to_commit(1, 0, 1, 1, &[2]);
+    assert_eq!(lone.executed(), 1);
+    keys_are_idle(&mut lone, [prepare(3, 0, 1, digest), commit(3, 0, 1, digest), commit(3, 9, 1, digest)]);
+    // A vote for something else is looked at: it may be the first half of a proof, or the second.
+    lone.hear(3, commit(3, 0, 1, Digest([1; 32])));
+    lone.hear(3, commit(3, 0, 1, Digest([2; 32])));
+    assert_eq!(lone.cluster.queue(4, "proven liars"), 1);
+}
+
+fn keys_are_idle(lone: &mut Lone, votes: [Message; 3]) {
+    signatures();
+    for vote in votes {
+        assert_eq!(lone.hear(3, vote), []);
+    }
+    assert_eq!(signatures(), (0, 0));
+}
+
+// tests [B28] [B14]
+#[test]
+fn who_has_checks_come_to_nothing_is_not_listened_to_for_a_turn() {
+    let mut lone = Lone::new(4, 4, gateway());
+    let digest = lone.come_to_prepare(1, 0, 1, 1, &[]);
+    for kind in [Kind::Prepare, Kind::Commit] {
+        (0..3).flat_map(|_| forged(kind, 0)).for_each(|lie| drop(lone.hear(3, lie)));
+    }
+    assert_eq!(lone.accused(3), 16);
+    keys_are_idle(&mut lone, [prepare(3, 0, 1, digest), commit(3, 0, 1, digest), commit(3, 0, 2, digest)]);
+    lone.wait(101);
+    assert_ne!(lone.hear(3, prepare(3, 0, 1, digest)), [], "and is again in the next");
 }

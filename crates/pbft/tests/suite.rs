@@ -8,6 +8,7 @@ mod hostile;
 mod lies;
 #[cfg(all(feature = "mutants", debug_assertions))]
 mod mutants;
+mod named;
 mod paper;
 mod resend;
 mod signed;

@@ -6,7 +6,7 @@ use crate::common::signing::{
     wishes,
 };
 use crate::common::{config, gateway, n, payload, request};
-use consensus_core::Role;
+use consensus_core::{Event, Role};
 use pbft::{Config, Digest, Message, NewView, Record, Sequence, Stable, View, ViewChange};
 
 // tests [B18]
@@ -36,6 +36,31 @@ fn a_backup_waits_for_something_to_be_executed_if_anything_is_proposed_or_ready(
     let mut primary = Lone::new(1, 4, gateway());
     primary.ask(1);
     assert_eq!(wanted(&primary.wait(10_000)), []);
+}
+
+fn suspect(lone: &mut Lone, peer: u64, suspected: bool) {
+    lone.cluster.handle(n(4), Event::Suspect { peer: n(peer), suspected });
+}
+
+// tests [B18]
+#[test]
+fn a_primary_that_is_suspected_is_not_waited_for_but_not_for_ever() {
+    let mut lone = Lone::new(4, 4, gateway());
+    suspect(&mut lone, 2, true);
+    suspect(&mut lone, 1, true);
+    assert_eq!(wanted(&lone.wait(500)), [], "there is nothing to wait for");
+    suspect(&mut lone, 1, false);
+    lone.ask(1);
+    assert_eq!(wanted(&lone.wait(500)), [], "the suspicion was wrong, and the other one is no primary");
+    suspect(&mut lone, 1, true);
+    assert_eq!(wanted(&lone.wait(1)), [1]);
+    // The next one is suspected too; and then it is enough.
+    lone.hear(2, begins(new_view(2, 1, wishes(&[1, 2, 3], 1), &[])));
+    assert_eq!((lone.view(), wanted(&lone.wait(1))), (1, vec![2]));
+    suspect(&mut lone, 3, true);
+    lone.hear(3, begins(new_view(3, 2, wishes(&[1, 2, 3], 2), &[])));
+    assert_eq!((lone.view(), wanted(&lone.wait(3_900))), (2, vec![]));
+    assert_eq!(wanted(&lone.wait(120)), [3], "after four timeouts");
 }
 
 // tests [B18]

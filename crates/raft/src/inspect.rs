@@ -34,6 +34,7 @@ impl Raft {
             snapshot: core.snapshot.as_ref().map_or(Slot::ZERO, |snapshot| snapshot.through.slot),
             queues,
             peers: self.peers().collect(),
+            ..Inspection::default()
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use crate::subjects;
 use crate::suite::Tuning;
-use benor::{Config, Mutant};
+use benor::{Config, Mutant, log};
 use consensus_core::NodeId;
 use consensus_sim::Property::{
-    self, Agreement, Integrity, Invariant, NoFalseAccusation, Termination, Validity,
+    self, Agreement, Durability, Integrity, Invariant, Linearizable, NoFalseAccusation, PrefixOrder,
+    Progress, Recovery, Termination, Validity,
 };
 use consensus_sim::{ByzantinePlan, FrameAttacks, Inputs, MILLION, Plan, Rhythm, Scenario, Stream, Traitor};
 use core::time::Duration;
@@ -30,6 +31,22 @@ pub enum Ruse {
     Liar,
 }
 
+/// Which faults a hunt in the log sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Current {
+    /// Messages that take very different times, and that come twice, among clients of all nodes.
+    Crossing,
+    /// As crossing, with nodes that crash for a moment all the time, and disks that take long.
+    Amnesia,
+    /// As crossing, with messages that are lost.
+    Drops,
+    /// Many readers, at nodes that are cut off from the others for a while.
+    Readers,
+    /// As amnesia, with logs that are cut all the time.
+    Cuts,
+}
+
+use Current::{Amnesia, Crossing, Cuts, Drops, Readers};
 use Ruse::Liar;
 use Tide::{Crashes, Losses, Spread, Swarm};
 
@@ -70,9 +87,36 @@ pub const BENOR_BYZANTINE: &[Hunt<Ruse>] = &[
     hunt(Mutant::BelievesOne, &[Agreement, Validity], 6, Liar, 600),
 ];
 
+/// Two nodes have decided differently, or are about to.
+const APART: &[Property] = &[Agreement, PrefixOrder, Invariant, NoFalseAccusation, Recovery, Durability];
+
+/// Every bug that is hunted in the log.
+pub const BENOR_LOG: &[Hunt<Current>] = &[
+    hunt(Mutant::OffersWithoutSenders, APART, 5, Crossing, 600),
+    hunt(Mutant::MostOfReceivedOffers, APART, 5, Crossing, 600),
+    hunt(Mutant::OneDecides, APART, 3, Crossing, 600),
+    hunt(Mutant::TossesAtOnce, APART, 3, Crossing, 600),
+    hunt(Mutant::VotesForgotten, APART, 3, Amnesia, 600),
+    hunt(Mutant::OffersForgotten, APART, 3, Amnesia, 600),
+    hunt(Mutant::WordsBeforeDurable, APART, 3, Amnesia, 600),
+    hunt(Mutant::NothingLoses, &[Progress], 3, Crossing, 600),
+    hunt(Mutant::OffersTwice, &[Integrity, Progress], 3, Crossing, 600),
+    hunt(Mutant::SettledForgotten, &[Integrity, Invariant, Durability], 3, Crossing, 600),
+    hunt(Mutant::OwnFirst, &[Progress], 3, Crossing, 600),
+    hunt(Mutant::NeverFetches, &[Progress], 3, Drops, 600),
+    hunt(Mutant::ReadsAlone, &[Linearizable], 3, Readers, 600),
+    hunt(Mutant::ReadsWhatIsSettled, &[Linearizable], 3, Readers, 600),
+    hunt(Mutant::SnapshotWithoutNumbers, &[Integrity, Invariant, Durability, Recovery], 3, Cuts, 600),
+];
+
 /// Bugs that random runs show hardly or never: half of all proposals, say, are too few against two liars of eleven only. Each has a schedule of its own in `crates/benor/tests/mutants.rs`.
-pub const BENOR_BY_SCHEDULE: &[Mutant] =
-    &[Mutant::FixedCoin, Mutant::SharedCoin, Mutant::HalfDecides, Mutant::AdoptsOnOne];
+pub const BENOR_BY_SCHEDULE: &[Mutant] = &[
+    Mutant::FixedCoin,
+    Mutant::SharedCoin,
+    Mutant::HalfDecides,
+    Mutant::AdoptsOnOne,
+    Mutant::VotesWithoutOffer,
+];
 
 impl Hunt<Tide> {
     /// The configuration of a run, with the bug or without it.
@@ -99,6 +143,80 @@ impl Hunt<Ruse> {
         tuning.config.mutant = mutant;
         tuning
     }
+}
+
+impl Hunt<Current> {
+    /// The configuration of a run, with the bug or without it.
+    pub(super) fn tuned(
+        &self,
+        draw: &mut Stream,
+        plan: &mut Plan,
+        mutant: Option<Mutant>,
+    ) -> Tuning<log::Config> {
+        plan.nodes = self.nodes;
+        let mut tuning = match self.weather {
+            Crossing => crossing(draw, plan),
+            Amnesia => amnesia(draw, plan),
+            Drops => drops(draw, plan),
+            Readers => readers(draw, plan),
+            Cuts => cuts(draw, plan),
+        };
+        tuning.config.mutant = mutant;
+        tuning
+    }
+}
+
+fn crossing(draw: &mut Stream, plan: &mut Plan) -> Tuning<log::Config> {
+    *plan = Plan { workload: plan.workload.clone(), ..Plan::calm(plan.nodes) };
+    plan.faults_for = millis(draw, 300, 800);
+    plan.network.delay = Duration::from_micros(draw.between(200, 1_000));
+    plan.network.duplicate_ppm = draw.between(MILLION / 10, MILLION / 2);
+    plan.network.spike_ppm = draw.between(100_000, 500_000);
+    plan.network.spike = millis(draw, 2, 20);
+    plan.disk.sync = Duration::from_micros(draw.between(50, 500));
+    plan.workload.clients = plan.workload.clients.max(4);
+    let config = log::Config {
+        retry_ms: draw.between(5, 20),
+        common_rounds: draw.pick(&[0, 16]).copied().unwrap_or(0),
+        max_instances: draw.between(1, 4),
+        max_open_batches: draw.between(1, 4),
+        max_batch_entries: 1,
+        ..log::Config::default()
+    };
+    Tuning { config, patience: Duration::from_secs(10) }
+}
+
+fn amnesia(draw: &mut Stream, plan: &mut Plan) -> Tuning<log::Config> {
+    let tuning = crossing(draw, plan);
+    plan.crashes = Some(Rhythm { every: millis(draw, 5, 20), lasts: millis(draw, 1, 3) });
+    plan.disk.sync = millis(draw, 1, 6);
+    tuning
+}
+
+fn drops(draw: &mut Stream, plan: &mut Plan) -> Tuning<log::Config> {
+    let tuning = crossing(draw, plan);
+    plan.network.loss_ppm = draw.between(50_000, 300_000);
+    plan.lost_for_good = plan.nodes / 2;
+    plan.deaths = Some(Rhythm { every: millis(draw, 50, 200), lasts: millis(draw, 1, 1) });
+    tuning
+}
+
+fn readers(draw: &mut Stream, plan: &mut Plan) -> Tuning<log::Config> {
+    let tuning = crossing(draw, plan);
+    plan.partitions = Some(Rhythm { every: millis(draw, 30, 100), lasts: millis(draw, 20, 150) });
+    plan.workload.read_ppm = MILLION * 6 / 10;
+    plan.workload.log_read_ppm = 0;
+    plan.workload.clients = 8;
+    plan.workload.think = Duration::from_millis(2);
+    plan.workload.keys = 1;
+    tuning
+}
+
+fn cuts(draw: &mut Stream, plan: &mut Plan) -> Tuning<log::Config> {
+    let mut tuning = amnesia(draw, plan);
+    plan.compact_after_bytes = draw.between(50, 500);
+    tuning.config.retained_slots = 0;
+    tuning
 }
 
 fn spread(draw: &mut Stream, plan: &mut Plan) -> Tuning<Config> {

@@ -94,6 +94,8 @@ pub const PBFT_BY_SCHEDULE: &[Mutant] = &[
     Mutant::CertificatesUnchecked,
     Mutant::ProposalsNotRecomputed,
     Mutant::StableAtWeak,
+    Mutant::NamesUnchecked,
+    Mutant::SkippedCounted,
 ];
 
 impl Hunt {

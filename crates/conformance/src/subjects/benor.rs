@@ -1,8 +1,8 @@
 //! How runs of Ben-Or are configured.
 
-use super::slowest_sync;
+use super::{pick, slowest_sync};
 use crate::suite::Tuning;
-use benor::{Config, Decided, Message, Proposal, Standing};
+use benor::{Config, Decided, Message, Proposal, Standing, log};
 use consensus_sim::{Mutate, Mutator, Plan, Stream};
 use core::time::Duration;
 
@@ -15,6 +15,32 @@ pub fn benor(draw: &mut Stream, plan: &mut Plan) -> Tuning<Config> {
     // With probability one: a bound that no sound run has come near.
     let patience = Duration::from_millis(10_000 + 200 * retry_ms) + slowest_sync(plan);
     Tuning { config: Config { retry_ms, ..Config::default() }, patience }
+}
+
+/// The log, with small batches, windows and pieces, so that every limit is met.
+pub fn benor_log(draw: &mut Stream, plan: &mut Plan) -> Tuning<log::Config> {
+    let round = plan.network.longest_delay(plan.hosts()) * 2 + plan.burst * 2 + plan.disk.sync * 2;
+    let round_ms = u64::try_from(round.as_millis()).unwrap_or(u64::MAX);
+    let retry_ms = draw.between(1, 30).max(round_ms);
+    let config = log::Config {
+        retry_ms,
+        coin_key: draw.between(0, u64::MAX - 1),
+        // Coins that all share, coins of everybody's own, and first the ones and then the others.
+        common_rounds: draw.pick(&[0, 1, 16]).copied().unwrap_or(16),
+        max_instances: draw.pick(&[1, 2, 8, 64]).copied().unwrap_or(8),
+        max_open_batches: draw.pick(&[1, 2, 8]).copied().unwrap_or(8),
+        max_batch_bytes: pick(draw, &[64, 1_000, 64_000]),
+        max_batch_entries: pick(draw, &[1, 4, 64]),
+        // A backlog of commands whose clients are long gone must be worked off within the patience.
+        max_queued_entries: pick(draw, &[2, 16, 64]),
+        max_pending_reads: pick(draw, &[1, 16, 1_024]),
+        snapshot_piece_bytes: pick(draw, &[500, 4_096, 256 << 10]),
+        retained_slots: draw.pick(&[0, 3, 100]).copied().unwrap_or(0),
+        ..log::Config::default()
+    };
+    // With probability one: a bound that no sound run has come near.
+    let patience = Duration::from_millis(10_000 + 200 * retry_ms) + slowest_sync(plan);
+    Tuning { config, patience }
 }
 
 /// Ben-Or among nodes that lie, and know what the fields of a message mean.

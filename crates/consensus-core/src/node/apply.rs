@@ -2,10 +2,12 @@
 
 use super::{NodeError, Outcome, Reply};
 use crate::algorithm::Refusal;
+use crate::guarantees::{Faults, Guarantees, Problem, Reads};
 use crate::id::{ProposalId, ReadId, Slot};
 use crate::machine::{Decision, StateMachine, Verdict};
 use crate::session::{Admission, Sessions};
 use crate::{snapshot, wire};
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
@@ -13,6 +15,8 @@ use bytes::Bytes;
 const DECISION_BYTES: u64 = 32;
 /// The most reads that wait for the state machine; more are refused as [`Refusal::Busy`].
 const MAX_PARKED_READS: usize = 1 << 16;
+/// The most reads that go through the log at once; one more ends the oldest as [`Refusal::Interrupted`].
+const MAX_BARRIERS: usize = 1 << 10;
 
 /// The state machine, and everything that belongs to it: what was applied, the sessions, who waits.
 pub(super) struct Executor<M> {
@@ -21,10 +25,33 @@ pub(super) struct Executor<M> {
     /// The last slot that the state machine has seen.
     pub(super) applied: Slot,
     parked_reads: Vec<(Slot, ReadId)>,
+    /// Reads that go through the log, oldest first.
+    barriers: VecDeque<(ProposalId, ReadId)>,
     pub(super) replies: Vec<Reply>,
     compaction: Compaction,
-    /// Decisions come in the one order of a log, without gaps.
-    is_ordered: bool,
+    rules: Rules,
+}
+
+/// What an algorithm's guarantees mean for its decisions.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    /// They come in the one order of a log, without gaps.
+    pub(super) is_ordered: bool,
+    /// One proposal may be decided at two places: a liar may order again what was ordered before.
+    pub(super) repeats: bool,
+    /// One without a payload is a read that goes through the log.
+    pub(super) has_barriers: bool,
+}
+
+impl Rules {
+    pub(super) const fn of(guarantees: &Guarantees) -> Self {
+        let is_ordered = matches!(guarantees.problem, Problem::Log);
+        Self {
+            is_ordered,
+            repeats: is_ordered && matches!(guarantees.faults, Faults::Byzantine),
+            has_barriers: is_ordered && matches!(guarantees.reads, Reads::ThroughLog),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +76,7 @@ impl<M: StateMachine> Executor<M> {
         mut machine: M,
         snapshot: Option<&(Slot, Bytes)>,
         compact_after: CompactAfter,
-        is_ordered: bool,
+        rules: Rules,
     ) -> Result<Self, NodeError> {
         let (mut sessions, mut applied, mut last_size) = (Sessions::new(), Slot::ZERO, 0);
         if let Some((through, bytes)) = snapshot {
@@ -65,6 +92,7 @@ impl<M: StateMachine> Executor<M> {
             sessions,
             applied,
             parked_reads: Vec::new(),
+            barriers: VecDeque::new(),
             replies: Vec::new(),
             compaction: Compaction {
                 after_bytes: compact_after.bytes,
@@ -73,7 +101,7 @@ impl<M: StateMachine> Executor<M> {
                 last_size,
                 last_slot: applied,
             },
-            is_ordered,
+            rules,
         })
     }
 
@@ -81,7 +109,7 @@ impl<M: StateMachine> Executor<M> {
     #[inline(always)]
     pub(super) fn apply(&mut self, decision: Decision<'_>) -> Result<(), NodeError> {
         let Decision { slot, id, verdict, payload } = decision;
-        if self.is_ordered && slot != self.applied.next() {
+        if self.rules.is_ordered && slot != self.applied.next() {
             return Err(NodeError::OutOfOrder { slot, applied: self.applied });
         }
         self.applied = self.applied.max(slot);
@@ -94,9 +122,17 @@ impl<M: StateMachine> Executor<M> {
                 Outcome::Noop
             }
             // Without one order for all, replicas would keep different tables: the algorithm itself decides a proposal once.
-            (Verdict::Commit, Some(id)) if self.is_ordered && id.concerns_sessions() => {
+            (Verdict::Commit, Some(id)) if self.rules.is_ordered && id.concerns_sessions() => {
                 self.apply_in_session(id, decision)
             }
+            (Verdict::Commit, Some(id)) if self.rules.has_barriers && payload.is_empty() => {
+                if let Some(read) = self.take_barrier(id) {
+                    self.replies.push(Reply::ReadReady { id: read, at: slot });
+                    return Ok(());
+                }
+                Outcome::Noop
+            }
+            (Verdict::Commit, Some(id)) if self.rules.repeats => self.apply_once(id, decision),
             (Verdict::Commit, _) => Outcome::Applied(self.machine.apply(decision)),
             (Verdict::Abort, _) => Outcome::Aborted(self.machine.apply(decision)),
         };
@@ -130,8 +166,31 @@ impl<M: StateMachine> Executor<M> {
         }
     }
 
+    /// A liar may order again what was ordered before, and who begins a view may not know of it.
+    fn apply_once(&mut self, id: ProposalId, decision: Decision<'_>) -> Outcome {
+        match self.sessions.admit_once(id) {
+            Admission::Fresh => {
+                let reply = self.machine.apply(decision);
+                self.sessions.record_once(id, decision.slot, &reply);
+                Outcome::Applied(reply)
+            }
+            Admission::Repeated(reply) => Outcome::Applied(reply),
+            Admission::Stale | Admission::Expired => Outcome::Stale,
+        }
+    }
+
+    /// Answers at once what was carried out lately.
+    pub(super) fn answers(&mut self, id: ProposalId) -> bool {
+        if !self.rules.repeats {
+            return false;
+        }
+        let Some((slot, reply)) = self.sessions.recall(id) else { return false };
+        self.replies.push(Reply::Done { id, slot, outcome: Outcome::Applied(reply) });
+        true
+    }
+
     pub(super) fn install(&mut self, through: Slot, bytes: &Bytes) -> Result<(), NodeError> {
-        if self.is_ordered && through < self.applied {
+        if self.rules.is_ordered && through < self.applied {
             return Err(NodeError::OutOfOrder { slot: through, applied: self.applied });
         }
         if !bytes.is_empty() {
@@ -144,6 +203,34 @@ impl<M: StateMachine> Executor<M> {
         self.compaction.last_size = bytes.len() as u64;
         self.compaction.last_slot = self.applied;
         Ok(())
+    }
+
+    pub(super) const fn has_barriers(&self) -> bool {
+        self.rules.has_barriers
+    }
+
+    /// A read goes through the log under this name.
+    pub(super) fn await_barrier(&mut self, id: ProposalId, read: ReadId) {
+        if self.barriers.len() >= MAX_BARRIERS
+            && let Some((_, read)) = self.barriers.pop_front()
+        {
+            self.replies.push(Reply::ReadRefused { id: read, reason: Refusal::Interrupted });
+        }
+        self.barriers.push_back((id, read));
+    }
+
+    fn take_barrier(&mut self, id: ProposalId) -> Option<ReadId> {
+        let place = self.barriers.iter().position(|&(name, _)| name == id)?;
+        self.barriers.remove(place).map(|(_, read)| read)
+    }
+
+    /// A proposal was turned down, which may have been a read.
+    pub(super) fn refuse(&mut self, id: ProposalId, reason: Refusal) {
+        let reply = match self.take_barrier(id) {
+            Some(id) => Reply::ReadRefused { id, reason },
+            None => Reply::Refused { id, reason },
+        };
+        self.replies.push(reply);
     }
 
     pub(super) fn park_read(&mut self, id: ReadId, at: Slot) {

@@ -16,13 +16,14 @@ use crate::algorithm::{Boot, ConfigError, ConsensusAlgorithm, Input, Offence, Ou
 use crate::effects::Effect;
 use crate::guarantees::Membership;
 use crate::hand_off::{Network, Storage, StorageError};
-use crate::id::{NodeId, Slot, WriteSeq};
+use crate::id::{ClientId, NodeId, ReadId, Slot, WriteSeq};
 use crate::inspect::Note;
 use crate::machine::{InstallError, StateMachine};
 use crate::members::Members;
 use crate::time::Time;
 use alloc::vec::{Drain, Vec};
-use apply::{CompactAfter, Executor};
+use apply::{CompactAfter, Executor, Rules};
+use bytes::Bytes;
 use gate::Gate;
 use timers::Timers;
 
@@ -125,6 +126,8 @@ pub struct Node<A: ConsensusAlgorithm, N, S, M> {
     /// The storage may have news that no write of ours tells of.
     asks: bool,
     check_invariants: bool,
+    /// The name of the last read that went through the log: no other node uses it, nor another boot.
+    barrier: u64,
     stopped: Option<NodeError>,
     /// Reused between ticks.
     due: Vec<(Time, A::Timer)>,
@@ -172,7 +175,8 @@ where
         A::validate(&algorithm, &members)?;
         let recovered = storage.recover()?;
         let compact_after = CompactAfter { bytes: compact_after_bytes, slots: compact_after_slots };
-        let executor = Executor::open(machine, recovered.snapshot.as_ref(), compact_after, Self::ordered())?;
+        let executor =
+            Executor::open(machine, recovered.snapshot.as_ref(), compact_after, Rules::of(&A::GUARANTEES))?;
         let mut out = Out::<A>::new();
         let boot = Boot {
             id,
@@ -203,6 +207,7 @@ where
             stepped: true,
             asks: false,
             check_invariants,
+            barrier: seed.rotate_left(32) ^ id.0,
             stopped: None,
             due: Vec::new(),
             others: Vec::new(),
@@ -235,7 +240,9 @@ where
                 Err(offence) => self.accuse(from, offence),
             },
             Event::Screened { from, message } => self.step(now, Input::Message { from, message }),
+            Event::Propose { id, .. } if self.executor.answers(id) => {}
             Event::Propose { id, payload } => self.step(now, Input::Propose { id, payload }),
+            Event::Read(id) if self.executor.has_barriers() => self.read_through_log(now, id),
             Event::Read(id) => self.step(now, Input::Read(id)),
             Event::Reconfigure { id, change } => self.step(now, Input::Reconfigure { id, change }),
             Event::Transfer { to } => self.step(now, Input::Transfer { to }),
@@ -245,6 +252,14 @@ where
             Event::Written => self.asks = true,
         }
         Ok(())
+    }
+
+    /// It is a proposal without a payload, and answered when that is decided.
+    fn read_through_log(&mut self, now: Time, read: ReadId) {
+        self.barrier = self.barrier.wrapping_add(1);
+        let id = A::name(ClientId::anonymous(self.barrier), self.barrier.max(1), &[]);
+        self.executor.await_barrier(id, read);
+        self.step(now, Input::Propose { id, payload: Bytes::new() });
     }
 
     /// Ends a burst: lets the algorithm emit what it held back, and carries everything out.

@@ -9,7 +9,6 @@ use super::gate::{Decided, Handover};
 use super::{NodeError, Stopped};
 use crate::algorithm::{ConsensusAlgorithm, Input, Offence, Refusal};
 use crate::effects::{Effect, Write, oldest_first};
-use crate::guarantees::Problem;
 use crate::hand_off::{Network, Storage};
 use crate::id::{NodeId, Slot, WriteSeq};
 use crate::machine::StateMachine;
@@ -177,7 +176,7 @@ where
                 let after = self.out.written();
                 return self.hand_over(now, Handover::Refuse { id, reason }, after);
             }
-            Effect::Refuse { id, reason } => self.executor.replies.push(Reply::Refused { id, reason }),
+            Effect::Refuse { id, reason } => self.executor.refuse(id, reason),
             Effect::RefuseRead { id, reason } => {
                 self.executor.replies.push(Reply::ReadRefused { id, reason })
             }
@@ -238,9 +237,5 @@ where
             }
         };
         done.map_err(|error| self.stop(error))
-    }
-
-    pub(super) const fn ordered() -> bool {
-        matches!(A::GUARANTEES.problem, Problem::Log)
     }
 }

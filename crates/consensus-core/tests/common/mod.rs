@@ -1,6 +1,6 @@
 //! A tiny deterministic world: nodes in memory, a network that reorders, repeats and loses, disks that lag and crash.
 
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of it")]
+#![allow(unreachable_pub)]
 
 pub mod heap;
 pub mod puppet;

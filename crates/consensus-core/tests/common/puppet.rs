@@ -113,7 +113,7 @@ pub fn stamp(after: WriteSeq) -> Bytes {
 
 /// The envelope of a snapshot with an empty session table, byte by byte.
 pub fn envelope(state: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![1, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+    let mut bytes = vec![1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     bytes.extend_from_slice(state);
     bytes
 }

@@ -3,7 +3,7 @@
 //! Nothing is ever forgotten: whoever lags is answered from all earlier rounds. A [`Flaw`] is a planted mistake, for those who
 //! test the testers.
 
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test program uses its own part of it")]
 
 use consensus_core::quorum::majority;
 use consensus_core::{

@@ -4,7 +4,7 @@
 //! said of an abort is written down first, so that a transaction that is proposed anew after a restart of its coordinator, or
 //! a PREPARE that comes late, finds it. A [`Flaw`] is a planted mistake, for those who test the testers.
 
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test program uses its own part of it")]
 
 use consensus_core::{
     Boot, Bytes, ConfigError, ConsensusAlgorithm, Epoch, Faults, Guarantees, In, Input, Members, Membership,

@@ -1,5 +1,4 @@
 //! A state machine, a disk and a cluster for the tests.
-#![allow(dead_code, reason = "each test file uses its part")]
 
 pub mod broken_disk;
 pub mod fixed;

@@ -1,5 +1,4 @@
 //! Histories to judge: of stores that keep a promise by construction, and of no store at all.
-#![allow(dead_code)] // Not every test file uses all of them.
 
 use consensus_sim::consistency::session::Guarantee;
 use consensus_sim::consistency::{Access, Event, Finding, Observed, causal, sequential, session};

@@ -1,5 +1,5 @@
 //! A disk in memory that forgets what was not synced, fails on command, and can be looked into.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
+#![allow(unreachable_pub)]
 
 use consensus_wal::{Disk, DiskFile};
 use std::cell::RefCell;
@@ -68,7 +68,6 @@ struct State {
     unsynced: Vec<Naming>,
     budget: Option<u64>,
     room: Option<u64>,
-    operations: u64,
     writes: u64,
     syncs: u64,
     forgets: bool,
@@ -147,7 +146,6 @@ fn apply(names: &mut BTreeMap<String, usize>, change: &Naming) {
 
 impl State {
     fn operate(&mut self) -> io::Result<()> {
-        self.operations += 1;
         match &mut self.budget {
             Some(0) => Err(io::Error::other("the power is gone")),
             Some(left) => {
@@ -199,10 +197,6 @@ impl FaultyDisk {
     /// A sync that fails from now on leaves memory that is taken for clean, as Linux does.
     pub fn forget_failed_syncs(&self, forgets: bool) {
         self.0.borrow_mut().forgets = forgets;
-    }
-
-    pub fn operations(&self) -> u64 {
-        self.0.borrow().operations
     }
 
     pub fn writes_and_syncs(&self) -> (u64, u64) {

@@ -1,13 +1,17 @@
 //! `kvstore get`, `put` and `del`, for those without etcdctl.
 
 use super::DEFAULT_CLIENT;
+use super::agree::{self, Headed};
 use anyhow::Context;
 use clap::Args;
 use kvstore::proto::etcdserverpb::kv_client::KvClient;
-use kvstore::proto::etcdserverpb::{DeleteRangeRequest, PutRequest, RangeRequest};
+use kvstore::proto::etcdserverpb::{
+    DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse, RangeRequest, RangeResponse,
+};
 use std::io::Write;
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Response, Status};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -16,6 +20,9 @@ struct Endpoints {
     /// Where the members listen for clients; the first that can be reached is asked
     #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',', default_value = DEFAULT_CLIENT)]
     endpoints: Vec<String>,
+    /// Where some members may lie: ask all of them, and believe what so many answer alike, which is one more than may lie
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    agree: Option<u64>,
 }
 
 #[derive(Args)]
@@ -26,7 +33,7 @@ pub(super) struct Get {
     #[arg(long)]
     prefix: bool,
     /// Ask only the member itself, which may be behind
-    #[arg(long)]
+    #[arg(long, conflicts_with = "agree")]
     serializable: bool,
     #[command(flatten)]
     endpoints: Endpoints,
@@ -53,15 +60,42 @@ pub(super) struct Del {
     endpoints: Endpoints,
 }
 
+fn endpoint(text: &str) -> anyhow::Result<Endpoint> {
+    let url = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    let endpoint = Endpoint::from_shared(url).with_context(|| format!("{text:?} is no HOST:PORT"))?;
+    Ok(endpoint.connect_timeout(CONNECT_TIMEOUT))
+}
+
+fn client(channel: Channel) -> KvClient<Channel> {
+    KvClient::new(channel).max_decoding_message_size(usize::MAX)
+}
+
 impl Endpoints {
+    /// Asks the first member that can be reached; or all, if no single one is to be believed.
+    async fn ask<Q, A, F>(
+        &self,
+        question: Q,
+        call: impl Fn(KvClient<Channel>, Request<Q>) -> F,
+    ) -> anyhow::Result<A>
+    where
+        Q: Clone,
+        A: Headed,
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        if let Some(enough) = self.agree {
+            let all = self.endpoints.iter().map(|text| Ok(client(endpoint(text)?.connect_lazy())));
+            let all = all.collect::<anyhow::Result<_>>()?;
+            return agree::ask(all, usize::try_from(enough)?, question, call).await;
+        }
+        let answer = call(self.connect().await?, Request::new(question)).await;
+        Ok(answer.map_err(|status| refused(&status))?.into_inner())
+    }
+
     async fn connect(&self) -> anyhow::Result<KvClient<Channel>> {
         let mut last = None;
-        for endpoint in &self.endpoints {
-            let url = if endpoint.contains("://") { endpoint.clone() } else { format!("http://{endpoint}") };
-            let endpoint =
-                Endpoint::from_shared(url).with_context(|| format!("{endpoint:?} is no HOST:PORT"))?;
-            match endpoint.connect_timeout(CONNECT_TIMEOUT).connect().await {
-                Ok(channel) => return Ok(KvClient::new(channel).max_decoding_message_size(usize::MAX)),
+        for text in &self.endpoints {
+            match endpoint(text)?.connect().await {
+                Ok(channel) => return Ok(client(channel)),
                 Err(error) => last = Some(error),
             }
         }
@@ -100,10 +134,10 @@ impl Get {
             serializable: self.serializable,
             ..RangeRequest::default()
         };
-        let response =
-            self.endpoints.connect().await?.range(request).await.map_err(|status| refused(&status))?;
+        let ask = async |mut kv: KvClient<Channel>, request| kv.range(request).await;
+        let response: RangeResponse = self.endpoints.ask(request, ask).await?;
         let mut out = std::io::stdout().lock();
-        for kv in response.into_inner().kvs {
+        for kv in response.kvs {
             for part in [&kv.key, &kv.value] {
                 out.write_all(part)?;
                 out.write_all(b"\n")?;
@@ -116,7 +150,8 @@ impl Get {
 impl Put {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let request = PutRequest { key: self.key.into(), value: self.value.into(), ..PutRequest::default() };
-        self.endpoints.connect().await?.put(request).await.map_err(|status| refused(&status))?;
+        let ask = async |mut kv: KvClient<Channel>, request| kv.put(request).await;
+        let _: PutResponse = self.endpoints.ask(request, ask).await?;
         Ok(std::io::stdout().write_all(b"OK\n")?)
     }
 }
@@ -125,9 +160,9 @@ impl Del {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let range_end = range_end(&self.key, self.prefix).into();
         let request = DeleteRangeRequest { key: self.key.into(), range_end, prev_kv: false };
-        let response =
-            self.endpoints.connect().await?.delete_range(request).await.map_err(|status| refused(&status))?;
-        Ok(writeln!(std::io::stdout(), "{}", response.into_inner().deleted)?)
+        let ask = async |mut kv: KvClient<Channel>, request| kv.delete_range(request).await;
+        let response: DeleteRangeResponse = self.endpoints.ask(request, ask).await?;
+        Ok(writeln!(std::io::stdout(), "{}", response.deleted)?)
     }
 }
 

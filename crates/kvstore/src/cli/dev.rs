@@ -6,8 +6,9 @@ use clap::Args;
 use consensus_core::{ClusterId, NodeId};
 use consensus_runtime::PeerAddress;
 use futures::future::{join_all, select_all};
+use kvstore::keys::{Keys, Secret};
 use kvstore::member::{Member, MemberConfig};
-use kvstore::profile::ReplicaOptions;
+use kvstore::profile::{ReplicaOptions, public_key};
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -65,6 +66,7 @@ impl Dev {
         let clients: BTreeMap<NodeId, SocketAddr> = (1..=self.replicas)
             .map(|id| Ok((NodeId(id), self.client_address(id)?)))
             .collect::<anyhow::Result<_>>()?;
+        let mut keys = self.keys(data)?;
         let configs = (1..).map(NodeId).zip(addresses).map(|(node, listen_peer)| MemberConfig {
             profile: self.member.profile,
             replica: ReplicaOptions {
@@ -76,6 +78,7 @@ impl Dev {
                 listen_peer,
                 data_dir: data.join(node.0.to_string()),
                 algorithm: self.member.algorithm,
+                keys: keys.remove(&node),
                 election_timeout_ms: self.member.election_timeout_ms,
                 heartbeat_interval_ms: self.member.heartbeat_interval_ms,
                 snapshot_after_bytes: self.member.snapshot_after_bytes,
@@ -86,6 +89,22 @@ impl Dev {
             quota_bytes: self.member.quota_bytes,
         });
         Ok(configs.collect())
+    }
+
+    /// Where members may lie each has a key, which is kept with the data.
+    fn keys(&self, data: &Path) -> anyhow::Result<BTreeMap<NodeId, Keys>> {
+        if !self.member.algorithm.has_fixed_members() {
+            return Ok(BTreeMap::new());
+        }
+        std::fs::create_dir_all(data).with_context(|| format!("{} cannot be made", data.display()))?;
+        let mut secrets = BTreeMap::new();
+        for id in 1..=self.replicas {
+            let file = data.join(format!("{id}.key"));
+            let secret = if file.exists() { Secret::read(&file)? } else { Secret::generate(&file)? };
+            secrets.insert(NodeId(id), secret);
+        }
+        let public: BTreeMap<_, _> = secrets.iter().map(|(&id, secret)| (id, public_key(secret))).collect();
+        Ok(secrets.into_iter().map(|(id, secret)| (id, Keys { secret, public: public.clone() })).collect())
     }
 
     /// The next port for each further replica; any free one for all if the first was given as 0.

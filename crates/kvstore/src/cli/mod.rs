@@ -1,7 +1,10 @@
 //! The commands and their flags.
 
+mod agree;
 mod client;
 mod dev;
+mod evidence;
+mod key;
 mod serve;
 
 use clap::{Args, Parser, Subcommand};
@@ -37,6 +40,10 @@ enum Command {
     Put(client::Put),
     /// Delete a key, or all keys with a prefix
     Del(client::Del),
+    /// Make the keys that members sign with, where some may lie
+    Key(key::Key),
+    /// Check what proves that members lie
+    Evidence(evidence::Evidence),
 }
 
 impl Cli {
@@ -47,6 +54,8 @@ impl Cli {
             Command::Get(command) => command.run().await,
             Command::Put(command) => command.run().await,
             Command::Del(command) => command.run().await,
+            Command::Key(command) => command.run(),
+            Command::Evidence(command) => command.run(),
         }
     }
 }
@@ -57,10 +66,11 @@ struct MemberFlags {
     /// What gives way when the network is cut: cp keeps linearizable and refuses without a majority; ca, ap are to come
     #[arg(long, value_name = "PROFILE", default_value = "cp", value_parser = profile)]
     profile: kvstore::profile::Profile,
-    /// The protocol of the profile cp: raft or multipaxos; the same at all members, and for good
+    /// The protocol of the profile cp: raft, multipaxos, pbft, where some members may lie, or benor, where nobody leads; the same at all
+    /// members, and for good
     #[arg(long, value_name = "NAME", default_value = "raft", value_parser = algorithm)]
     algorithm: kvstore::profile::Algorithm,
-    /// After how long without a leader an election begins; more than twice the heartbeat interval
+    /// After how long without a leader an election begins, or without progress a view change; more than twice the heartbeat interval
     #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..=600_000))]
     election_timeout_ms: u64,
     /// How often the leader shows that it lives; a tenth of the election timeout unless given
@@ -91,7 +101,7 @@ fn algorithm(text: &str) -> Result<kvstore::profile::Algorithm, String> {
     use kvstore::profile::Algorithm;
     let named =
         Algorithm::ALL.into_iter().find(|algorithm| algorithm.to_string() == text.to_ascii_lowercase());
-    named.ok_or_else(|| "choose raft or multipaxos".into())
+    named.ok_or_else(|| "choose raft, multipaxos, pbft or benor".into())
 }
 
 /// `HOST:PORT`; a name is looked up once, at the start.

@@ -6,6 +6,7 @@ use clap::Args;
 use consensus_core::{ClusterId, NodeId};
 use consensus_runtime::{PeerAddress, Remembered, remembered};
 use kvstore::join;
+use kvstore::keys::{KEY_BYTES, Keys, Secret, key};
 use kvstore::member::{Member, MemberConfig};
 use kvstore::members::{MAX_NAME_BYTES, address_of, addresses_of};
 use kvstore::profile::ReplicaOptions;
@@ -48,6 +49,12 @@ pub(super) struct Serve {
     /// The URLs at which clients reach this member, shown by `member list` [default: --listen-client]
     #[arg(long, value_name = "URL,…", value_delimiter = ',', value_parser = client_url)]
     advertise_client: Vec<String>,
+    /// The file with this member's secret key, where some members may lie (`kvstore key new` makes one)
+    #[arg(long, value_name = "FILE", requires = "member_keys")]
+    secret_key: Option<PathBuf>,
+    /// The public keys of all members, this one included
+    #[arg(long, value_name = "ID=KEY,…", value_delimiter = ',', value_parser = member_key, requires = "secret_key")]
+    member_keys: Vec<(u64, [u8; KEY_BYTES])>,
     #[command(flatten)]
     printed: Printed,
     #[command(flatten)]
@@ -76,6 +83,12 @@ fn peer_address(text: &str) -> Result<PeerAddress, String> {
 fn peer(text: &str) -> Result<(u64, PeerAddress), String> {
     let (id, rest) = numbered(text)?;
     Ok((id, peer_address(rest)?))
+}
+
+pub(super) fn member_key(text: &str) -> Result<(u64, [u8; KEY_BYTES]), String> {
+    let (id, rest) = numbered(text)?;
+    let key = key(rest).ok_or_else(|| format!("{rest:?} is no public key: `kvstore key new` prints one"))?;
+    Ok((id, key))
 }
 
 fn peer_url(text: &str) -> Result<PeerAddress, String> {
@@ -139,6 +152,7 @@ impl Serve {
         let Some(listen_peer) = self.listen_peer.or(origin.listen_peer) else {
             anyhow::bail!("say where to listen for peers: --listen-peer HOST:PORT");
         };
+        let keys = self.keys()?;
         Ok(MemberConfig {
             profile: self.member.profile,
             replica: ReplicaOptions {
@@ -150,6 +164,7 @@ impl Serve {
                 listen_peer,
                 data_dir: self.data,
                 algorithm: self.member.algorithm,
+                keys,
                 election_timeout_ms: self.member.election_timeout_ms,
                 heartbeat_interval_ms: self.member.heartbeat_interval_ms,
                 snapshot_after_bytes: self.member.snapshot_after_bytes,
@@ -159,6 +174,13 @@ impl Serve {
             client_urls: self.advertise_client,
             quota_bytes: self.member.quota_bytes,
         })
+    }
+
+    fn keys(&self) -> anyhow::Result<Option<Keys>> {
+        let Some(file) = &self.secret_key else { return Ok(None) };
+        let secret = Secret::read(file).context("--secret-key cannot be used")?;
+        let public = by_number("--member-keys", &self.member_keys)?;
+        Ok(Some(Keys { secret, public: public.into_iter().map(|(id, key)| (NodeId(id), key)).collect() }))
     }
 
     async fn origin(&self) -> anyhow::Result<Origin> {

@@ -216,11 +216,14 @@ pub fn addresses_of(urls: &[String]) -> Option<Vec<PeerAddress>> {
 
 /// A table that is written by one and read, and watched, by many.
 #[derive(Clone, Debug)]
-pub struct SharedMembers(Arc<watch::Sender<Arc<MemberTable>>>);
+pub struct SharedMembers {
+    table: Arc<watch::Sender<Arc<MemberTable>>>,
+    is_fixed: bool,
+}
 
 impl Default for SharedMembers {
     fn default() -> Self {
-        Self(Arc::new(watch::Sender::new(Arc::default())))
+        Self { table: Arc::new(watch::Sender::new(Arc::default())), is_fixed: false }
     }
 }
 
@@ -231,22 +234,37 @@ impl SharedMembers {
         Self::default()
     }
 
+    /// A table that stays as it is, and is no part of the replicated state: where members may lie, nobody is believed who says that
+    /// another one has moved, or is somebody else.
+    #[must_use]
+    pub fn fixed(rows: BTreeMap<NodeId, Row>) -> Self {
+        let next = rows.keys().next_back().map_or(NodeId(1), |last| last.next());
+        let table = MemberTable { next, rows, ..MemberTable::default() };
+        Self { table: Arc::new(watch::Sender::new(Arc::new(table))), is_fixed: true }
+    }
+
+    /// Whether it stays as it is.
+    #[must_use]
+    pub const fn is_fixed(&self) -> bool {
+        self.is_fixed
+    }
+
     /// The table as it is now.
     #[must_use]
     pub fn table(&self) -> Arc<MemberTable> {
-        Arc::clone(&self.0.borrow())
+        Arc::clone(&self.table.borrow())
     }
 
     /// A receiver that sees each change.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Arc<MemberTable>> {
-        self.0.subscribe()
+        self.table.subscribe()
     }
 
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut MemberTable) -> T) -> T {
-        let mut table = MemberTable::clone(&self.0.borrow());
+        let mut table = MemberTable::clone(&self.table.borrow());
         let result = change(&mut table);
-        self.0.send_if_modified(|known| {
+        self.table.send_if_modified(|known| {
             let is_news = **known != table;
             if is_news {
                 *known = Arc::new(table);

@@ -1,14 +1,16 @@
 //! What operators' tools ask over plain HTTP, at the port of the clients and at the paths where etcd answers: `/metrics`, `/health`
-//! and `/version`.
+//! and `/version`; and at `/evidence` what proves that members lie, one line for each, for `kvstore evidence`.
 
 use super::Api;
 use super::maintenance::PROTOCOL_VERSION;
+use crate::keys;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use consensus_core::Role;
+use bytes::Bytes;
+use consensus_core::{NodeId, Role};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
@@ -26,7 +28,8 @@ pub(super) fn add_to(routes: Routes, api: Api) -> Routes {
     let http = axum::Router::new()
         .route("/metrics", get(metrics))
         .route("/health", get(health))
-        .route("/version", get(version));
+        .route("/version", get(version))
+        .route("/evidence", get(evidence));
     router.merge(http.with_state(api)).into()
 }
 
@@ -50,6 +53,16 @@ async fn health(State(api): State<Api>) -> Response {
     answer(StatusCode::SERVICE_UNAVAILABLE, JSON, body)
 }
 
+async fn evidence(State(api): State<Api>) -> Response {
+    match api.0.group.report().await {
+        Ok(report) => {
+            let line = |(_, proof): &(NodeId, Bytes)| keys::text(proof) + "\n";
+            answer(StatusCode::OK, "text/plain", report.inspection.proofs.iter().map(line).collect())
+        }
+        Err(error) => answer(StatusCode::SERVICE_UNAVAILABLE, "text/plain", error.to_string()),
+    }
+}
+
 async fn version() -> Response {
     let body = format!(r#"{{"etcdserver":"{PROTOCOL_VERSION}","etcdcluster":"{PROTOCOL_VERSION}"}}"#);
     answer(StatusCode::OK, JSON, body)
@@ -65,9 +78,11 @@ impl Api {
         let mut registry = Registry::default();
         self.0.group.register(&mut registry);
         let status = self.0.group.status();
+        // Among equals there is none to be known.
+        let has_leader = status.leader.is_some() || status.role == Role::Peer;
         let (leads, size) = (status.role == Role::Leader, self.0.store.read().size_bytes());
         let rows = [
-            ("etcd_server_has_leader", "Whether a leader is known", u64::from(status.leader.is_some())),
+            ("etcd_server_has_leader", "Whether a leader is known, or none is needed", u64::from(has_leader)),
             ("etcd_server_is_leader", "Whether this member leads", u64::from(leads)),
             ("etcd_mvcc_db_total_size_in_bytes", "The size of the store, in bytes", size),
             (

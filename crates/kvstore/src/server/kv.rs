@@ -3,6 +3,7 @@
 use super::Api;
 use crate::command::{Command, Reply};
 use crate::error::ApiError;
+use crate::number;
 use crate::proto::etcdserverpb::kv_server::Kv;
 use crate::proto::etcdserverpb::request_op::Request as Op;
 use crate::proto::etcdserverpb::{
@@ -30,8 +31,13 @@ macro_rules! answer {
 #[tonic::async_trait]
 impl Kv for Api {
     async fn range(&self, request: Request<RangeRequest>) -> Result<Response<RangeResponse>, Status> {
+        let number = number::of(request.metadata())?;
         let request = request.into_inner();
         validate::range(&request)?;
+        if number.is_some() && !request.serializable {
+            // All who are asked answer from one place in the log.
+            return answer!(self, Reply::Range, self.propose(Command::Range(request), number).await?);
+        }
         if !request.serializable {
             self.barrier().await?;
         }
@@ -41,25 +47,28 @@ impl Kv for Api {
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
+        let number = number::of(request.metadata())?;
         let request = request.into_inner();
         validate::put(&request)?;
         self.check_quota()?;
-        answer!(self, Reply::Put, self.propose(Command::Put(request)).await?)
+        answer!(self, Reply::Put, self.propose(Command::Put(request), number).await?)
     }
 
     async fn delete_range(
         &self,
         request: Request<DeleteRangeRequest>,
     ) -> Result<Response<DeleteRangeResponse>, Status> {
+        let number = number::of(request.metadata())?;
         let request = request.into_inner();
         validate::delete_range(&request)?;
-        answer!(self, Reply::DeleteRange, self.propose(Command::DeleteRange(request)).await?)
+        answer!(self, Reply::DeleteRange, self.propose(Command::DeleteRange(request), number).await?)
     }
 
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
+        let number = number::of(request.metadata())?;
         let request = request.into_inner();
         validate::txn(&request)?;
-        if is_read_only(&request) {
+        if is_read_only(&request) && number.is_none() {
             if !is_serializable(&request) {
                 self.barrier().await?;
             }
@@ -70,14 +79,15 @@ impl Kv for Api {
         if has_puts(&request) {
             self.check_quota()?;
         }
-        answer!(self, Reply::Txn, self.propose(Command::Txn(request)).await?)
+        answer!(self, Reply::Txn, self.propose(Command::Txn(request), number).await?)
     }
 
     async fn compact(
         &self,
         request: Request<CompactionRequest>,
     ) -> Result<Response<CompactionResponse>, Status> {
-        answer!(self, Reply::Compact, self.propose(Command::Compact(request.into_inner())).await?)
+        let number = number::of(request.metadata())?;
+        answer!(self, Reply::Compact, self.propose(Command::Compact(request.into_inner()), number).await?)
     }
 }
 

@@ -33,7 +33,7 @@ impl Maintenance for Api {
         let status = self.0.group.status();
         let size = i64::try_from(self.0.store.read().size_bytes()).unwrap_or(i64::MAX);
         let mut errors = Vec::new();
-        if status.leader.is_none() {
+        if status.leader.is_none() && status.role != Role::Peer {
             errors.push(ApiError::NoLeader.to_string());
         }
         if self.is_over_quota() {

@@ -25,6 +25,7 @@ use crate::validate::MAX_REQUEST_BYTES;
 use consensus_core::{ClusterId, NodeId};
 use consensus_runtime::Replicated;
 use std::future::Future;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -118,9 +119,9 @@ impl Api {
         })
     }
 
-    /// Has a command decided and applied, here too.
-    async fn propose(&self, command: Command) -> Result<Reply, ApiError> {
-        council::propose(self.0.group.as_ref(), command).await
+    /// Has a command decided and applied, here too; under its client's number, if it has one.
+    async fn propose(&self, command: Command, number: Option<NonZeroU64>) -> Result<Reply, ApiError> {
+        council::propose(self.0.group.as_ref(), command, number).await
     }
 
     /// Refuses what would make a store grow that is too large already.

@@ -73,6 +73,8 @@ pub(crate) struct Cluster {
     peers: Vec<u16>,
     clients: Vec<u16>,
     flags: Vec<String>,
+    /// The public keys of all, where members have keys.
+    keys: String,
     members: Vec<Option<Child>>,
     /// Their ids; those of founders are one above their index.
     ids: Vec<u64>,
@@ -90,6 +92,7 @@ impl Cluster {
             clients: ports.split_off(count),
             peers: ports,
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
+            keys: String::new(),
             members: (0..count).map(|_| None).collect(),
             ids: (1..=count as u64).collect(),
             printed: vec![Vec::new(); count],
@@ -102,6 +105,39 @@ impl Cluster {
         let id = u64::from(std::process::id()) << 16 | u64::from(cluster.peers[0]);
         cluster.flags.extend(["--cluster-id".to_owned(), id.to_string()]);
         cluster
+    }
+
+    /// The number of the cluster.
+    pub(crate) fn number(&self) -> u64 {
+        self.flags.last().unwrap().parse().unwrap()
+    }
+
+    /// Makes a key for each founder, with which all are started from now on; returns the public ones.
+    pub(crate) fn make_keys(&mut self) -> Vec<String> {
+        let make = |index| {
+            let output = finished(Command::new(KVSTORE).args(["key", "new"]).arg(self.key(index)));
+            String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        };
+        let keys: Vec<String> = (0..self.founders).map(make).collect();
+        let given = (1..).zip(&keys).map(|(id, key)| format!("{id}={key}"));
+        self.keys = given.collect::<Vec<_>>().join(",");
+        keys
+    }
+
+    /// The public keys of all, as flags name them.
+    pub(crate) fn public_keys(&self) -> &str {
+        &self.keys
+    }
+
+    /// The file of a member's secret key.
+    pub(crate) fn key(&self, index: usize) -> PathBuf {
+        self.directory.path().join(format!("key-{}", index + 1))
+    }
+
+    /// Runs something else in the place of a member.
+    pub(crate) fn run_instead(&mut self, index: usize, mut command: Command) {
+        let log = std::fs::File::create(self.log_path(index)).unwrap();
+        self.members[index] = Some(command.stderr(log).spawn().unwrap());
     }
 
     /// What every member is started with.
@@ -196,6 +232,9 @@ impl Cluster {
             let founders = self.peers.iter().take(self.founders).enumerate();
             let peers: Vec<_> = founders.map(|(i, port)| format!("{}=127.0.0.1:{port}", i + 1)).collect();
             command.args(["--id", &(index + 1).to_string(), "--peers", &peers.join(",")]);
+        }
+        if !self.keys.is_empty() {
+            command.arg("--secret-key").arg(self.key(index)).args(["--member-keys", &self.keys]);
         }
         command.envs(self.printed[index].iter().map(|(name, value)| (name, value)));
         command

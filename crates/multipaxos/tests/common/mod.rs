@@ -310,3 +310,25 @@ impl<A: ConsensusAlgorithm> Cluster<A> {
         self.replies.iter().filter_map(of).collect()
     }
 }
+
+/// A small generator with a fixed seed.
+pub fn draws(mut state: u64) -> impl FnMut(usize) -> usize {
+    move |bound| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap() % bound.max(1)
+    }
+}
+
+/// A few bytes changed, cut off, or taken from somewhere else.
+pub fn damage(frame: &mut Vec<u8>, other: &[u8], draw: &mut impl FnMut(usize) -> usize) {
+    for _ in 0..=draw(3) {
+        let place = draw(frame.len());
+        match draw(5) {
+            0 => frame.truncate(place),
+            1 => frame.splice(place..place, other.iter().copied().skip(draw(other.len()))).for_each(drop),
+            2 => frame.iter_mut().skip(place).take(1).for_each(|byte| *byte = byte.wrapping_add(1)),
+            3 => frame.iter_mut().skip(place).take(1).for_each(|byte| *byte = byte.wrapping_sub(1)),
+            _ => frame.iter_mut().skip(place).take(1).for_each(|byte| *byte ^= 1 << draw(8)),
+        }
+    }
+}

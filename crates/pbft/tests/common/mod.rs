@@ -75,7 +75,7 @@ pub fn proposal(number: u64) -> ProposalId {
 }
 
 pub fn request(number: u64) -> Request {
-    Request { id: proposal(number), payload: payload(number) }
+    Request::new(proposal(number), payload(number))
 }
 
 pub fn payload(number: u64) -> Bytes {

@@ -4,8 +4,9 @@ use super::n;
 use consensus_core::NodeId;
 use pbft::{
     Batch, Committed, Digest, Ed25519, Keyring, Kind, Message, NewView, PrePrepare, Prepared, Proposal,
-    Request, Sequence, Signature, Signers, Stable, Statement, View, ViewChange, Vote,
+    Request, Scheme, Sequence, Signature, Signers, Stable, Statement, View, ViewChange, Vote,
 };
+use std::cell::Cell;
 
 /// What signatures of tests are bound to.
 pub const GROUP: u64 = 7;
@@ -19,12 +20,46 @@ pub fn secret(id: NodeId) -> [u8; 32] {
 /// The keys of replica `id` in a group of `size`.
 pub fn keyring(id: NodeId, size: u64) -> Keyring {
     let public = (1..=size).map(|other| (n(other), Ed25519::public_of(&secret(n(other)))));
-    Keyring::new(Ed25519::new(id, &secret(id), public).unwrap())
+    Keyring::new(Counting(Ed25519::new(id, &secret(id), public).unwrap()))
+}
+
+thread_local! {
+    static SPENT: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
+}
+
+/// How many signatures the replicas of this test have made and checked since this was last asked.
+pub fn signatures() -> (u64, u64) {
+    SPENT.take()
+}
+
+/// Real keys, and a count of what is done with them.
+#[derive(Debug)]
+struct Counting(Ed25519);
+
+impl Scheme for Counting {
+    fn members(&self) -> &[NodeId] {
+        self.0.members()
+    }
+
+    fn signs_as(&self, member: NodeId) -> bool {
+        self.0.signs_as(member)
+    }
+
+    fn sign(&self, member: NodeId, message: &[u8]) -> Option<Signature> {
+        let (made, checked) = SPENT.get();
+        SPENT.set((made + 1, checked));
+        self.0.sign(member, message)
+    }
+
+    fn verify(&self, member: NodeId, message: &[u8], signature: &Signature) -> bool {
+        let (made, checked) = SPENT.get();
+        SPENT.set((made, checked + 1));
+        self.0.verify(member, message, signature)
+    }
 }
 
 /// Signs as a replica, for a group.
 pub fn sign_for(group: u64, id: u64, statement: Statement) -> Signature {
-    use pbft::Scheme;
     let key = Ed25519::new(n(id), &secret(n(id)), [(n(id), Ed25519::public_of(&secret(n(id))))]).unwrap();
     key.sign(n(id), &statement.to_bytes(group)).unwrap()
 }

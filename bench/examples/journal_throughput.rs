@@ -1,4 +1,4 @@
-//! How many durable commits a second a directory takes: `throughput [DIRECTORY] [SECONDS]`.
+//! How many durable commits a second a directory takes: `journal_throughput [DIRECTORY] [SECONDS]`.
 #![allow(clippy::disallowed_methods, reason = "it measures time")]
 
 use consensus_core::{ClusterId, GroupId, NodeId};

@@ -1,0 +1,4 @@
+//! Protocols in their plainest form.
+
+pub mod ben_or;
+pub mod two_phase;
