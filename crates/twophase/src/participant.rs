@@ -118,6 +118,9 @@ impl<P: Protocol> Commitment<P> {
         }
         if header.reader == Some(self.id) {
             self.enter(id, Stage::Reading);
+            if header.coordinator != self.id {
+                out.set_timer(Timer::Inquire(id), now + self.retry()); // [T12]
+            }
             return self.vote(now, &header, Vote::ReadOnly, out);
         }
         if header.coordinator != self.id || P::IS_REPLICATED {
@@ -317,7 +320,7 @@ impl<P: Protocol> Commitment<P> {
         }
     }
 
-    /// [T12] Nothing was heard since the promise.
+    /// [T12] Nothing was heard since the promise, or since it was read.
     pub(crate) fn on_inquire_timer(&mut self, now: Time, id: ProposalId, out: &mut Out) {
         if self.config.plants(Mutant::NeverAsks) {
             return;

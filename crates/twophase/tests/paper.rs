@@ -734,3 +734,27 @@ fn an_abort_in_one_burst_with_its_question_leaves_no_lock() {
     node.flush(now).unwrap();
     assert_eq!(group.locks(), BTreeSet::new());
 }
+
+// tests [T8] [T12]
+#[test]
+fn a_reader_that_misses_the_verdict_asks_for_it_and_frees_what_it_has_read() {
+    let mut group = Classics::new(3, config());
+    let look = Transfer { changes: vec![(account(1, 0), -1), (account(2, 0), 1), (account(3, 0), 0)] };
+    let envelope = Envelope::new(look.participants(), look.to_bytes()).with_reader(n(3));
+    group.propose_bytes(n(1), name(1), envelope.to_bytes());
+    while !group.wire.iter().any(|letter| letter.from == n(3)) {
+        assert!(group.act());
+    }
+    group.cut.insert((n(1), n(3)));
+    group.settle();
+    assert_eq!(
+        group.locks(),
+        BTreeSet::from([(n(3), name(1))]),
+        "the verdict is lost on its way to the reader"
+    );
+    group.run_for_ms(100);
+    assert_eq!(group.blocked(3), [(name(1), vec![n(1)])]);
+    group.cut.clear();
+    group.run_for_ms(1_000);
+    assert_eq!((group.locks(), group.blocked(3)), (BTreeSet::new(), Vec::new()));
+}
