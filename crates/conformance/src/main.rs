@@ -186,6 +186,7 @@ fn run_controls(run: &Run) -> Result<Vec<Control>> {
 fn hunt(mutants: &Mutants) -> Result<bool> {
     use conformance::mutants::{
         BENOR_BY_SCHEDULE, FLOODSET_BY_SCHEDULE, MULTIPAXOS_BY_SCHEDULE, PBFT_BY_SCHEDULE, RAFT_BY_SCHEDULE,
+        TWOPHASE_BY_SCHEDULE,
     };
     use conformance::mutants::{HuntReport, head, hunts};
     let began = Instant::now();
@@ -201,7 +202,8 @@ fn hunt(mutants: &Mutants) -> Result<bool> {
     let coins = BENOR_BY_SCHEDULE.iter().map(|mutant| ("benor", format!("{mutant:?}")));
     let rounds = FLOODSET_BY_SCHEDULE.iter().map(|mutant| ("floodset", format!("{mutant:?}")));
     let views = PBFT_BY_SCHEDULE.iter().map(|mutant| ("pbft", format!("{mutant:?}")));
-    for (algorithm, mutant) in schedules.chain(log).chain(coins).chain(rounds).chain(views) {
+    let promises = TWOPHASE_BY_SCHEDULE.iter().map(|mutant| ("twophase", format!("{mutant:?}")));
+    for (algorithm, mutant) in schedules.chain(log).chain(coins).chain(rounds).chain(views).chain(promises) {
         print(&format!("{algorithm:<15} {mutant:<26} by schedule: crates/{algorithm}/tests/mutants.rs"))?;
     }
     let survivors = report.survivors();

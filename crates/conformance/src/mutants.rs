@@ -8,6 +8,7 @@ mod pbft;
 mod plant;
 mod raft;
 mod synod;
+mod twophase;
 
 pub use self::benor::{BENOR, BENOR_BY_SCHEDULE, BENOR_BYZANTINE, BENOR_LOG, Current, Ruse, Tide};
 pub use self::floodset::FLOODSET_BY_SCHEDULE;
@@ -17,6 +18,7 @@ pub use self::pbft::{Front, PBFT, PBFT_BY_SCHEDULE};
 pub use self::plant::{named, names};
 pub use self::raft::{RAFT, RAFT_BY_SCHEDULE, Weather};
 pub use self::synod::{SYNOD, Sky};
+pub use self::twophase::{Gale, PAXOS_COMMIT, Surf, TWOPHASE, TWOPHASE_BY_SCHEDULE};
 use crate::claims::Unsupported;
 use crate::subjects::{Entry, Subject};
 use crate::suite::{Options, Tuning, check_until_failure, run_seed};
@@ -24,6 +26,7 @@ use ::benor::{BenOr, Byzantine};
 use ::multipaxos::{MultiPaxos, Synod};
 use ::pbft::Pbft;
 use ::raft::Raft;
+use ::twophase::{PaxosCommit, TwoPhase};
 use consensus_core::ConsensusAlgorithm;
 use consensus_sim::{Plan, Property, Stream};
 use core::fmt::{self, Debug};
@@ -109,7 +112,10 @@ pub fn all() -> impl Iterator<Item = &'static dyn Hunted> {
     let lies = BENOR_BYZANTINE.iter().map(|hunt| hunt as &dyn Hunted);
     let leaderless = BENOR_LOG.iter().map(|hunt| hunt as &dyn Hunted);
     let synod = SYNOD.iter().map(|hunt| hunt as &dyn Hunted);
-    raft.chain(log).chain(leases).chain(synod).chain(pbft).chain(crashes).chain(lies).chain(leaderless)
+    let classic = TWOPHASE.iter().map(|hunt| hunt as &dyn Hunted);
+    let replicated = PAXOS_COMMIT.iter().map(|hunt| hunt as &dyn Hunted);
+    let logs = raft.chain(log).chain(leases).chain(synod).chain(pbft);
+    logs.chain(crashes).chain(lies).chain(leaderless).chain(classic).chain(replicated)
 }
 
 /// Hunts every bug with `only` in its name, or in that of its algorithm, one after the other, for as long as somebody asks for the next.
@@ -235,6 +241,22 @@ impl Tuned for Hunt<::pbft::Mutant, Front> {
     type Algorithm = Pbft;
 
     fn tuned(&self, draw: &mut Stream, plan: &mut Plan, is_planted: bool) -> Tuning<::pbft::Config> {
+        self.tuned(draw, plan, is_planted.then_some(self.mutant))
+    }
+}
+
+impl Tuned for Hunt<::twophase::Mutant, Gale> {
+    type Algorithm = TwoPhase;
+
+    fn tuned(&self, draw: &mut Stream, plan: &mut Plan, is_planted: bool) -> Tuning<::twophase::Config> {
+        self.tuned(draw, plan, is_planted.then_some(self.mutant))
+    }
+}
+
+impl Tuned for Hunt<::twophase::Mutant, Surf> {
+    type Algorithm = PaxosCommit;
+
+    fn tuned(&self, draw: &mut Stream, plan: &mut Plan, is_planted: bool) -> Tuning<::twophase::Config> {
         self.tuned(draw, plan, is_planted.then_some(self.mutant))
     }
 }

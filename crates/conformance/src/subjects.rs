@@ -5,12 +5,14 @@ mod floodset;
 mod paxos;
 mod pbft;
 mod raft;
+mod twophase;
 
 pub use self::benor::{benor, benor_byzantine, benor_log};
 pub use self::floodset::floodset;
 pub use self::paxos::{multipaxos, synod};
 pub use self::pbft::{Lies, StandIn, pbft};
 pub use self::raft::raft;
+pub use self::twophase::{paxos_commit, twophase};
 use crate::claims::Unsupported;
 use crate::plans::{beyond_claims, plan_of, with_plan};
 use crate::recipe::Recipe;
@@ -35,6 +37,8 @@ pub static ALL: &[&dyn Subject] = &[
     &Entry::<::benor::Byzantine, _>::new(benor_byzantine),
     &Entry::<::benor::Log, _>::new(benor_log),
     &Entry::<::floodset::FloodSet, _>::new(floodset),
+    &Entry::<::twophase::TwoPhase, _>::new(twophase),
+    &Entry::<::twophase::PaxosCommit, _>::new(paxos_commit),
 ];
 
 type OwnTune<'a, C> = Box<dyn Fn(&mut Stream, &mut Plan) -> Tuning<C> + Sync + 'a>;

@@ -5,6 +5,7 @@
 
 use conformance::mutants::{BENOR, BENOR_BY_SCHEDULE, BENOR_BYZANTINE, BENOR_LOG, PBFT, PBFT_BY_SCHEDULE};
 use conformance::mutants::{LEASES, MULTIPAXOS, MULTIPAXOS_BY_SCHEDULE, RAFT, RAFT_BY_SCHEDULE, SYNOD};
+use conformance::mutants::{PAXOS_COMMIT, TWOPHASE, TWOPHASE_BY_SCHEDULE};
 use std::process::Command;
 
 struct Said {
@@ -122,6 +123,12 @@ fn every_bug_is_hunted_or_has_a_schedule() {
             BENOR.iter().map(|hunt| hunt.mutant).chain(BENOR_BYZANTINE.iter().map(|hunt| hunt.mutant));
         let hunted = hunted.chain(BENOR_LOG.iter().map(|hunt| hunt.mutant));
         let hunted = hunted.chain(BENOR_BY_SCHEDULE.iter().copied());
+        assert_eq!(hunted.filter(|hunted| hunted == mutant).count(), 1, "{mutant:?}");
+    }
+    for mutant in twophase::Mutant::ALL {
+        let hunted =
+            TWOPHASE.iter().map(|hunt| hunt.mutant).chain(PAXOS_COMMIT.iter().map(|hunt| hunt.mutant));
+        let hunted = hunted.chain(TWOPHASE_BY_SCHEDULE.iter().copied());
         assert_eq!(hunted.filter(|hunted| hunted == mutant).count(), 1, "{mutant:?}");
     }
     for mutant in pbft::Mutant::ALL {

@@ -36,6 +36,7 @@ mod topology;
 mod trace;
 mod watch;
 mod world;
+mod wrap;
 
 pub use byzantine::{
     Act, Amnesia, ByzantineCounts, ByzantinePlan, EffectFilter, FrameAttacks, Mutate, Mutator, Round,
@@ -71,3 +72,4 @@ pub use world::{
     Counts, Election, Halt, Idleness, Observation, PartialCase, Report, Setup, World, beyond, leave_alone,
     observe, run, run_taped, time_election,
 };
+pub use wrap::Wrap;

@@ -3,6 +3,7 @@
 
 use crate::plan::{Plan, Rhythm, rhythm, text};
 use crate::random::{MILLION, Stream};
+use crate::wrap::Wrap;
 use consensus_core::Problem;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
@@ -51,11 +52,14 @@ pub struct Transactions {
     pub participants: usize,
     /// Whether a client that hears nothing asks the same coordinator again, by the same name; otherwise it never learns.
     pub retries: bool,
+    /// The envelope that transactions travel in, of a protocol that asks its participants alone; otherwise all members are asked.
+    #[serde(skip)]
+    pub wrap: Option<Wrap>,
 }
 
 impl Default for Transactions {
     fn default() -> Self {
-        Self { keys: 4, refuse_ppm: MILLION / 10, participants: 3, retries: true }
+        Self { keys: 4, refuse_ppm: MILLION / 10, participants: 3, retries: true, wrap: None }
     }
 }
 
@@ -104,6 +108,7 @@ impl Plan {
             refuse_ppm: *draw.pick(&[0, 50_000, MILLION / 4]).unwrap_or(&0),
             participants: usize::try_from(draw.between(1, 5)).unwrap_or(1),
             retries: draw.chance(2 * MILLION / 3),
+            wrap: None,
         };
     }
 

@@ -11,7 +11,7 @@ use crate::oracle::Property;
 use crate::record::Happened;
 use bytes::Bytes;
 use consensus_core::{
-    ClientId, ConsensusAlgorithm, Outcome, ProposalId, Refusal, Termination, Verdict, wire,
+    ClientId, ConsensusAlgorithm, NodeId, Outcome, ProposalId, Refusal, Termination, Verdict, wire,
 };
 use core::time::Duration;
 
@@ -41,11 +41,12 @@ impl<A: ConsensusAlgorithm> World<A> {
         let transaction = self.draw_transaction(number, must_commit);
         let target = self.streams.clients.index(self.plan.hosts());
         let payload = Bytes::from(wire::encode(&transaction));
+        let proposed = self.wrapped(&transaction, payload.clone());
         let Some(proposer) = self.proposer(number) else { return };
         proposer.errands += 1;
         let id = ProposalId::new(ClientId::anonymous(u64::from(number) + 1), proposer.errands);
         (proposer.target, proposer.attempts) = (target, 0);
-        proposer.wish = Some((id, payload.clone()));
+        proposer.wish = Some((id, proposed));
         self.tape.note(self.now, || Happened::Invoke {
             client: number,
             text: format!("write to {:?}", transaction.participants()),
@@ -55,6 +56,14 @@ impl<A: ConsensusAlgorithm> World<A> {
             self.oracle.expect_commit(id);
         }
         self.propose(number);
+    }
+
+    /// What is handed to a coordinator.
+    fn wrapped(&mut self, transaction: &Transaction, payload: Bytes) -> Bytes {
+        let Some(wrap) = self.plan.workload.transactions.wrap else { return payload };
+        let participants: Vec<NodeId> = transaction.participants().into_iter().collect();
+        let all: Vec<NodeId> = self.hosts.iter().map(|host| host.id).collect();
+        wrap.apply(&participants, &all, payload, self.streams.clients.number())
     }
 
     /// What a client wants next. If it is `certain` to be accepted, it writes to registers that nothing else uses, not even the
@@ -82,18 +91,21 @@ impl<A: ConsensusAlgorithm> World<A> {
 
     pub(super) fn on_transaction_timeout(&mut self, ticket: Ticket) {
         let number = ticket.client;
-        let lost = |target: usize| self.hosts.get(target).is_none_or(|host| host.lost);
         let Some(proposer) = self.proposers.get(number as usize) else { return };
         if proposer.ticket(number) != ticket || proposer.wish.is_none() {
             return;
         }
-        if self.plan.workload.transactions.retries && !lost(proposer.target) {
+        if self.plan.workload.transactions.retries && !self.is_orphan(number) {
             self.propose_again(ticket);
         } else {
-            self.trace.event(self.now, 7, u64::from(number));
-            self.tape.note(self.now, || Happened::GiveUp { client: number });
-            self.rest(number);
+            self.abandon(number);
         }
+    }
+
+    fn abandon(&mut self, number: u32) {
+        self.trace.event(self.now, 7, u64::from(number));
+        self.tape.note(self.now, || Happened::GiveUp { client: number });
+        self.rest(number);
     }
 
     /// The client is done with its transaction, and thinks of another.
@@ -122,6 +134,8 @@ impl<A: ConsensusAlgorithm> World<A> {
         };
         if let Some(verdict) = verdict {
             self.on_told(number, verdict);
+        } else if is_current && self.is_orphan(number) {
+            self.abandon(number);
         } else if is_current {
             if let Response::Refused(Refusal::NotLeader { hint: Some(hint) }) = response
                 && let Some(target) = self.hosts.iter().position(|host| host.id == *hint)
@@ -132,6 +146,12 @@ impl<A: ConsensusAlgorithm> World<A> {
             let pause = self.streams.clients.around(RETRY_PAUSE);
             self.plan_in(pause, Happening::ClientRetry { ticket });
         }
+    }
+
+    /// Whether nobody will ever answer the client: its coordinator is gone for good.
+    fn is_orphan(&self, number: u32) -> bool {
+        let target = self.proposers.get(number as usize).map(|proposer| proposer.target);
+        target.and_then(|target| self.hosts.get(target)).is_none_or(|host| host.lost)
     }
 
     /// The client is told the verdict, which must be what was decided.

@@ -1,0 +1,42 @@
+//! How a transaction says who takes part in it: a protocol's own envelope, which the simulator knows nothing of.
+
+use bytes::Bytes;
+use consensus_core::NodeId;
+use core::fmt;
+
+/// The participants, everybody, the payload, and a number drawn at random, for whatever else there is to choose.
+type Wrapping = fn(&[NodeId], &[NodeId], Bytes, u64) -> Bytes;
+
+/// Puts a payload into an envelope, as data that a plan can carry.
+#[derive(Clone, Copy)]
+pub struct Wrap {
+    wrap: Wrapping,
+}
+
+impl Wrap {
+    /// This envelope.
+    #[must_use]
+    pub fn with(wrap: Wrapping) -> Self {
+        Self { wrap }
+    }
+
+    /// What is handed to a coordinator.
+    pub(crate) fn apply(self, participants: &[NodeId], all: &[NodeId], payload: Bytes, number: u64) -> Bytes {
+        (self.wrap)(participants, all, payload, number)
+    }
+}
+
+impl fmt::Debug for Wrap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Wrap")
+    }
+}
+
+/// Plans are compared for what they say, and an envelope is not part of that.
+impl PartialEq for Wrap {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Wrap {}
