@@ -26,5 +26,5 @@ fn two_phase_commit_keeps_its_promises_and_blocks() {
 #[test]
 fn paxos_commit_keeps_its_promises_and_does_not_block() {
     // After the storm of each run a node dies on which others wait, if any; nobody may wait for it for longer than the patience.
-    storms("paxos-commit", 100);
+    storms("paxos-commit", 200);
 }
