@@ -154,9 +154,12 @@ impl Attacker {
                     out.send_early(to, message);
                 }
                 3 => out.send_early(to, forge(message)),
+                // Sometimes one lie and then another one, which is proof.
                 _ if to.0 % 2 == 0 => {
-                    let lie = self.otherwise(message);
-                    out.send_early(to, lie);
+                    for _ in 0..=u64::from(self.draw(4) == 0) {
+                        let lie = self.otherwise(message.clone());
+                        out.send_early(to, lie);
+                    }
                 }
                 _ => out.send_early(to, message),
             }
