@@ -312,7 +312,7 @@ fn installs_what_rotted(mutant: Option<Mutant>) -> bool {
     let (through, members) = (Position { term: Epoch(1), slot: Slot(7) }, cluster.members.clone());
     // What the gate writes: an empty table of sessions, and one line of the diary. Another line was meant.
     let (right, rotten) =
-        (b"\x01\x01\0\0\0\0\0\0\0\0\x01\x07\x01x", b"\x01\x01\0\0\0\0\0\0\0\0\x01\x07\x01y");
+        (b"\x01\x02\0\0\0\0\0\0\0\0\0\x01\x07\x01x", b"\x01\x02\0\0\0\0\0\0\0\0\0\x01\x07\x01y");
     let chunk = Chunk {
         term: Epoch(1),
         through,

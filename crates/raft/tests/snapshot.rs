@@ -358,7 +358,7 @@ fn a_snapshot_that_rotted_on_the_disk_keeps_a_node_from_starting() {
         let through = Position { term: Epoch(3), slot: Slot(7) };
         let members = Members::of([n(1)]);
         // What the gate writes: an empty table of sessions, and the diary's lines.
-        let mut bytes = vec![1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 7, 1, b'x'];
+        let mut bytes = vec![1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 7, 1, b'x'];
         let digest = Digest::of(through, &members, &bytes);
         if rotten {
             *bytes.last_mut().unwrap() = b'y';

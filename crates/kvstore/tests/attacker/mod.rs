@@ -7,8 +7,8 @@
 
 use async_trait::async_trait;
 use consensus_core::{
-    Boot, Bytes, ClientId, ConfigError, ConsensusAlgorithm, Guarantees, In, Inspection, Members, NodeId,
-    Offence, Out, RestoreError, Status, Time,
+    Boot, Bytes, ClientId, ConfigError, ConsensusAlgorithm, Guarantees, In, Input, Inspection, Members,
+    NodeId, Offence, Out, RestoreError, Status, Time,
 };
 use consensus_runtime::{PeerAddress, Replica, ReplicaConfig};
 use kvstore::command::Command;
@@ -122,6 +122,9 @@ struct Attacker {
     random: u64,
     late: VecDeque<(Time, NodeId, Message)>,
     past: Vec<Message>,
+    others: Vec<NodeId>,
+    /// What somebody has voted for last.
+    heard: Option<Vote>,
 }
 
 impl Attacker {
@@ -154,14 +157,20 @@ impl Attacker {
                     out.send_early(to, message);
                 }
                 3 => out.send_early(to, forge(message)),
-                // Sometimes one lie and then another one, which is proof.
                 _ if to.0 % 2 == 0 => {
-                    for _ in 0..=u64::from(self.draw(4) == 0) {
-                        let lie = self.otherwise(message.clone());
-                        out.send_early(to, lie);
-                    }
+                    let lie = self.otherwise(message);
+                    out.send_early(to, lie);
                 }
                 _ => out.send_early(to, message),
+            }
+        }
+        // One lie and then another one on the same choice, which is proof.
+        if let Some(vote) = self.heard.take() {
+            for to in self.others.clone() {
+                for _ in 0..2 {
+                    let lie = Message::Commit(self.vote(Kind::Commit, vote));
+                    out.send_early(to, lie);
+                }
             }
         }
         while self.late.front().is_some_and(|(at, ..)| *at <= now) {
@@ -266,12 +275,16 @@ impl ConsensusAlgorithm for Attacker {
     fn restore(boot: Boot<Self>, out: &mut Out<Self>) -> Result<Self, RestoreError> {
         let Boot { id, members, config, seed, now, snapshot, records } = boot;
         let (keys, group) = (config.keys.clone(), config.group);
+        let others = members.others(id).collect();
         let inner = Pbft::restore(Boot { id, members, config, seed, now, snapshot, records }, out)?;
         let (late, past) = (VecDeque::new(), Vec::new());
-        Ok(Self { inner, me: id, keys, group, random: seed | 1, late, past })
+        Ok(Self { inner, me: id, keys, group, random: seed | 1, late, past, others, heard: None })
     }
 
     fn step(&mut self, now: Time, input: In<Self>, out: &mut Out<Self>) {
+        if let Input::Message { message: Message::Commit(vote), .. } = &input {
+            self.heard = Some(*vote);
+        }
         self.inner.step(now, input, out);
     }
 
