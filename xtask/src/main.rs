@@ -41,7 +41,11 @@ enum Task {
     /// Check the rules of the repository: arrows between crates, sizes, clauses, links.
     Tidy,
     /// What continuous integration runs beside `cargo test --workspace`.
-    Ci,
+    Ci {
+        /// Also compare with the runs of a release, which takes minutes to build.
+        #[arg(long)]
+        full: bool,
+    },
 }
 
 #[derive(clap::Args)]
@@ -66,7 +70,7 @@ fn main() -> Result<()> {
         Task::Partial(words) => ci::conformance(&words.after(Some("partial"))),
         Task::Bench(words) => bench(&words.after(None)),
         Task::Tidy => tidy::run(),
-        Task::Ci => ci::run(),
+        Task::Ci { full } => ci::run(full),
     }
 }
 
