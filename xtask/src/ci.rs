@@ -5,10 +5,10 @@ use anyhow::{Context, Result, bail};
 use std::process::Command;
 
 /// Seeds of the simulator that every change must pass, of every algorithm.
-const SEEDS: &str = "400";
+const SEEDS: &str = "250";
 /// More of those whose runs are short: where everybody signs, a run takes ten times as long.
 const SHORT: &[&str] = &["raft", "multipaxos", "benor"];
-const MORE_SEEDS: &str = "600";
+const MORE_SEEDS: &str = "750";
 /// Seeds whose fingerprints must not depend on the build.
 const HASHED_SEEDS: &str = "60";
 
