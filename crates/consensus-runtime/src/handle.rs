@@ -11,7 +11,7 @@ use crate::shared::{Shared, View};
 use crate::{Runnable, StopReason, exposition};
 use async_trait::async_trait;
 use bytes::Bytes;
-use consensus_core::{Change, NodeId, Refusal, Slot, Status};
+use consensus_core::{Change, Faults, NodeId, Refusal, Slot, Status};
 use prometheus_client::registry::Registry;
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -172,6 +172,10 @@ impl<A: Runnable> Replicated for Handle<A> {
     }
 
     async fn propose_numbered(&self, number: NonZeroU64, payload: Bytes) -> Result<Applied, RequestError> {
+        // Elsewhere it would be carried out by each who is asked.
+        if !matches!(A::GUARANTEES.faults, Faults::Byzantine) {
+            return Err(RequestError::Refused(Refusal::Unsupported));
+        }
         self.decide(Ask::Propose(payload), Some(number.get())).await
     }
 

@@ -57,7 +57,7 @@ pub trait Replicated: Send + Sync {
 
     /// The same under a number that the client has drawn at random, and gives with the same payload to whichever replicas it asks. Where
     /// nodes may lie it is carried out once, however many replicas are asked, and each of them answers: what
-    /// [`consensus_core::Guarantees::replies`] of them say alike is true. Elsewhere one replica is enough.
+    /// [`consensus_core::Guarantees::replies`] of them say alike is true. Elsewhere it is refused.
     async fn propose_numbered(&self, number: NonZeroU64, payload: Bytes) -> Result<Applied, RequestError> {
         let _ = (number, payload);
         Err(RequestError::Refused(Refusal::Unsupported))
