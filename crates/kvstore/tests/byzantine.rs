@@ -239,3 +239,13 @@ fn a_client_that_asks_all_is_not_deceived_and_one_that_asks_one_is() {
     let error = kvstore(&[&["get", "a"][..], &agree].concat(), &liar).unwrap_err();
     assert!(error.contains("name more --endpoints"), "{error}");
 }
+
+#[test]
+fn where_each_member_would_carry_it_out_a_request_to_all_is_refused() {
+    let mut cluster = Cluster::of_its_own(3, &[]);
+    cluster.start_all();
+    let all = (0..3).map(|index| cluster.endpoint(index)).collect::<Vec<_>>().join(",");
+    let error = kvstore(&["put", "a", "thrice", "--agree", "2"], &all).unwrap_err();
+    assert!(error.contains("does not support this request"), "{error}");
+    assert_eq!(kvstore(&["get", "a"], &all), Ok(String::new()), "nothing was written");
+}
