@@ -14,8 +14,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use consensus_core::memory::Outbox;
 use consensus_core::{
-    Bytes, ClientId, ConsensusAlgorithm, Event, Members, Node, NodeConfig, NodeId, ProposalId, Role, Time, quorum,
-    wire,
+    Bytes, ClientId, ConsensusAlgorithm, Event, Members, Node, NodeConfig, NodeId, ProposalId, Role, Time,
+    quorum, wire,
 };
 use pbft::{Ed25519, Keyring, Pbft, Scheme, Signature, Vouching};
 use raft::Raft;
@@ -106,13 +106,24 @@ struct Group<A: ConsensusAlgorithm> {
 }
 
 impl<A: ConsensusAlgorithm> Group<A> {
-    fn new(replicas: u64, asks_all: bool, is_wired: bool, config: impl Fn(u64) -> Result<A::Config>) -> Result<Self> {
+    fn new(
+        replicas: u64,
+        asks_all: bool,
+        is_wired: bool,
+        config: impl Fn(u64) -> Result<A::Config>,
+    ) -> Result<Self> {
         let members = Members::of((1..=replicas).map(NodeId));
         let mut nodes = Vec::new();
         for id in 1..=replicas {
             let mut node = NodeConfig::new(NodeId(id), members.clone(), id);
             (node.algorithm, node.check_invariants) = (config(id)?, false);
-            nodes.push(Member::<A>::open(node, Time::ZERO, Outbox::default(), OneCopy::default(), Machine::default())?);
+            nodes.push(Member::<A>::open(
+                node,
+                Time::ZERO,
+                Outbox::default(),
+                OneCopy::default(),
+                Machine::default(),
+            )?);
         }
         let mut group = Self { nodes, now: Time::ZERO, asked: 0, asks_all, is_wired, messages: 0 };
         for _ in 0..PATIENCE {
@@ -149,7 +160,11 @@ impl<A: ConsensusAlgorithm> Group<A> {
         self.messages += sent.len() as u64;
         for (from, to, message) in sent {
             let node = self.nodes.get_mut(to.0 as usize - 1).context("a message to nobody")?;
-            let message = if self.is_wired { wire::decode(&wire::encode(&message), wire::MAX_FRAME_BYTES)? } else { message };
+            let message = if self.is_wired {
+                wire::decode(&wire::encode(&message), wire::MAX_FRAME_BYTES)?
+            } else {
+                message
+            };
             node.push(self.now, Event::Message { from, message })?;
         }
         for node in &mut self.nodes {
@@ -228,7 +243,10 @@ fn unit_costs() -> Result<(f64, f64)> {
         }
         began.elapsed().as_secs_f64() / 2_000.0
     };
-    Ok((time(&|| keys.sign(NodeId(1), &message).is_some()), time(&|| keys.verify(NodeId(1), &message, &signature))))
+    Ok((
+        time(&|| keys.sign(NodeId(1), &message).is_some()),
+        time(&|| keys.verify(NodeId(1), &message, &signature)),
+    ))
 }
 
 /// Runs all rounds and prints the table.

@@ -23,16 +23,44 @@ pub(super) struct Server {
     pub(super) program: PathBuf,
     /// How many of them.
     pub(super) members: usize,
-    /// Whether each has a key.
-    pub(super) has_keys: bool,
+    /// What they agree by.
+    pub(super) algorithm: Algorithm,
     /// Its arguments, for one member.
     pub(super) arguments: fn(&Member<'_>) -> Vec<String>,
+}
+
+/// What a cluster agrees by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Algorithm {
+    Raft,
+    Multipaxos,
+    Benor,
+    Pbft,
+}
+
+impl Algorithm {
+    /// As the command line of `kvstore` has it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Raft => "raft",
+            Self::Multipaxos => "multipaxos",
+            Self::Benor => "benor",
+            Self::Pbft => "pbft",
+        }
+    }
+
+    /// Whether one member leads the others.
+    const fn has_leader(self) -> bool {
+        !matches!(self, Self::Benor)
+    }
 }
 
 /// One member, as its command line needs to know it.
 pub(super) struct Member<'a> {
     /// Counted from 1.
     pub(super) id: usize,
+    /// What it agrees by.
+    pub(super) algorithm: Algorithm,
     /// Its own directory.
     pub(super) directory: &'a Path,
     /// Where clients connect, for each member in order.
@@ -62,6 +90,7 @@ impl Member<'_> {
 
 /// A running cluster.
 pub(super) struct Cluster {
+    algorithm: Algorithm,
     directory: PathBuf,
     members: Vec<Running>,
 }
@@ -79,12 +108,15 @@ impl Cluster {
         let _ = fs::remove_dir_all(&directory);
         let (clients, peers) = (free_ports(server.members)?, free_ports(server.members)?);
         fs::create_dir_all(&directory)?;
-        let keys = if server.has_keys { make_keys(server, &directory)? } else { String::new() };
-        let mut cluster = Self { directory: directory.clone(), members: Vec::new() };
+        let keys =
+            if server.algorithm == Algorithm::Pbft { make_keys(server, &directory)? } else { String::new() };
+        let algorithm = server.algorithm;
+        let mut cluster = Self { algorithm, directory: directory.clone(), members: Vec::new() };
         for id in 1..=server.members {
             let own = directory.join(format!("m{id}"));
             fs::create_dir_all(&own).with_context(|| format!("could not create {}", own.display()))?;
-            let member = Member { id, directory: &own, clients: &clients, peers: &peers, keys: &keys };
+            let member =
+                Member { id, algorithm, directory: &own, clients: &clients, peers: &peers, keys: &keys };
             let log = directory.join(format!("m{id}.log"));
             let output = File::create(&log)?;
             let child = Command::new(&server.program)
@@ -121,9 +153,9 @@ impl Cluster {
         self.members.iter().map(|member| member.child.id()).collect()
     }
 
-    /// Kills the leader as `kill -9` does, and forgets it. Returns the moment of the kill.
+    /// Kills the leader as `kill -9` does, and forgets it; where nobody leads, the first. Returns the moment of the kill.
     pub(super) async fn kill_leader(&mut self) -> Result<Instant> {
-        let mut leader = None;
+        let mut leader = (!self.algorithm.has_leader()).then_some(0);
         for (place, member) in self.members.iter().enumerate() {
             let status = status(member.client).await?;
             if status.header.is_some_and(|header| header.member_id == status.leader) {
@@ -163,7 +195,11 @@ impl Cluster {
     async fn ready(&self) -> Result<()> {
         for member in &self.members {
             let status = status(member.client).await?;
-            ensure!(status.leader != 0, "{} knows no leader yet", member.client);
+            ensure!(
+                status.leader != 0 || !self.algorithm.has_leader(),
+                "{} knows no leader yet",
+                member.client
+            );
             let connection = Connection::open(member.client).await?;
             let put = Put { key: "bench/ready".into(), value: load::value(8) };
             let _: PutAnswer = tokio::time::timeout(CALL_TIMEOUT, connection.call(grpc::PUT, &put)).await??;

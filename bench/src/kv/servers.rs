@@ -1,6 +1,6 @@
 //! Which servers there are, and their command lines.
 
-use super::cluster::{Member, Server};
+use super::cluster::{Algorithm, Member, Server};
 use crate::programs;
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub(super) const OURS: &str = "kvstore";
-const BYZANTINE: &str = "kvstore pbft";
 /// Both sides run with the same timers.
 const HEARTBEAT_MS: &str = "100";
 const ELECTION_MS: &str = "1000";
@@ -18,34 +17,44 @@ const ELECTION_MS: &str = "1000";
 pub(super) enum Name {
     /// The server of this workspace.
     Kvstore,
+    /// The same with Multi-Paxos.
+    Multipaxos,
+    /// The same with the log that nobody leads.
+    Benor,
     /// The same with PBFT: four members, of whom one may lie.
     Pbft,
     /// Debian's etcd.
     Etcd,
 }
 
+/// Ours: the name in the tables, how many members, and what its command line says of the algorithm.
+const PROFILES: [(Name, &str, usize, Algorithm); 4] = [
+    (Name::Kvstore, OURS, 3, Algorithm::Raft),
+    (Name::Multipaxos, "kvstore multipaxos", 3, Algorithm::Multipaxos),
+    (Name::Benor, "kvstore benor", 3, Algorithm::Benor),
+    (Name::Pbft, "kvstore pbft", 4, Algorithm::Pbft),
+];
+
 /// The servers to measure, ours first. A missing peer is said and left out, unless it was asked for by name.
 pub(super) fn find(only: &[Name], kvstore: Option<&Path>) -> Result<Vec<Server>> {
     let wanted = |name| only.is_empty() || only.contains(&name);
     let mut servers = Vec::new();
-    if wanted(Name::Kvstore) || wanted(Name::Pbft) {
+    if PROFILES.iter().any(|(name, ..)| wanted(*name)) {
         let program = match kvstore {
             Some(program) => program.to_owned(),
             None => programs::build(OURS, programs::RELEASE)
                 .context("give a built server with --kvstore, or leave it out with --only etcd")?,
         };
         ensure!(program.is_file(), "{} is not a program; build it or leave --kvstore out", program.display());
-        let ours = |name, members, has_keys| {
+        for (_, name, members, algorithm) in PROFILES.into_iter().filter(|(name, ..)| wanted(*name)) {
             let (program, arguments) = (program.clone(), kvstore_arguments as fn(&Member<'_>) -> _);
-            Server { name, program, members, has_keys, arguments }
-        };
-        servers.extend(wanted(Name::Kvstore).then(|| ours(OURS, 3, false)));
-        servers.extend(wanted(Name::Pbft).then(|| ours(BYZANTINE, 4, true)));
+            servers.push(Server { name, program, members, algorithm, arguments });
+        }
     }
     if wanted(Name::Etcd) {
         if Command::new("etcd").arg("--version").output().is_ok_and(|output| output.status.success()) {
             let (program, arguments) = ("etcd".into(), etcd_arguments as fn(&Member<'_>) -> _);
-            servers.push(Server { name: "etcd", program, members: 3, has_keys: false, arguments });
+            servers.push(Server { name: "etcd", program, members: 3, algorithm: Algorithm::Raft, arguments });
         } else {
             let how = "etcd is not installed: there is no peer to compare with (Debian: apt-get install etcd-server)";
             ensure!(!only.contains(&Name::Etcd), "{how}");
@@ -96,20 +105,19 @@ fn kvstore_arguments(member: &Member<'_>) -> Vec<String> {
         ("--heartbeat-interval-ms", HEARTBEAT_MS.to_owned()),
         ("--election-timeout-ms", ELECTION_MS.to_owned()),
     ];
-    let signs = [
-        ("--algorithm", "pbft".to_owned()),
-        ("--secret-key", member.secret().display().to_string()),
-        ("--member-keys", member.keys.to_owned()),
-    ];
+    let algorithm = ("--algorithm", member.algorithm.name().to_owned());
+    let signs =
+        [("--secret-key", member.secret().display().to_string()), ("--member-keys", member.keys.to_owned())];
     let signs = signs.into_iter().filter(|_| !member.keys.is_empty());
-    let flags = flags.into_iter().chain(signs).flat_map(|(flag, value)| [flag.to_owned(), value]);
+    let flags =
+        flags.into_iter().chain([algorithm]).chain(signs).flat_map(|(flag, value)| [flag.to_owned(), value]);
     std::iter::once("serve".to_owned()).chain(flags).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::{ELECTION_MS, etcd_arguments, kvstore_arguments};
-    use crate::kv::cluster::Member;
+    use crate::kv::cluster::{Algorithm, Member};
     use std::net::SocketAddr;
     use std::path::Path;
 
@@ -119,7 +127,14 @@ mod tests {
             (from..from + 3).map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect::<Vec<_>>()
         };
         let (clients, peers) = (addresses(1001), addresses(2001));
-        let member = Member { id: 2, directory: Path::new("/data/m2"), clients: &clients, peers: &peers, keys: "" };
+        let member = Member {
+            id: 2,
+            algorithm: Algorithm::Raft,
+            directory: Path::new("/data/m2"),
+            clients: &clients,
+            peers: &peers,
+            keys: "",
+        };
         for arguments in [etcd_arguments(&member), kvstore_arguments(&member)] {
             for wanted in ["/data/m2", ELECTION_MS] {
                 assert!(arguments.iter().any(|argument| argument == wanted), "{wanted} in {arguments:?}");

@@ -1,7 +1,7 @@
-//! Whole replicas in one process: three nodes, a network of function calls or channels, storage in memory, empty commands.
+//! Whole replicas in one process: three nodes or more, a network of function calls or channels, storage in memory, empty commands.
 //!
 //! What is left is what a runtime costs: tasks, channels, wake-ups, and the protocol itself. Every client waits for its
-//! acknowledgement before it writes again. At the end of each measurement all three state machines must have counted exactly
+//! acknowledgement before it writes again. At the end of each measurement all state machines must have counted exactly
 //! what was acknowledged: who loses a write or applies one twice does not get a figure.
 
 mod ours;
@@ -13,16 +13,15 @@ use crate::stats::{Spread, number, ratio};
 use crate::table;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 
-const OURS: &str = "ours (raft)";
-const PEER: &str = "openraft 0.10.0-alpha.37";
 /// How long the replicas may take to elect a leader, and to apply what was acknowledged.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -39,33 +38,52 @@ pub(crate) struct Options {
     /// Each replica snapshots after so many commands, and cuts its log.
     #[arg(long, global = true, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..))]
     snapshot_every: u32,
-    /// Only this side.
-    #[arg(long, global = true)]
-    side: Option<Side>,
+    /// How many replicas, one measurement for each number; openraft runs with three.
+    #[arg(long, global = true, value_delimiter = ',', default_value = "3", value_name = "N,…")]
+    nodes: Vec<u64>,
+    /// Only these sides.
+    #[arg(long, global = true, value_delimiter = ',', value_name = "NAME,…")]
+    side: Vec<Side>,
 }
 
-/// Whose runtime.
+/// Whose runtime, and which of our algorithms.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
-    /// This workspace's.
-    Ours,
+    /// This workspace's, with Raft.
+    Raft,
+    /// This workspace's, with Multi-Paxos.
+    Multipaxos,
+    /// This workspace's, with the log that nobody leads.
+    Benor,
     /// openraft's.
     Openraft,
 }
 
 impl Side {
+    const ALL: [Self; 4] = [Self::Raft, Self::Multipaxos, Self::Benor, Self::Openraft];
+
     const fn name(self) -> &'static str {
         match self {
-            Self::Ours => OURS,
-            Self::Openraft => PEER,
+            Self::Raft => "ours (raft)",
+            Self::Multipaxos => "ours (multipaxos)",
+            Self::Benor => "ours (benor-log)",
+            Self::Openraft => "openraft 0.10.0-alpha.37",
+        }
+    }
+
+    /// Whether it is measured with so many replicas.
+    const fn runs_with(self, nodes: u64) -> bool {
+        match self {
+            Self::Raft | Self::Multipaxos | Self::Benor => true,
+            Self::Openraft => nodes == 3,
         }
     }
 }
 
-/// What each of the three state machines has counted.
-type Counts = [Arc<AtomicU64>; 3];
+/// What each of the state machines has counted.
+type Counts = Vec<Arc<AtomicU64>>;
 
-/// The leader of a running group, as a client sees it.
+/// A replica that takes writes, as a client sees it.
 trait Writer: Clone + Send + Sync + 'static {
     /// Has one empty command decided, applied and acknowledged.
     fn write(&self) -> impl Future<Output = Result<()>> + Send;
@@ -74,14 +92,19 @@ trait Writer: Clone + Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, Serialize)]
 struct Sample {
     writes_per_s: f64,
+    p50_us: f64,
+    p99_us: f64,
     cpu_us_per_write: f64,
 }
 
 #[derive(Debug, Serialize)]
 struct Line {
+    nodes: u64,
     clients: u32,
     contestant: &'static str,
     writes_per_s: Spread,
+    p50_us: Spread,
+    p99_us: Spread,
     /// Ours divided by this one: above 1, we are faster.
     ours_to_this: Option<f64>,
     cpu_us_per_write: Spread,
@@ -90,44 +113,58 @@ struct Line {
 /// Runs all rounds and prints the table.
 pub(crate) fn run(rounds: &Rounds, options: &Options) -> Result<serde_json::Value> {
     ensure!(options.writers.iter().all(|&clients| (1..=16_000).contains(&clients)), "1 to 16,000 clients");
-    let mut sides = vec![Side::Ours, Side::Openraft];
-    sides.retain(|side| options.side.is_none_or(|only| only == *side));
+    ensure!(options.nodes.iter().all(|nodes| (1..=15).contains(nodes)), "1 to 15 replicas");
     let mut lines = Vec::new();
-    for &clients in &options.writers {
-        let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); sides.len()];
-        for round in 0..rounds.rounds {
-            let mut turn: Vec<_> = sides.iter().zip(&mut samples).collect();
-            // Every other round runs backwards: nobody always follows the other.
-            if round % 2 == 1 {
-                turn.reverse();
+    for &nodes in &options.nodes {
+        let mut sides = Side::ALL.to_vec();
+        sides
+            .retain(|side| side.runs_with(nodes) && (options.side.is_empty() || options.side.contains(side)));
+        for &clients in &options.writers {
+            let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); sides.len()];
+            for round in 0..rounds.rounds {
+                let mut turn: Vec<_> = sides.iter().zip(&mut samples).collect();
+                // Every other round runs backwards: nobody always follows the other.
+                if round % 2 == 1 {
+                    turn.reverse();
+                }
+                for (side, samples) in turn {
+                    let sample = measure(*side, nodes, clients, options, rounds.seconds);
+                    samples.push(
+                        sample.with_context(|| {
+                            format!("{}, {nodes} replicas, {clients} clients", side.name())
+                        })?,
+                    );
+                }
             }
-            for (side, samples) in turn {
-                let sample = measure(*side, clients, options, rounds.seconds);
-                samples.push(sample.with_context(|| format!("{}, {clients} clients", side.name()))?);
-            }
+            lines.extend(summarise((nodes, clients), &sides, &samples));
         }
-        lines.extend(summarise(clients, &sides, &samples));
     }
     print(&lines, rounds, options);
     Ok(serde_json::to_value(&lines)?)
 }
 
-fn measure(side: Side, clients: u32, options: &Options, seconds: f64) -> Result<Sample> {
+fn measure(side: Side, nodes: u64, clients: u32, options: &Options, seconds: f64) -> Result<Sample> {
     let pool = |workers: usize, name: &str| {
         Builder::new_multi_thread().worker_threads(workers).thread_name(name).enable_all().build()
     };
     let servers = pool(options.server_workers.into(), "servers")?;
     let generator = pool(1, "clients")?;
+    let every = options.snapshot_every;
     let sample = match side {
-        Side::Ours => {
-            let (group, counts) = servers.block_on(ours::start(options.snapshot_every))?;
-            let sample = drive(&generator, group.leader()?, &counts, clients, seconds);
-            servers.block_on(group.stop());
-            sample
+        Side::Raft => ours::measure::<raft::Raft>(&servers, nodes, every, |writers, counts| {
+            drive(&generator, writers, counts, clients, seconds)
+        }),
+        Side::Multipaxos => {
+            ours::measure::<multipaxos::MultiPaxos>(&servers, nodes, every, |writers, counts| {
+                drive(&generator, writers, counts, clients, seconds)
+            })
         }
+        Side::Benor => ours::measure::<benor::Log>(&servers, nodes, every, |writers, counts| {
+            drive(&generator, writers, counts, clients, seconds)
+        }),
         Side::Openraft => {
-            let (group, counts) = servers.block_on(peer::start(options.snapshot_every))?;
-            let sample = drive(&generator, group.leader(), &counts, clients, seconds);
+            let (group, counts) = servers.block_on(peer::start(every))?;
+            let sample = drive(&generator, &[group.leader()], &counts, clients, seconds);
             servers.block_on(group.stop())?;
             sample
         }
@@ -137,40 +174,70 @@ fn measure(side: Side, clients: u32, options: &Options, seconds: f64) -> Result<
     sample
 }
 
-/// The closed loop, seen from a window in its middle.
+/// What the clients have seen so far.
+struct Seen {
+    done: AtomicU64,
+    stop: AtomicBool,
+    /// Microseconds of each write, while it is measured.
+    latencies: Mutex<Option<Histogram<u64>>>,
+}
+
+impl Seen {
+    fn latencies(&self) -> std::sync::MutexGuard<'_, Option<Histogram<u64>>> {
+        self.latencies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One client: a write after the other.
+    async fn client<W: Writer>(self: Arc<Self>, writer: W) -> Result<()> {
+        while !self.stop.load(Relaxed) {
+            let began = Instant::now();
+            writer.write().await?;
+            let us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+            self.done.fetch_add(1, Relaxed);
+            if let Some(latencies) = self.latencies().as_mut() {
+                latencies.saturating_record(us);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The closed loop, seen from a window in its middle; the clients are spread evenly over `writers`.
 fn drive<W: Writer>(
     generator: &Runtime,
-    writer: W,
+    writers: &[W],
     counts: &Counts,
     clients: u32,
     seconds: f64,
 ) -> Result<Sample> {
     generator.block_on(async {
-        let (done, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let seen = Arc::new(Seen {
+            done: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+            latencies: Mutex::new(None),
+        });
         let mut tasks = JoinSet::new();
-        for _ in 0..clients {
-            let (writer, done, stop) = (writer.clone(), Arc::clone(&done), Arc::clone(&stop));
-            tasks.spawn(async move {
-                while !stop.load(Relaxed) {
-                    writer.write().await?;
-                    done.fetch_add(1, Relaxed);
-                }
-                anyhow::Ok(())
-            });
+        for (_, writer) in (0..clients).zip(writers.iter().cycle()) {
+            tasks.spawn(Arc::clone(&seen).client(writer.clone()));
         }
         tokio::time::sleep(Duration::from_secs_f64(seconds / 5.0)).await;
-        let (before, cpu, start) = (done.load(Relaxed), process_cpu_time(), Instant::now());
+        *seen.latencies() = Some(Histogram::new_with_bounds(1, 60_000_000, 3)?);
+        let (before, cpu, start) = (seen.done.load(Relaxed), process_cpu_time(), Instant::now());
         tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
-        let (writes, cpu) = (done.load(Relaxed) - before, process_cpu_time().saturating_sub(cpu));
+        let (writes, cpu) = (seen.done.load(Relaxed) - before, process_cpu_time().saturating_sub(cpu));
         let elapsed = start.elapsed();
-        stop.store(true, Relaxed);
+        let latencies = seen.latencies().take();
+        seen.stop.store(true, Relaxed);
         while let Some(ended) = tasks.join_next().await {
             ended??;
         }
-        all_have(counts, done.load(Relaxed)).await?;
+        all_have(counts, seen.done.load(Relaxed)).await?;
         ensure!(writes > 0, "nothing was acknowledged in {seconds} s");
+        let quantile = |part| latencies.as_ref().map_or(0.0, |seen| seen.value_at_quantile(part) as f64);
         Ok(Sample {
             writes_per_s: writes as f64 / elapsed.as_secs_f64(),
+            p50_us: quantile(0.5),
+            p99_us: quantile(0.99),
             cpu_us_per_write: cpu.as_secs_f64() * 1e6 / writes as f64,
         })
     })
@@ -191,38 +258,55 @@ async fn all_have(counts: &Counts, goal: u64) -> Result<()> {
     }
 }
 
-fn summarise(clients: u32, sides: &[Side], samples: &[Vec<Sample>]) -> Vec<Line> {
-    let rates = |samples: &[Sample]| samples.iter().map(|s| s.writes_per_s).collect::<Vec<f64>>();
-    let ours = sides.iter().zip(samples).find(|(side, _)| **side == Side::Ours).map(|(_, s)| rates(s));
+fn summarise((nodes, clients): (u64, u32), sides: &[Side], samples: &[Vec<Sample>]) -> Vec<Line> {
+    let each =
+        |samples: &[Sample], value: fn(&Sample) -> f64| samples.iter().map(value).collect::<Vec<f64>>();
+    let spread = |samples: &[Sample], value| Spread::of(&each(samples, value));
+    let rates = |samples: &[Sample]| each(samples, |sample| sample.writes_per_s);
+    let ours = sides.iter().zip(samples).find(|(side, _)| **side == Side::Raft).map(|(_, s)| rates(s));
     let line = |(side, samples): (&Side, &Vec<Sample>)| Line {
+        nodes,
         clients,
         contestant: side.name(),
         writes_per_s: Spread::of(&rates(samples)),
+        p50_us: spread(samples, |sample| sample.p50_us),
+        p99_us: spread(samples, |sample| sample.p99_us),
         ours_to_this: ours
             .as_ref()
-            .filter(|_| *side != Side::Ours)
+            .filter(|_| *side != Side::Raft)
             .and_then(|ours| ratio(ours, &rates(samples))),
-        cpu_us_per_write: Spread::of(&samples.iter().map(|s| s.cpu_us_per_write).collect::<Vec<f64>>()),
+        cpu_us_per_write: spread(samples, |sample| sample.cpu_us_per_write),
     };
     sides.iter().zip(samples).map(line).collect()
 }
 
 fn print(lines: &[Line], rounds: &Rounds, options: &Options) {
     println!(
-        "\nRuntimes: n = 3 in one process, in-process network, storage in memory (nothing is durable), empty commands, closed loop at the leader."
+        "\nRuntimes: n replicas in one process, in-process network, storage in memory (nothing is durable), empty commands, closed loop at the leader (benor-log: at all)."
     );
     println!(
         "{} rounds of {} s each, contestants alternating; median (min–max). {} worker threads for the replicas, 1 for the clients; a snapshot every {} commands; CPU: the whole process, clients included.",
         rounds.rounds, rounds.seconds, options.server_workers, options.snapshot_every
     );
-    let mut rows =
-        table::Table::new(&["clients", "contestant", "writes / s", "ours / this", "CPU µs / write"]);
+    let mut rows = table::Table::new(&[
+        "n",
+        "clients",
+        "contestant",
+        "writes / s",
+        "raft / this",
+        "p50 µs",
+        "p99 µs",
+        "CPU µs / write",
+    ]);
     for line in lines {
         rows.row([
+            line.nodes.to_string(),
             number(line.clients.into(), 0),
             line.contestant.to_owned(),
             line.writes_per_s.show(0),
             table::optional(line.ours_to_this, |ratio| format!("{ratio:.2}×")),
+            number(line.p50_us.median, 0),
+            number(line.p99_us.median, 0),
             line.cpu_us_per_write.show(2),
         ]);
     }
@@ -234,12 +318,18 @@ mod tests {
     use super::{Options, Side, measure};
 
     #[test]
-    fn both_sides_count_everywhere_exactly_what_was_acknowledged() {
-        let options = Options { writers: Vec::new(), server_workers: 2, snapshot_every: 500, side: None };
-        for side in [Side::Ours, Side::Openraft] {
+    fn all_sides_count_everywhere_exactly_what_was_acknowledged() {
+        let options = Options {
+            writers: Vec::new(),
+            server_workers: 2,
+            snapshot_every: 500,
+            nodes: Vec::new(),
+            side: Vec::new(),
+        };
+        for side in Side::ALL {
             for clients in [1, 64] {
                 // Fails if a replica has counted more or less.
-                let sample = measure(side, clients, &options, 0.2).unwrap();
+                let sample = measure(side, 3, clients, &options, 0.2).unwrap();
                 assert!(sample.writes_per_s > 0.0 && sample.cpu_us_per_write > 0.0, "{side:?}: {sample:?}");
             }
         }

@@ -299,7 +299,8 @@ pub(super) async fn start(snapshot_every: u32) -> Result<(Group, Counts)> {
         ..Config::default()
     };
     let config = Arc::new(config.validate()?);
-    let (router, counts) = (Router::default(), Counts::default());
+    let router = Router::default();
+    let counts: Counts = (0..3).map(|_| Arc::default()).collect();
     let mut members = Vec::new();
     for (id, count) in (1..).zip(&counts) {
         let machine = Machine { count: Arc::clone(count), ..Machine::default() };

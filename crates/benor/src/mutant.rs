@@ -10,28 +10,10 @@ use crate::model::{Crashes, Model, Thresholds};
 use crate::votes::Votes;
 use consensus_core::NodeId;
 
-/// Declares the bugs, and their list.
-macro_rules! mutants {
-    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
-        /// A bug of somebody's Ben-Or.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[cfg_attr(
-            not(all(feature = "mutants", debug_assertions)),
-            expect(unreachable_pub, reason = "public together with the feature `mutants` only")
-        )]
-        pub enum Mutant {
-            $($(#[doc = $doc])+ $name,)+
-        }
+consensus_core::mutants! {
+    /// A bug of somebody's Ben-Or.
+    Mutant of Config, crate::log::Config;
 
-        #[cfg(all(feature = "mutants", debug_assertions))]
-        impl Mutant {
-            /// Every bug that can be planted.
-            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
-        }
-    };
-}
-
-mutants! {
     /// One proposal of a value decides it.
     DecidesOnOne,
     /// A value is adopted only if so many propose it that it is decided.
@@ -115,17 +97,6 @@ mutants! {
 }
 
 impl crate::log::Config {
-    #[cfg(all(feature = "mutants", debug_assertions))]
-    pub(crate) fn plants(&self, mutant: Mutant) -> bool {
-        self.mutant == Some(mutant)
-    }
-
-    #[cfg(not(all(feature = "mutants", debug_assertions)))]
-    #[inline(always)]
-    pub(crate) const fn plants(&self, _mutant: Mutant) -> bool {
-        false
-    }
-
     /// Whose offer is counted: with the bug, one that comes again is another voter's.
     pub(crate) fn as_offering(&self, open: &Open, from: NodeId, voters: &[NodeId]) -> NodeId {
         if !self.plants(Mutant::OffersWithoutSenders) || open.offer_of(from).is_none() {
@@ -136,17 +107,6 @@ impl crate::log::Config {
 }
 
 impl Config {
-    #[cfg(all(feature = "mutants", debug_assertions))]
-    pub(crate) fn plants(&self, mutant: Mutant) -> bool {
-        self.mutant == Some(mutant)
-    }
-
-    #[cfg(not(all(feature = "mutants", debug_assertions)))]
-    #[inline(always)]
-    pub(crate) const fn plants(&self, _mutant: Mutant) -> bool {
-        false
-    }
-
     /// The numbers for `n` voters, or with the bugs others.
     pub(crate) fn or_bent(&self, sound: Thresholds, n: usize) -> Thresholds {
         let bent = |mutant, bend: fn(Thresholds, usize) -> Thresholds| {

@@ -16,6 +16,7 @@ pub mod lease;
 mod machine;
 mod members;
 pub mod memory;
+mod mutants;
 mod node;
 pub mod quorum;
 pub mod reads;

@@ -6,28 +6,10 @@
 use crate::config::Config;
 use consensus_core::Bytes;
 
-/// Declares the bugs, and their list.
-macro_rules! mutants {
-    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
-        /// A bug of somebody's FloodSet.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[cfg_attr(
-            not(all(feature = "mutants", debug_assertions)),
-            expect(unreachable_pub, reason = "public together with the feature `mutants` only")
-        )]
-        pub enum Mutant {
-            $($(#[doc = $doc])+ $name,)+
-        }
+consensus_core::mutants! {
+    /// A bug of somebody's FloodSet.
+    Mutant of Config;
 
-        #[cfg(all(feature = "mutants", debug_assertions))]
-        impl Mutant {
-            /// Every bug that can be planted.
-            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
-        }
-    };
-}
-
-mutants! {
     /// What most have sent is held, not the least.
     MajorityOfReceived,
     /// As many rounds as there may be crashes.
@@ -41,17 +23,6 @@ mutants! {
 }
 
 impl Config {
-    #[cfg(all(feature = "mutants", debug_assertions))]
-    pub(crate) fn plants(&self, mutant: Mutant) -> bool {
-        self.mutant == Some(mutant)
-    }
-
-    #[cfg(not(all(feature = "mutants", debug_assertions)))]
-    #[inline(always)]
-    pub(crate) const fn plants(&self, _mutant: Mutant) -> bool {
-        false
-    }
-
     /// The number of rounds, or with the bug one fewer.
     pub(crate) fn or_fewer(&self, rounds: u64) -> u64 {
         if self.plants(Mutant::OneRoundFewer) { (rounds - 1).max(1) } else { rounds }

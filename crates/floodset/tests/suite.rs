@@ -7,5 +7,3 @@ mod exhaustive;
 #[cfg(all(feature = "mutants", debug_assertions))]
 mod mutants;
 mod paper;
-#[path = "../../benor/tests/spec.rs"]
-mod spec;

@@ -14,28 +14,10 @@ use crate::value::Value;
 use consensus_core::quorum::Flexible;
 use consensus_core::{NodeId, Slot};
 
-/// Declares the bugs, and their list.
-macro_rules! mutants {
-    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
-        /// A bug of somebody's Paxos.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[cfg_attr(
-            not(all(feature = "mutants", debug_assertions)),
-            expect(unreachable_pub, reason = "public together with the feature `mutants` only")
-        )]
-        pub enum Mutant {
-            $($(#[doc = $doc])+ $name,)+
-        }
+consensus_core::mutants! {
+    /// A bug of somebody's Paxos.
+    Mutant of Config, synod::Config;
 
-        #[cfg(all(feature = "mutants", debug_assertions))]
-        impl Mutant {
-            /// Every bug that can be planted.
-            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
-        }
-    };
-}
-
-mutants! {
     /// A proposer proposes what it wants itself, whatever the promises tell of.
     OwnValueProposed,
     /// A proposer proposes what it heard of last, not the value of the highest ballot.
@@ -140,17 +122,6 @@ mutants! {
 macro_rules! asked {
     ($($config:ty),+) => {
         $(impl $config {
-            #[cfg(all(feature = "mutants", debug_assertions))]
-            pub(crate) fn plants(&self, mutant: Mutant) -> bool {
-                self.mutant == Some(mutant)
-            }
-
-            #[cfg(not(all(feature = "mutants", debug_assertions)))]
-            #[inline(always)]
-            pub(crate) const fn plants(&self, _mutant: Mutant) -> bool {
-                false
-            }
-
             /// `quorums` of so many voters, or with the bugs some that need not meet.
             pub(crate) fn or_too_small(&self, quorums: Flexible, voters: usize) -> (usize, usize) {
                 let (first, second) = (quorums.first(), quorums.second());

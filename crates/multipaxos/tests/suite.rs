@@ -16,6 +16,5 @@ mod newcomer;
 mod paper;
 mod reconfiguration;
 mod snapshot;
-mod spec;
 mod synod;
 mod transcript;

@@ -281,16 +281,4 @@ impl Config {
     pub(crate) fn outranks(&self, one: &Prepared, other: &Prepared) -> bool {
         if self.plants(Mutant::LowestViewWins) { one.view < other.view } else { one.view > other.view }
     }
-
-    /// Whether the bug is planted.
-    #[inline]
-    pub(crate) fn plants(&self, mutant: Mutant) -> bool {
-        #[cfg(all(feature = "mutants", debug_assertions))]
-        return self.mutant == Some(mutant);
-        #[cfg(not(all(feature = "mutants", debug_assertions)))]
-        {
-            let _ = mutant;
-            false
-        }
-    }
 }

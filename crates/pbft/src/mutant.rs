@@ -3,28 +3,12 @@
 //! The protocol asks `plants` of its configuration at one place for each. Without the feature `mutants` the answer is a constant
 //! `false`, and the compiler removes the question.
 
-/// Declares the bugs, and their list.
-macro_rules! mutants {
-    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
-        /// A bug of somebody's PBFT.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[cfg_attr(
-            not(all(feature = "mutants", debug_assertions)),
-            expect(unreachable_pub, reason = "public together with the feature `mutants` only")
-        )]
-        pub enum Mutant {
-            $($(#[doc = $doc])+ $name,)+
-        }
+use crate::config::Config;
 
-        #[cfg(all(feature = "mutants", debug_assertions))]
-        impl Mutant {
-            /// Every bug that can be planted.
-            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
-        }
-    };
-}
+consensus_core::mutants! {
+    /// A bug of somebody's PBFT.
+    Mutant of Config;
 
-mutants! {
     /// A quorum is 2f.
     QuorumTwoF,
     /// A quorum is 2f+1, however many replicas there are beyond 3f+1.

@@ -12,5 +12,4 @@ mod named;
 mod paper;
 mod resend;
 mod signed;
-mod spec;
 mod view_change;

@@ -10,28 +10,10 @@ use alloc::vec::Vec;
 use consensus_core::quorum::{self, Tally};
 use consensus_core::{Members, NodeId, Slot};
 
-/// Declares the bugs, and their list.
-macro_rules! mutants {
-    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
-        /// A bug of somebody's Raft.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[cfg_attr(
-            not(all(feature = "mutants", debug_assertions)),
-            expect(unreachable_pub, reason = "public together with the feature `mutants` only")
-        )]
-        pub enum Mutant {
-            $($(#[doc = $doc])+ $name,)+
-        }
+consensus_core::mutants! {
+    /// A bug of somebody's Raft.
+    Mutant of Config;
 
-        #[cfg(all(feature = "mutants", debug_assertions))]
-        impl Mutant {
-            /// Every bug that can be planted.
-            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
-        }
-    };
-}
-
-mutants! {
     /// A vote is given without being written down: after a crash it is given again, to somebody else.
     VoteNotPersisted,
     /// A vote leaves before it is on disk.
@@ -174,20 +156,6 @@ mutants! {
     WitnessReads,
     /// In a group with witnesses a leader cuts logs before anything of its own term is durable.
     WitnessGroupFedEarly,
-}
-
-impl Config {
-    #[cfg(all(feature = "mutants", debug_assertions))]
-    pub(crate) fn plants(&self, mutant: Mutant) -> bool {
-        self.mutant == Some(mutant)
-    }
-
-    #[cfg(not(all(feature = "mutants", debug_assertions)))]
-    #[inline(always)]
-    #[expect(clippy::unused_self, reason = "the same shape as with the feature")]
-    pub(crate) const fn plants(&self, _mutant: Mutant) -> bool {
-        false
-    }
 }
 
 impl Core {

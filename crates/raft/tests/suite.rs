@@ -16,7 +16,6 @@ mod paper;
 mod quiescence;
 mod schedules;
 mod snapshot;
-mod spec;
 mod transcript;
 mod transfer;
 mod witness;

@@ -5,28 +5,10 @@
 
 use crate::config::Config;
 
-/// Declares the bugs, and their list.
-macro_rules! mutants {
-    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
-        /// A bug of somebody's two-phase commit, or Paxos Commit.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[cfg_attr(
-            not(all(feature = "mutants", debug_assertions)),
-            expect(unreachable_pub, reason = "public together with the feature `mutants` only")
-        )]
-        pub enum Mutant {
-            $($(#[doc = $doc])+ $name,)+
-        }
+consensus_core::mutants! {
+    /// A bug of somebody's two-phase commit, or Paxos Commit.
+    Mutant of Config;
 
-        #[cfg(all(feature = "mutants", debug_assertions))]
-        impl Mutant {
-            /// Every bug that can be planted.
-            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
-        }
-    };
-}
-
-mutants! {
     /// A YES leaves before the promise is on disk.
     YesBeforeDurable,
     /// A COMMIT leaves before it is on disk.
@@ -110,17 +92,6 @@ mutants! {
 }
 
 impl Config {
-    #[cfg(all(feature = "mutants", debug_assertions))]
-    pub(crate) fn plants(&self, mutant: Mutant) -> bool {
-        self.mutant == Some(mutant)
-    }
-
-    #[cfg(not(all(feature = "mutants", debug_assertions)))]
-    #[inline(always)]
-    pub(crate) const fn plants(&self, _mutant: Mutant) -> bool {
-        false
-    }
-
     /// Whether any bug is planted: invariants are for those without.
     #[cfg(all(feature = "mutants", debug_assertions))]
     pub(crate) const fn is_planted(&self) -> bool {

@@ -8,4 +8,3 @@ mod group;
 #[cfg(all(feature = "mutants", debug_assertions))]
 mod mutants;
 mod paper;
-mod spec;

@@ -4,6 +4,7 @@ mod arrows;
 mod clauses;
 mod files;
 mod links;
+mod mistakes;
 
 use crate::run;
 use anyhow::{Context, Result, bail};
@@ -53,6 +54,7 @@ pub fn check(root: &Path) -> Result<Vec<String>> {
     let mut broken = arrows::check(root)?;
     broken.extend(files::check(&sources));
     broken.extend(clauses::check(&sources));
+    broken.extend(mistakes::check(&sources));
     broken.extend(links::check(root, &sources));
     Ok(broken)
 }
