@@ -86,6 +86,8 @@ consensus_core::mutants! {
     OwnFirst,
     /// Of the log: who has heard enough offers votes, and makes none of its own.
     VotesWithoutOffer,
+    /// Of the log: who decides tells nobody, be it of its last vote.
+    DecidesSilently,
     /// Of the log: batches that were lost on their way are not asked for.
     NeverFetches,
     /// Of the log: whoever reads asks nobody else.

@@ -269,6 +269,21 @@ fn a_batch_is_decided_by_enough_proposals_and_has_one_name() {
     assert_eq!((settled(&cluster, 1), texts(&cluster, 1)), (1, vec!["2/1".to_owned()]));
 }
 
+// tests [L5]
+#[test]
+fn who_decides_tells_the_others() {
+    for size in 1..=5 {
+        let mut cluster = group(size, Config::default());
+        // Each vote is needed.
+        let most = size / 2 + 1;
+        (most + 1..=size).for_each(|node| cluster.crash(n(node)));
+        cluster.propose(n(1), 1, b"x");
+        // Everything arrives, and no timer runs out.
+        cluster.settle_in_bursts();
+        assert!((1..=most).all(|node| texts(&cluster, node) == ["x"]), "{most} of {size} nodes");
+    }
+}
+
 /// Node 1 of three has reported 1, node 2 has reported 0.
 fn divided(config: Config) -> Group {
     let mut cluster = alone_with(3, config);
@@ -519,6 +534,30 @@ fn a_snapshot_takes_the_place_of_instances() {
     cluster.propose(n(3), 41, b"and one more");
     cluster.run_for_ms(1_000);
     assert!((1..=3).all(|node| cluster.diary(n(node)).len() == 41), "after a power loss, too");
+}
+
+// tests [L14]
+#[test]
+fn who_is_given_a_snapshot_gives_up_the_replies_that_it_contains() {
+    let config = Config { retained_slots: 0, ..Config::default() };
+    let mut cluster = group(3, config);
+    cluster.compact_after_bytes = 100;
+    (1..=3).for_each(|node| restart(&mut cluster, node));
+    cluster.propose(n(3), 1, b"mine");
+    // The others have it, and the third hears no more.
+    (1..=2).for_each(|node| {
+        cluster.cut.insert((n(node), n(3)));
+    });
+    for number in 2..=40 {
+        cluster.propose(n(1), number, b"some words to be kept");
+        cluster.run_for_ms(5);
+    }
+    assert_eq!((texts(&cluster, 1).first().map(String::as_str), settled(&cluster, 3)), (Some("mine"), 0));
+    assert_eq!(cluster.refusals(n(3)), []);
+    cluster.heal();
+    cluster.run_for_ms(1_000);
+    assert_eq!(settled(&cluster, 3), settled(&cluster, 1));
+    assert_eq!(cluster.refusals(n(3)), [(1, Refusal::Interrupted)]);
 }
 
 // tests [L15]

@@ -143,3 +143,19 @@ fn a_vote_without_an_offer_is_found() {
     assert!(goes_on_without_the_third(None));
     assert!(!goes_on_without_the_third(Some(Mutant::VotesWithoutOffer)));
 }
+
+/// Whether two nodes of three decide what the first is given before anybody's patience ends, if the third is gone.
+fn decides_at_once(mutant: Option<Mutant>) -> bool {
+    let mut cluster =
+        Cluster::<Log>::with(3, benor::log::Config { mutant, ..benor::log::Config::default() }, false, 1);
+    cluster.crash(n(3));
+    cluster.propose(n(1), 1, b"x");
+    cluster.settle_in_bursts();
+    (1..=2).all(|id| !cluster.diary(n(id)).is_empty())
+}
+
+#[test]
+fn a_decision_that_is_kept_to_oneself_is_found() {
+    assert!(decides_at_once(None));
+    assert!(!decides_at_once(Some(Mutant::DecidesSilently)));
+}

@@ -164,9 +164,8 @@ impl Log {
     }
 
     /// [L3] What is offered in `instance`: what most others offer, if we may; otherwise the oldest batch of whoever's turn it is, or
-    /// who comes next.
-    pub(crate) fn choose(&self, instance: super::Instance) -> Option<BatchId> {
-        let taken = self.taken();
+    /// who comes next. `taken` are those that we may not offer.
+    pub(crate) fn choose(&self, instance: super::Instance, taken: &BTreeSet<BatchId>) -> Option<BatchId> {
         let is_free = |id: &BatchId| self.batches.holds(*id) && !taken.contains(id);
         let followed = self.open.get(&instance).and_then(Open::most_offered).filter(is_free);
         if followed.is_some() && !self.config.plants(Mutant::OwnFirst) {
@@ -182,7 +181,7 @@ impl Log {
     }
 
     /// [L4] What we have offered in an instance that is not decided, and what is decided and not settled.
-    fn taken(&self) -> BTreeSet<BatchId> {
+    pub(crate) fn taken(&self) -> BTreeSet<BatchId> {
         let of = |open: &Open| match open.decided {
             Some(decided) => decided.batch(),
             None if self.config.plants(Mutant::OffersTwice) => None,

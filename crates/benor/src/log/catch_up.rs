@@ -167,7 +167,9 @@ impl Log {
             let is_new = core::mem::take(&mut open.has_news);
             is_new.then(|| open.word(instance, id))
         });
-        let words: Vec<Word> = news.collect();
+        let last_words = core::mem::take(&mut self.last_words);
+        let words: Vec<Word> =
+            last_words.into_iter().chain(news).take(super::message::MAX_AHEAD as usize).collect();
         if words.is_empty() {
             return;
         }

@@ -36,6 +36,7 @@ impl Log {
             awaited: Instance::ZERO,
             impatient: Instance::ZERO,
             peers: BTreeMap::new(),
+            last_words: Vec::new(),
             answers: Vec::new(),
             more_from: None,
             reading: Reading::new(rng.next_u64()),
@@ -52,6 +53,8 @@ impl Log {
         node.batches.forget(&node.ledger.numbers);
         node.last_number = node.batches.last(id).max(node.ledger.numbers.last(id));
         node.settle();
+        // Whoever waits for them asks.
+        node.last_words.clear();
         Ok(node)
     }
 

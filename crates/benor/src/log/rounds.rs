@@ -61,11 +61,12 @@ impl Log {
             return false;
         }
         let mut has_offered = false;
+        let (mut instance, mut taken) = (self.ledger.settled(), self.taken());
         loop {
-            let instance = self.next_offer();
+            instance = self.next_offer(instance);
             let is_begun = self.open.range(instance..).next().is_some();
             let is_near = instance.0 <= self.ledger.settled().0 + self.window;
-            let offer = match self.choose(instance) {
+            let offer = match self.choose(instance, &taken) {
                 Some(id) if is_near || is_begun => Offer::Batch(id),
                 // For an interval it may be on its way to us; but nobody waits for us who has enough.
                 None if is_begun && (instance <= self.impatient || self.is_offered(instance)) => {
@@ -80,6 +81,9 @@ impl Log {
             // It is our first.
             let _ = open.take_offer(self.id, offer);
             open.has_news = true;
+            if !self.config.plants(Mutant::OffersTwice) {
+                taken.extend(offer.batch());
+            }
             has_offered = true;
         }
     }
@@ -96,9 +100,9 @@ impl Log {
         open.decided.is_some() || open.offer_of(self.id).is_some() || has_voted
     }
 
-    /// The first instance in which we have offered nothing, and that is not known to be decided.
-    fn next_offer(&self) -> Instance {
-        let mut next = self.ledger.settled().next();
+    /// The first instance after `last` in which we have offered nothing, and that is not known to be decided.
+    fn next_offer(&self, last: Instance) -> Instance {
+        let mut next = last.next();
         while self.open.get(&next).is_some_and(|open| self.is_done_with(open)) {
             next = next.next();
         }
@@ -188,7 +192,7 @@ impl Log {
         }
     }
 
-    /// [L7] What is decided and held, with everything before it.
+    /// [L7] What is decided and held, with everything before it. [L5] What was not told of it yet is told by the decision.
     pub(crate) fn settle(&mut self) {
         while let Some(open) = self.open.get(&self.ledger.settled().next()) {
             let Some(decided) = open.decided else { return };
@@ -205,7 +209,10 @@ impl Log {
                     self.window = (self.window + 1).min(self.config.max_instances);
                 }
             }
-            self.open.remove(&instance);
+            let is_told = self.open.remove(&instance).is_none_or(|open| !open.has_news);
+            if !is_told && !self.config.plants(Mutant::DecidesSilently) {
+                self.last_words.push(Word::of_decided(instance, decided));
+            }
             self.noted.remove(&instance);
         }
     }

@@ -7,7 +7,7 @@ use super::state::Log;
 use super::step::Out;
 use crate::mutant::Mutant;
 use alloc::vec::Vec;
-use consensus_core::{Bytes, NodeId, Note, Slot, Time};
+use consensus_core::{Bytes, NodeId, Note, Refusal, Slot, Time};
 use core::time::Duration;
 
 /// A snapshot of the state machine.
@@ -152,6 +152,7 @@ impl Log {
         let bytes = Bytes::from(bytes);
         self.ledger = Ledger::behind(instance, through, numbers.clone());
         self.handed_over = through;
+        self.give_up_replies(&numbers, out);
         self.batches.forget(&numbers);
         self.open = self.open.split_off(&instance.next());
         self.noted = self.noted.split_off(&instance.next());
@@ -161,6 +162,14 @@ impl Log {
         out.checkpoint(through, bytes.clone(), tail);
         out.install(through, bytes);
         out.note(Note::SnapshotInstalled { through });
+    }
+
+    /// [L14] Proposals of our clients that the snapshot contains were carried out by others: nobody here knows what came of them.
+    fn give_up_replies(&self, numbers: &Numbers, out: &mut Out) {
+        let own = self.batches.iter().filter(|(id, _)| id.origin == self.id && numbers.contain(*id));
+        for entry in own.flat_map(|(_, entries)| entries.iter()) {
+            out.refuse(entry.id, Refusal::Interrupted);
+        }
     }
 
     /// What is arriving may be of a snapshot that nobody has any more.

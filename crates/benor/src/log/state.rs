@@ -44,6 +44,8 @@ pub struct Log {
     pub(crate) impatient: Instance,
     /// How much the others have said that they have settled.
     pub(crate) peers: BTreeMap<NodeId, Instance>,
+    /// What is to be told to all of what is settled by now, in place of our votes.
+    pub(crate) last_words: Vec<Word>,
     /// What is to be told to those who vote in what we have decided.
     pub(crate) answers: Vec<(NodeId, Word)>,
     /// Who is to be asked for more of what it has just given us.

@@ -116,6 +116,7 @@ pub const BENOR_BY_SCHEDULE: &[Mutant] = &[
     Mutant::HalfDecides,
     Mutant::AdoptsOnOne,
     Mutant::VotesWithoutOffer,
+    Mutant::DecidesSilently,
 ];
 
 impl Hunt<Tide> {

@@ -178,6 +178,19 @@ impl<A: ConsensusAlgorithm> Cluster<A> {
         panic!("the nodes never stop talking");
     }
 
+    /// As [`Cluster::settle`], in bursts: each node hears everything that is on its way before it speaks.
+    pub fn settle_in_bursts(&mut self) {
+        while !self.wire.is_empty() {
+            for Envelope { from, to, message } in core::mem::take(&mut self.wire) {
+                if let Some(node) = self.nodes.get_mut(&to) {
+                    node.push(self.now, Event::Message { from, message }).expect("it runs");
+                }
+            }
+            let up: Vec<NodeId> = self.nodes.keys().copied().collect();
+            up.into_iter().for_each(|id| self.handle(id, Event::Tick));
+        }
+    }
+
     /// Lets time pass, delivering at once; timers fire when they are due.
     pub fn run_for_ms(&mut self, ms: u64) {
         let end = self.now + std::time::Duration::from_millis(ms);
