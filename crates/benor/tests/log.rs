@@ -211,6 +211,23 @@ fn the_offer_of_others_is_followed() {
 
 // tests [L3]
 #[test]
+fn a_batch_that_has_waited_for_long_is_offered_in_its_turn() {
+    // Instances 4 and 10 are the second voter's. The third offers its own batch there, once all before came to nothing.
+    let offered_in = |instance: u64| {
+        let mut cluster = alone(3);
+        tell(&mut cluster, 2, Message::Parcel(parcel(2, 1)));
+        tell(&mut cluster, 3, Message::Parcel(parcel(3, 1)));
+        let settled = (1..instance).map(|before| Word::of_decided(Instance(before), Offer::Nothing));
+        let words = settled.chain([offers(instance, Offer::Batch(id(3, 1)))]).collect();
+        tell(&mut cluster, 3, says(words));
+        offered(&cluster, instance)
+    };
+    assert_eq!(offered_in(4), Some(Offer::Batch(id(3, 1))), "others are followed");
+    assert_eq!(offered_in(10), Some(Offer::Batch(id(2, 1))), "it was passed over for two turns of everybody");
+}
+
+// tests [L3]
+#[test]
 fn who_votes_has_offered() {
     let mut cluster = alone(3);
     tell(&mut cluster, 2, says(vec![offers(1, Offer::Batch(id(2, 1)))]));

@@ -2,7 +2,7 @@
 //!
 //! Invariants: what is here is on our disk; nothing here is settled; of each node so many at most as it may have open.
 
-use super::message::{BatchId, Entries, Entry, Numbers, Offer, Parcel};
+use super::message::{BatchId, Entries, Entry, Instance, Numbers, Offer, Parcel};
 use super::open::Open;
 use super::record::Record;
 use super::state::Log;
@@ -41,9 +41,12 @@ impl Queue {
     }
 }
 
-/// Batches by name.
+/// After how many instances for each voter a batch is overdue.
+const OVERDUE_ROUNDS: u64 = 2;
+
+/// Batches by name, with the last instance that was settled when each came.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Batches(BTreeMap<BatchId, Entries>);
+pub(crate) struct Batches(BTreeMap<BatchId, (Entries, Instance)>);
 
 impl Batches {
     pub(crate) fn is_empty(&self) -> bool {
@@ -55,27 +58,33 @@ impl Batches {
     }
 
     pub(crate) fn get(&self, id: BatchId) -> Option<&Entries> {
-        self.0.get(&id)
+        self.0.get(&id).map(|(entries, _)| entries)
     }
 
     pub(crate) fn holds(&self, id: BatchId) -> bool {
         self.0.contains_key(&id)
     }
 
-    pub(crate) fn insert(&mut self, Parcel { id, entries }: Parcel) {
-        self.0.entry(id).or_insert(entries);
+    pub(crate) fn insert(&mut self, Parcel { id, entries }: Parcel, settled: Instance) {
+        self.0.entry(id).or_insert((entries, settled));
     }
 
     pub(crate) fn remove(&mut self, id: BatchId) -> Option<Entries> {
-        self.0.remove(&id)
+        self.0.remove(&id).map(|(entries, _)| entries)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (BatchId, &Entries)> {
-        self.0.iter().map(|(&id, entries)| (id, entries))
+        self.0.iter().map(|(&id, (entries, _))| (id, entries))
     }
 
     pub(crate) fn parcels(&self) -> impl Iterator<Item = Parcel> {
-        self.0.iter().map(|(&id, entries)| Parcel { id, entries: entries.clone() })
+        self.iter().map(|(id, entries)| Parcel { id, entries: entries.clone() })
+    }
+
+    /// Whether others had their turns again and again while it was here.
+    fn is_overdue(&self, id: BatchId, instance: Instance, voters: usize) -> bool {
+        let patience = voters as u64 * OVERDUE_ROUNDS;
+        self.0.get(&id).is_some_and(|(_, since)| since.0.saturating_add(patience) < instance.0)
     }
 
     /// Forgets what is settled.
@@ -123,7 +132,7 @@ impl Log {
             self.last_number += 1;
             let parcel = Parcel { id: BatchId { origin: self.id, number: self.last_number }, entries };
             out.persist(Record::Held(parcel.clone()));
-            self.batches.insert(parcel.clone());
+            self.batches.insert(parcel.clone(), self.ledger.settled());
             for peer in self.members.others(self.id) {
                 self.send(peer, super::Message::Parcel(parcel.clone()), out);
             }
@@ -142,7 +151,7 @@ impl Log {
         // What is decided already is wanted, however far it is ahead of what is settled here.
         if number <= end || self.is_decided(parcel.id) {
             out.persist(Record::Held(parcel.clone()));
-            self.batches.insert(parcel);
+            self.batches.insert(parcel, self.ledger.settled());
         }
     }
 
@@ -163,21 +172,20 @@ impl Log {
         self.open.values().any(|open| open.decided == Some(Offer::Batch(id)))
     }
 
-    /// [L3] What is offered in `instance`: what most others offer, if we may; otherwise the oldest batch of whoever's turn it is, or
-    /// who comes next. `taken` are those that we may not offer.
-    pub(crate) fn choose(&self, instance: super::Instance, taken: &BTreeSet<BatchId>) -> Option<BatchId> {
+    /// [L3] What is offered in `instance`: the oldest batch of whoever's turn it is, if it is overdue; what most others offer, if we may;
+    /// otherwise the oldest batch of whoever's turn it is, or who comes next. `taken` are those that we may not offer.
+    pub(crate) fn choose(&self, instance: Instance, taken: &BTreeSet<BatchId>) -> Option<BatchId> {
         let is_free = |id: &BatchId| self.batches.holds(*id) && !taken.contains(id);
-        let followed = self.open.get(&instance).and_then(Open::most_offered).filter(is_free);
-        if followed.is_some() && !self.config.plants(Mutant::OwnFirst) {
-            return followed;
+        if self.config.plants(Mutant::OwnFirst) {
+            return self.batches.of(self.id).find(is_free);
         }
         let voters = self.members.voters();
         let turn = usize::try_from(instance.0 % voters.len().max(1) as u64).unwrap_or(0);
         let mut in_turn = voters.iter().skip(turn).chain(voters.iter().take(turn)).copied();
-        if self.config.plants(Mutant::OwnFirst) {
-            return self.batches.of(self.id).find(is_free);
-        }
-        in_turn.find_map(|origin| self.batches.of(origin).find(is_free))
+        let own_turn = voters.get(turn).and_then(|&origin| self.batches.of(origin).find(is_free));
+        let overdue = own_turn.filter(|&id| self.batches.is_overdue(id, instance, voters.len()));
+        let followed = || self.open.get(&instance).and_then(Open::most_offered).filter(is_free);
+        overdue.or_else(followed).or_else(|| in_turn.find_map(|origin| self.batches.of(origin).find(is_free)))
     }
 
     /// [L4] What we have offered in an instance that is not decided, and what is decided and not settled.

@@ -82,7 +82,7 @@ impl Log {
             Record::Base { instance, numbers: _ } if instance == settled => Ok(()),
             Record::Base { .. } => Err("the records speak of a snapshot that is not there"),
             Record::Held(parcel) => {
-                self.batches.insert(parcel);
+                self.batches.insert(parcel, settled);
                 Ok(())
             }
             Record::Offered { instance, .. }
