@@ -103,6 +103,8 @@ mutants! {
     AcceptedBeforeDurable,
     /// Paxos Commit: an acceptor that has forgotten a verdict takes part as if it had never heard of the transaction.
     ForgottenTakesPart,
+    /// Paxos Commit: a leader takes the commit that it proposes for chosen, and tells a client that asks again.
+    TellsWhatIsProposed,
     /// The only participant, coordinator besides, does not write its abort down.
     SoleAbortNotWritten,
     /// A participant whose promise is not on disk carries an abort out before it is sure not to vote again.
