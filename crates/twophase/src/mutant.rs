@@ -69,6 +69,8 @@ mutants! {
     InDoubtIsAbort,
     /// The reader is asked with all others, and frees what it has read while they still lock.
     ReaderAskedFirst,
+    /// The reader takes giving back what it has read for an abort, and says so to a client.
+    ReaderRemembersAbort,
     /// The only participant tells its verdict before that is on disk.
     OnePhaseBeforeDurable,
     /// Two coordinators use one name, and nobody tells them.

@@ -2,7 +2,7 @@
 //! same schedule without the bug must go well.
 
 use crate::group::{Group, Letter, account, config, n, name, transfer};
-use consensus_core::NodeId;
+use consensus_core::{NodeId, Refusal, Verdict};
 use multipaxos::Ballot;
 use std::collections::BTreeSet;
 use twophase::accounts::Transfer;
@@ -111,8 +111,8 @@ fn an_abort_that_is_overtaken_and_dropped_is_found() {
     assert!(!remembers_an_early_abort(Some(Mutant::AbortBeforePrepareDropped)));
 }
 
-/// Whether what the reader has read is still so when all others hold their locks: it loses its own in a crash, and another transaction
-/// changes it in between, and something else that the first one changes later.
+/// Whether what the reader has read is still so when all others hold their locks: another transaction changes it in between, and
+/// something else that the first one changes later.
 fn reads_at_one_moment(mutant: Option<Mutant>) -> bool {
     let mut group = with(3, mutant);
     let look = Transfer { changes: vec![(account(1, 0), -1), (account(2, 0), 1), (account(3, 0), 0)] };
@@ -121,8 +121,6 @@ fn reads_at_one_moment(mutant: Option<Mutant>) -> bool {
     let late = intercept(&mut group, n(2));
     let is_asked = group.wire.iter().any(|letter| letter.to == n(3));
     group.settle();
-    group.crash(n(3));
-    group.start(n(3));
     group.propose(n(2), name(2), &transfer(&[2, 3], 0));
     group.settle();
     assert_eq!(group.verdicts(name(2)), BTreeSet::from([true]));
@@ -137,6 +135,26 @@ fn reads_at_one_moment(mutant: Option<Mutant>) -> bool {
 fn a_reader_that_is_asked_too_early_is_found() {
     assert!(reads_at_one_moment(None));
     assert!(!reads_at_one_moment(Some(Mutant::ReaderAskedFirst)));
+}
+
+/// What a client is told of a committed transaction by the node that has only read for it.
+fn says_commit(mutant: Option<Mutant>) -> bool {
+    let mut group = with(3, mutant);
+    let look = Transfer { changes: vec![(account(1, 0), -1), (account(2, 0), 1), (account(3, 0), 0)] };
+    let envelope = Envelope::new(look.participants(), look.to_bytes()).with_reader(n(3)).to_bytes();
+    group.propose_bytes(n(1), name(1), envelope.clone());
+    group.settle();
+    assert_eq!(group.verdicts(name(1)), BTreeSet::from([true]));
+    group.propose_bytes(n(3), name(1), envelope);
+    group.settle();
+    group.refused.pop().unwrap().2 == Refusal::Settled { verdict: Verdict::Commit }
+}
+
+// tests [T8]
+#[test]
+fn a_reader_that_has_a_verdict_of_its_own_is_found() {
+    assert!(says_commit(None));
+    assert!(!says_commit(Some(Mutant::ReaderRemembersAbort)));
 }
 
 /// Two coordinators of one name: what are their clients told?

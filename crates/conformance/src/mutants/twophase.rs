@@ -89,6 +89,7 @@ pub const TWOPHASE_BY_SCHEDULE: &[Mutant] = &[
     Mutant::NoTombstone,
     Mutant::AbortBeforePrepareDropped,
     Mutant::ReaderAskedFirst,
+    Mutant::ReaderRemembersAbort,
     Mutant::CoordinatorsNotTold,
     Mutant::ForgottenTakesPart,
     Mutant::SoleAbortNotWritten,

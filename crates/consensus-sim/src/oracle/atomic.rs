@@ -13,6 +13,9 @@
 //! speaks first, to its state machine or to a client, fixes the verdict: AC3 and AC4 are judged at that moment, all others must agree
 //! with it from then on, and a commit must come to all who take part.
 //!
+//! Who changes nothing by a transaction, and only looks at something for it, need not hear of the verdict: an abort in its state
+//! machine gives back what was reserved for that, and is no decision.
+//!
 //! What a participant applies is held against what it applied before a restart, register by register.
 
 use super::blocking::Blocking;
@@ -57,6 +60,8 @@ struct Case {
     /// The digest of what was proposed.
     content: u64,
     participants: BTreeSet<NodeId>,
+    /// Who only looks at something for it.
+    reader: Option<NodeId>,
     /// It was proposed when nothing failed, and everybody can accept it.
     must_commit: bool,
     /// How each participant judged it last.
@@ -69,14 +74,7 @@ struct Case {
 
 impl Case {
     /// The first word on it, of a participant's state machine or to a client: nobody may differ from it any more.
-    fn fix(
-        &mut self,
-        now: Time,
-        id: ProposalId,
-        verdict: Verdict,
-        by: Option<NodeId>,
-        found: &mut Findings,
-    ) {
+    fn fix(&mut self, now: Time, id: ProposalId, verdict: Verdict, by: Option<NodeId>, found: &mut Findings) {
         self.verdict = Some((verdict, by));
         let who = || by.map_or("a client was told that it is".into(), |node| format!("{node} has"));
         let against = self.participants.iter().find(|node| self.votes.get(node) != Some(&true));
@@ -121,6 +119,7 @@ impl AtomicJudge {
             Case {
                 content: hash_bytes(0, payload),
                 participants,
+                reader: None,
                 must_commit: false,
                 votes: BTreeMap::new(),
                 verdict: None,
@@ -133,6 +132,13 @@ impl AtomicJudge {
     pub(crate) fn expect_commit(&mut self, id: ProposalId) {
         if let Some(case) = self.cases.get_mut(&id) {
             case.must_commit = true;
+        }
+    }
+
+    /// This node changes nothing by it, and may give back what it has looked at whatever becomes of it.
+    pub(crate) fn expect_no_verdict(&mut self, id: ProposalId, node: NodeId) {
+        if let Some(case) = self.cases.get_mut(&id) {
+            case.reader = Some(node).filter(|node| !case.participants.contains(node));
         }
     }
 
@@ -211,6 +217,9 @@ impl AtomicJudge {
                 format!("{node} decided {id:?}, which nobody proposed so"),
             );
         };
+        if case.reader == Some(node) && verdict == Verdict::Abort {
+            return; // What it looked at is given back: that is no word on the transaction.
+        }
         if !self.settled.entry(node).or_default().insert(id) {
             found.fail(Property::Integrity, now, format!("{node} decided {id:?} again: {verdict:?}"));
         }
@@ -234,7 +243,8 @@ impl AtomicJudge {
         let Some(case) = self.cases.get_mut(&id) else { return };
         match case.verdict {
             Some((first, other)) if first != verdict => {
-                let other = other.map_or("another client was told".into(), |other| format!("{other} had decided"));
+                let other =
+                    other.map_or("another client was told".into(), |other| format!("{other} had decided"));
                 let detail = format!("a client was told {verdict:?} of {id:?}, and {other} {first:?}");
                 self.found.fail(Property::Agreement, now, detail);
             }
@@ -380,6 +390,29 @@ mod tests {
             judge.on_told(Time::ZERO, id, Verdict::Commit);
             assert_eq!(failed(&judge), Some(Property::CommitValidity), "{refusal:?}");
         }
+    }
+
+    #[test]
+    fn who_only_looks_gives_back_what_it_has_looked_at_and_nobody_else() {
+        let (mut judge, id, content) = told_first();
+        let look = |judge: &mut AtomicJudge, node| {
+            judge.on_settled(Time::ZERO, node, Some(id), Verdict::Abort, content);
+        };
+        judge.expect_no_verdict(id, COORDINATOR);
+        look(&mut judge, COORDINATOR);
+        look(&mut judge, COORDINATOR);
+        assert_eq!(failed(&judge), None, "it has no verdict, however often it looks");
+        judge.on_settled(Time::ZERO, COORDINATOR, Some(id), Verdict::Commit, content + 1);
+        assert_eq!(
+            failed(&judge),
+            Some(Property::Integrity),
+            "of what nobody proposed it has no word to say"
+        );
+        // Who has something to write is no such reader, whatever is claimed.
+        let (mut judge, id, content) = told_first();
+        judge.expect_no_verdict(id, ONE);
+        judge.on_settled(Time::ZERO, ONE, Some(id), Verdict::Abort, content);
+        assert_eq!(failed(&judge), Some(Property::Agreement));
     }
 
     #[test]
