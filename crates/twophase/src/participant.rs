@@ -249,7 +249,8 @@ impl<P: Protocol> Commitment<P> {
         }
     }
 
-    fn may_tell(&self, from: NodeId, header: &Header) -> bool {
+    /// Whether `from` may lead a ballot of it, or knows the verdict.
+    pub(crate) fn may_tell(&self, from: NodeId, header: &Header) -> bool {
         let is_acceptor = || P::IS_REPLICATED && self.acceptors(header).contains(&from);
         from == header.coordinator || header.promises(from) || is_acceptor()
     }
