@@ -139,7 +139,9 @@ fn held<P: Protocol>(config: Config, actions: usize, back: Duration) -> Duration
     let mut group = Group::<P>::with(3, config, true);
     group.settle();
     group.propose(n(1), name(1), &transfer(&[2, 3], 0));
-    (0..actions).for_each(|_| drop(group.act()));
+    for _ in 0..actions {
+        group.act();
+    }
     group.crash(n(1));
     let died = group.now;
     loop {

@@ -1,10 +1,11 @@
 //! Planted bugs that no random run shows, each with the schedule in which it does: `cargo xtask mutants` runs them beside its hunts. The
 //! same schedule without the bug must go well.
 
-use crate::group::{Group, Letter, account, config, n, name, transfer};
+use crate::group::{BALANCE, Group, Letter, account, config, n, name, transfer};
 use consensus_core::{NodeId, Refusal, Verdict};
 use multipaxos::Ballot;
 use std::collections::BTreeSet;
+use std::time::Duration;
 use twophase::accounts::Transfer;
 use twophase::{
     Classic, Config, Envelope, Header, Message, Mutant, Presumption, Record, Replicated, Transaction, Vote,
@@ -199,6 +200,40 @@ fn keeps_out(mutant: Option<Mutant>) -> bool {
 fn an_acceptor_that_has_forgotten_is_kept_out() {
     assert!(keeps_out(None));
     assert!(!keeps_out(Some(Mutant::ForgottenTakesPart)));
+}
+
+/// Whether a client is told what others must agree with: of two participants one acceptor alone has the votes. It leads a ballot, and is
+/// cut off with what it proposes; the other acceptors have no votes, and it is aborted.
+fn tells_what_is_chosen(mutant: Option<Mutant>) -> bool {
+    let mut group = Group::<Replicated>::new(5, Config { mutant, faults: Some(1), ..config() });
+    for (participant, acceptor) in [(4, 2), (4, 3), (5, 2), (5, 3)] {
+        group.cut.insert((n(participant), n(acceptor)));
+    }
+    group.propose(n(1), name(1), &transfer(&[4, 5], 0));
+    group.settle();
+    group.crash(n(1));
+    for node in [4, 5] {
+        group.cut.insert((n(node), n(1)));
+    }
+    group.start(n(1));
+    while !group.wire.iter().any(|letter| matches!(letter.message, Message::Propose { .. })) {
+        assert!(group.act() || group.wake(group.now + Duration::from_secs(1)));
+    }
+    group.lose(|letter| letter.from == n(1));
+    group.propose(n(1), name(1), &transfer(&[4, 5], 0));
+    let told = group.refused.pop().map(|(.., reason)| reason);
+    group.crash(n(1));
+    group.cut.clear();
+    group.run_for_ms(3_000);
+    assert_eq!((group.balance(4, 0), group.locks()), (BALANCE, BTreeSet::new()), "it is aborted");
+    told != Some(Refusal::Settled { verdict: Verdict::Commit })
+}
+
+// tests [T20]
+#[test]
+fn a_client_that_is_told_what_is_not_chosen_is_found() {
+    assert!(tells_what_is_chosen(None));
+    assert!(!tells_what_is_chosen(Some(Mutant::TellsWhatIsProposed)));
 }
 
 /// Whether what the only participant has aborted, coordinator besides, stays so: what is presumed says nothing of it, and after a crash

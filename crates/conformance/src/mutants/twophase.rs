@@ -78,7 +78,6 @@ pub const PAXOS_COMMIT: &[Hunt<Surf>] = &[
     hunt(Mutant::OwnValue, MIXED, 3, Restarts, 600),
     hunt(Mutant::BallotZeroAfterPromise, MIXED, 3, Restarts, 2_000),
     hunt(Mutant::AcceptedBeforeDurable, MIXED, 3, Restarts, 2_000),
-    hunt(Mutant::TellsWhatIsProposed, MIXED, 3, Restarts, 2_000),
 ];
 
 /// Bugs that random runs show hardly or never, or that need a client that errs: each has a schedule of its own in
@@ -92,6 +91,7 @@ pub const TWOPHASE_BY_SCHEDULE: &[Mutant] = &[
     Mutant::ReaderRemembersAbort,
     Mutant::CoordinatorsNotTold,
     Mutant::ForgottenTakesPart,
+    Mutant::TellsWhatIsProposed,
     Mutant::SoleAbortNotWritten,
     Mutant::AbortBeforeFence,
 ];
