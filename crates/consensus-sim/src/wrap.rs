@@ -5,7 +5,10 @@ use consensus_core::NodeId;
 use core::fmt;
 
 /// The participants, everybody, the payload, and a number drawn at random, for whatever else there is to choose.
-type Wrapping = fn(&[NodeId], &[NodeId], Bytes, u64) -> Bytes;
+type Wrapping = fn(&[NodeId], &[NodeId], Bytes, u64) -> Wrapped;
+
+/// What is handed to a coordinator, and somebody who only looks at something for it and may never hear of a verdict.
+pub type Wrapped = (Bytes, Option<NodeId>);
 
 /// Puts a payload into an envelope, as data that a plan can carry.
 #[derive(Clone, Copy)]
@@ -21,7 +24,13 @@ impl Wrap {
     }
 
     /// What is handed to a coordinator.
-    pub(crate) fn apply(self, participants: &[NodeId], all: &[NodeId], payload: Bytes, number: u64) -> Bytes {
+    pub(crate) fn apply(
+        self,
+        participants: &[NodeId],
+        all: &[NodeId],
+        payload: Bytes,
+        number: u64,
+    ) -> Wrapped {
         (self.wrap)(participants, all, payload, number)
     }
 }

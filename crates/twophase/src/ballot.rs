@@ -121,6 +121,9 @@ impl<P: Protocol> Commitment<P> {
         let is_prepared = |node: &NodeId| led.highest.get(node).map_or(bug, |vote| vote.value);
         let prepared: Vec<NodeId> = header.participants.iter().copied().filter(is_prepared).collect();
         led.proposed = Some(prepared.clone());
+        if prepared.len() == header.participants.len() && self.config.plants(Mutant::TellsWhatIsProposed) {
+            self.remember(id, true);
+        }
         for &acceptor in acceptors.iter().filter(|&&node| node != self.id) {
             let (header, prepared) = (header.clone(), prepared.clone());
             out.send(acceptor, Message::Propose { header, ballot, prepared });
@@ -182,7 +185,8 @@ impl<P: Protocol> Commitment<P> {
             // EARLY: acceptors hold it. A client that asks again after a crash is told when we are.
             self.decide_early(id, commit, payload, out);
         } else {
-            self.remember(id, commit);
+            // There is nothing to carry out here; a client that asks again hears of it, before participants do or after.
+            self.remember(id, commit); // [T20]
         }
         let mut unacknowledged: BTreeSet<NodeId> = header.participants.iter().copied().collect();
         unacknowledged.insert(header.coordinator);

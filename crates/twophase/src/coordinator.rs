@@ -293,8 +293,10 @@ impl<P: Protocol> Commitment<P> {
     /// [T15] The name belongs to another transaction, or did: this attempt is nobody's verdict on it, unless we have a vote, which
     /// nobody else gets any more.
     fn give_up(&mut self, now: Time, id: ProposalId, reason: Refusal, out: &mut Out) {
-        let Some(coordinated) = self.coordinated.get(&id) else { return };
-        if coordinated.header.has(self.id) && !P::IS_REPLICATED {
+        let Some(Coordinated { header, .. }) = self.coordinated.get(&id) else { return };
+        // What a reader has said elsewhere may be counted there.
+        let is_gone = header.promises(self.id) || header.has(self.id) && self.parts.contains_key(&id);
+        if is_gone && !P::IS_REPLICATED {
             return self.become_aborted(now, id, None, out);
         }
         let Some(Coordinated { header, .. }) = self.coordinated.remove(&id) else { return };
@@ -320,8 +322,7 @@ impl<P: Protocol> Commitment<P> {
         let id = header.id;
         out.cancel_timer(Timer::Voting(id));
         out.cancel_timer(Timer::Repeat(id));
-        let reader = header.reader.filter(|&reader| reader != self.id);
-        for &peer in unacknowledged.iter().chain(&reader) {
+        for &peer in &unacknowledged {
             out.send(peer, Message::Outcome { id, commit });
         }
         if header.is_delegated() && !P::IS_REPLICATED {

@@ -51,6 +51,8 @@ consensus_core::mutants! {
     InDoubtIsAbort,
     /// The reader is asked with all others, and frees what it has read while they still lock.
     ReaderAskedFirst,
+    /// The reader takes giving back what it has read for an abort, and says so to a client.
+    ReaderRemembersAbort,
     /// The only participant tells its verdict before that is on disk.
     OnePhaseBeforeDurable,
     /// Two coordinators use one name, and nobody tells them.
@@ -85,6 +87,8 @@ consensus_core::mutants! {
     AcceptedBeforeDurable,
     /// Paxos Commit: an acceptor that has forgotten a verdict takes part as if it had never heard of the transaction.
     ForgottenTakesPart,
+    /// Paxos Commit: a leader takes the commit that it proposes for chosen, and tells a client that asks again.
+    TellsWhatIsProposed,
     /// The only participant, coordinator besides, does not write its abort down.
     SoleAbortNotWritten,
     /// A participant whose promise is not on disk carries an abort out before it is sure not to vote again.

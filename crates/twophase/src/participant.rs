@@ -14,7 +14,7 @@ use crate::state::Commitment;
 use crate::step::{Out, Timer};
 use crate::transaction::{Header, Presumption, Transaction};
 use alloc::collections::BTreeSet;
-use consensus_core::{NodeId, Offence, ProposalId, Time, WriteSeq};
+use consensus_core::{NodeId, Offence, ProposalId, Time, Verdict, WriteSeq};
 
 /// A transaction, as a participant sees it.
 #[derive(Debug)]
@@ -36,8 +36,6 @@ pub(crate) enum Stage {
     Judging,
     /// It is promised.
     Prepared,
-    /// It was read, with everything else locked; nothing is written down.
-    Reading,
 }
 
 impl Part {
@@ -95,7 +93,6 @@ impl<P: Protocol> Commitment<P> {
             Stage::Judging => {}
             Stage::Prepared if P::IS_REPLICATED => self.register(now, header, out),
             Stage::Prepared => out.send(from, Message::Vote { id: header.id, vote: Vote::Yes }),
-            Stage::Reading => out.send(from, Message::Vote { id: header.id, vote: Vote::ReadOnly }),
         }
     }
 
@@ -110,18 +107,15 @@ impl<P: Protocol> Commitment<P> {
             return;
         }
         let header = part.transaction.header.clone();
+        let is_reader = header.reader == Some(self.id);
+        if is_reader && header.coordinator != self.id {
+            return self.look(&header, accept, out);
+        }
         if !accept {
             return self.vote_no(now, &header, out);
         }
         if header.is_delegated() && !P::IS_REPLICATED && header.coordinator != self.id {
             return self.decide_alone(&header, true, out);
-        }
-        if header.reader == Some(self.id) {
-            self.enter(id, Stage::Reading);
-            if header.coordinator != self.id {
-                out.set_timer(Timer::Inquire(id), now + self.retry()); // [T12]
-            }
-            return self.vote(now, &header, Vote::ReadOnly, out);
         }
         if header.coordinator != self.id || P::IS_REPLICATED {
             if self.config.plants(Mutant::YesBeforeDurable) {
@@ -135,21 +129,34 @@ impl<P: Protocol> Commitment<P> {
             }
             out.set_timer(Timer::Inquire(id), now + self.retry());
         }
-        self.enter(id, Stage::Prepared);
+        if let Some(part) = self.parts.get_mut(&id) {
+            part.stage = Stage::Prepared;
+        }
         if self.config.plants(Mutant::CarriesOutAtPrepare) {
             self.settle_part(id, true, out);
         }
         if P::IS_REPLICATED {
             self.register(now, &header, out); // [T19]
         } else {
-            self.vote(now, &header, Vote::Yes, out);
+            self.vote(now, &header, if is_reader { Vote::ReadOnly } else { Vote::Yes }, out);
         }
     }
 
-    fn enter(&mut self, id: ProposalId, stage: Stage) {
-        if let Some(part) = self.parts.get_mut(&id) {
-            part.stage = stage;
+    /// [T8] All others hold their locks, so what is read now is all that the transaction needs of us: the verdict changes nothing here.
+    fn look(&mut self, header: &Header, accept: bool, out: &mut Out) {
+        let id = header.id;
+        let Some(part) = self.parts.remove(&id) else { return };
+        if self.config.plants(Mutant::ReaderRemembersAbort) {
+            self.remember(id, false);
         }
+        if accept {
+            self.decided = self.decided.next();
+            // EARLY: it gives back what was reserved, and decides nothing: nobody is ever told of it, and a snapshot lacks nothing.
+            out.decide_early(self.decided, Some(id), Verdict::Abort, part.transaction.payload);
+        }
+        let vote = if accept { Vote::ReadOnly } else { Vote::No };
+        // EARLY: nothing is promised; having forgotten it, we look again, and the coordinator goes by what it counts first.
+        out.send_early(header.coordinator, Message::Vote { id, vote });
     }
 
     fn vote(&mut self, now: Time, header: &Header, vote: Vote, out: &mut Out) {
@@ -216,6 +223,7 @@ impl<P: Protocol> Commitment<P> {
         if let Some(coordinated) = self.coordinated.get(&id) {
             match coordinated.phase {
                 Phase::Delegated | Phase::Registering { .. } => return self.on_told(from, id, commit, out),
+                Phase::Voting { .. } if !commit => return, // [T15] As below.
                 Phase::Voting { .. } => {
                     return out.accuse(from, Offence::Impossible("a verdict in place of the coordinator's"));
                 }
@@ -224,6 +232,9 @@ impl<P: Protocol> Commitment<P> {
         }
         let Some(part) = self.parts.get(&id) else { return self.on_late_outcome(from, id, commit, out) };
         let header = &part.transaction.header;
+        if !commit && !self.may_tell(from, header) {
+            return; // [T15] Another coordinator of this name has given up, and we have promised it nothing.
+        }
         if !self.may_tell(from, header) {
             return out.accuse(from, Offence::Impossible("a verdict of a node that has no part in it")); // [T16]
         }
@@ -238,9 +249,10 @@ impl<P: Protocol> Commitment<P> {
         }
     }
 
-    fn may_tell(&self, from: NodeId, header: &Header) -> bool {
+    /// Whether `from` may lead a ballot of it, or knows the verdict.
+    pub(crate) fn may_tell(&self, from: NodeId, header: &Header) -> bool {
         let is_acceptor = || P::IS_REPLICATED && self.acceptors(header).contains(&from);
-        from == header.coordinator || header.has(from) || is_acceptor()
+        from == header.coordinator || header.promises(from) || is_acceptor()
     }
 
     /// [T9] [T21] Others have decided what we coordinate.
@@ -274,7 +286,6 @@ impl<P: Protocol> Commitment<P> {
         match stage {
             // The state machine may be about to reserve what it takes: it hears the verdict after that.
             Stage::Judging => self.fence(id, out),
-            Stage::Reading => {}
             Stage::Prepared => {
                 out.persist(Record::Settled { id, commit });
             }
@@ -299,7 +310,9 @@ impl<P: Protocol> Commitment<P> {
     /// [T11] [T16] A verdict on what is settled here, or was never promised.
     fn on_late_outcome(&mut self, from: NodeId, id: ProposalId, commit: bool, out: &mut Out) {
         match self.past.recall(id) {
-            Memory::Known(known) if known != commit => {}
+            // [T15] Another coordinator of this name has given up: nothing is promised to it.
+            Memory::Known(true) if !commit => out.send(from, Message::Acknowledge { id }),
+            Memory::Known(false) if commit => {}
             Memory::Known(_) | Memory::Forgotten => out.send(from, Message::Acknowledge { id }),
             // [T23] A coordinator that has forgotten it.
             Memory::Fresh if commit && P::IS_REPLICATED => {
@@ -320,7 +333,7 @@ impl<P: Protocol> Commitment<P> {
         }
     }
 
-    /// [T12] Nothing was heard since the promise, or since it was read.
+    /// [T12] Nothing was heard since the promise.
     pub(crate) fn on_inquire_timer(&mut self, now: Time, id: ProposalId, out: &mut Out) {
         if self.config.plants(Mutant::NeverAsks) {
             return;
@@ -330,7 +343,7 @@ impl<P: Protocol> Commitment<P> {
         }
         let Some(part) = self.parts.get_mut(&id) else { return };
         part.tries += 1;
-        let (header, tries, stage) = (part.transaction.header.clone(), part.tries, part.stage);
+        let (header, tries) = (part.transaction.header.clone(), part.tries);
         if header.coordinator != self.id {
             // EARLY: a question promises nothing.
             out.send_early(header.coordinator, Message::Inquire(header.clone()));
@@ -341,7 +354,7 @@ impl<P: Protocol> Commitment<P> {
             if tries >= 2 && !self.led.contains_key(&id) {
                 self.lead(now, header, out); // [T21]
             }
-        } else if tries >= 2 && stage == Stage::Prepared {
+        } else if tries >= 2 {
             for peer in header.promising_besides(self.id).filter(|&peer| peer != header.coordinator) {
                 // EARLY: a question promises nothing.
                 out.send_early(peer, Message::Inquire(header.clone())); // [T13]
@@ -396,7 +409,7 @@ impl<P: Protocol> Commitment<P> {
             }
             // EARLY: it tells nothing but that we wait too.
             Some(Stage::Prepared) => out.send_early(from, Message::InDoubt { id }),
-            Some(Stage::Judging | Stage::Reading) => {}
+            Some(Stage::Judging) => {}
             None if header.reader == Some(self.id) || !self.past.is_complete() => {}
             None if self.past.recall(id) == Memory::Forgotten => {}
             None => {

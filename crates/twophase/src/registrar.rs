@@ -86,7 +86,8 @@ impl<P: Protocol> Commitment<P> {
     /// Whether we are an acceptor of it, and it is open; whoever asks about what is closed is told.
     fn admits(&mut self, now: Time, from: NodeId, header: &Header, out: &mut Out) -> bool {
         let id = header.id;
-        if !header.is_of(&self.members) || !self.acceptors(header).contains(&self.id) {
+        let is_ours = header.is_of(&self.members) && self.acceptors(header).contains(&self.id);
+        if !P::IS_REPLICATED || !is_ours || !self.may_tell(from, header) {
             out.accuse(from, Offence::Malformed("a transaction of others")); // [T16]
             return false;
         }
@@ -225,6 +226,9 @@ impl<P: Protocol> Commitment<P> {
     pub(crate) fn on_forget(&mut self, from: NodeId, id: ProposalId, commit: bool, out: &mut Out) {
         if self.parts.contains_key(&id) || self.coordinated.contains_key(&id) {
             self.on_outcome(from, id, commit, out);
+        }
+        if self.registers.get(&id).is_some_and(|register| !self.may_tell(from, &register.header)) {
+            return out.accuse(from, Offence::Impossible("a verdict of a node that has no part in it")); // [T16]
         }
         self.close(id, commit, out);
     }

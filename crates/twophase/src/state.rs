@@ -148,15 +148,12 @@ impl<P: Protocol> Commitment<P> {
 
     fn awaited_by(&self, part: &Part) -> Option<Vec<NodeId>> {
         let header = &part.transaction.header;
-        let is_in_doubt = match part.stage {
-            Stage::Judging => false,
-            Stage::Prepared | Stage::Reading => part.tries > 0 && header.coordinator != self.id,
-        };
+        let is_in_doubt = part.stage == Stage::Prepared && part.tries > 0 && header.coordinator != self.id;
         if !is_in_doubt || P::IS_REPLICATED {
             return None;
         }
-        let peers = header.promising_besides(self.id).filter(|peer| !part.in_doubt.contains(peer));
-        let peers = peers.filter(|&peer| part.stage == Stage::Prepared && peer != header.coordinator);
+        let is_silent = |peer: &NodeId| *peer != header.coordinator && !part.in_doubt.contains(peer);
+        let peers = header.promising_besides(self.id).filter(is_silent);
         let mut awaited: Vec<NodeId> = core::iter::once(header.coordinator).chain(peers).collect();
         if self.config.plants(Mutant::BlamesOther) {
             awaited = self.members.others(self.id).filter(|node| !awaited.contains(node)).take(1).collect();

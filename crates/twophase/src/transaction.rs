@@ -96,6 +96,11 @@ impl Header {
         self.participants.binary_search(&node).is_ok()
     }
 
+    /// Whether `node` takes part, and promises: the reader does not.
+    pub(crate) fn promises(&self, node: NodeId) -> bool {
+        self.has(node) && self.reader != Some(node)
+    }
+
     /// Whether the only participant decides, in place of the coordinator. [T9]
     pub(crate) const fn is_delegated(&self) -> bool {
         self.participants.len() == 1
@@ -109,6 +114,6 @@ impl Header {
     /// Who writes its promise down, besides `node`: the others are told a verdict until they have it.
     pub(crate) fn promising_besides(&self, node: NodeId) -> impl Iterator<Item = NodeId> {
         let others = self.participants.iter().copied();
-        others.filter(move |&other| other != node && Some(other) != self.reader)
+        others.filter(move |&other| other != node && self.promises(other))
     }
 }

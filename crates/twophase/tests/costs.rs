@@ -2,6 +2,7 @@
 
 use crate::group::{Group, Letter, config, n, name, transfer};
 use std::collections::BTreeSet;
+use std::time::Duration;
 use twophase::{Classic, Config, Envelope, Presumption, Protocol, Replicated};
 
 /// What was counted of one transaction: messages, and records.
@@ -116,10 +117,10 @@ fn the_client_waits_for_so_many_rounds() {
     assert_eq!(rounds::<Replicated>(3, config()), (3, 2));
 }
 
-/// A reader writes nothing, and acknowledges nothing.
+/// A reader writes nothing, and hears nothing more than the question.
 // tests [T8]
 #[test]
-fn a_reader_costs_two_messages_less_and_writes_nothing() {
+fn a_reader_costs_two_messages_and_writes_nothing() {
     let mut group = Group::<Classic>::new(3, config());
     let mut wanted = transfer(&[1, 2, 3], 0);
     wanted.changes[0].1 = -1;
@@ -128,6 +129,68 @@ fn a_reader_costs_two_messages_less_and_writes_nothing() {
     group.propose_bytes(n(1), name(1), envelope.to_bytes());
     group.settle();
     assert_eq!(group.verdicts(name(1)), BTreeSet::from([true]));
-    assert_eq!(group.sent, 4 + 3);
+    assert_eq!(group.sent, 4 + 2);
     assert!(group.records(3).is_empty());
+}
+
+/// How long participants keep their locks after their coordinator has died, for good or until it is back, having done so many actions.
+/// Messages take no time and disks none: what is left is the protocol's own waiting.
+fn held<P: Protocol>(config: Config, actions: usize, back: Duration) -> Duration {
+    let mut group = Group::<P>::with(3, config, true);
+    group.settle();
+    group.propose(n(1), name(1), &transfer(&[2, 3], 0));
+    for _ in 0..actions {
+        group.act();
+    }
+    group.crash(n(1));
+    let died = group.now;
+    loop {
+        group.settle();
+        if group.locks().is_empty() {
+            return group.now.since(died);
+        }
+        let is_down = !group.nodes.contains_key(&n(1));
+        if !group.wake(if is_down { died + back } else { died + back * 2 }) {
+            assert!(is_down, "after {actions} actions: they are never freed");
+            group.now = died + back;
+            group.start(n(1));
+        }
+    }
+}
+
+/// Of each step of a transaction, how long its participants keep their locks if its coordinator dies there.
+fn held_at_each_step<P: Protocol>(config: &Config, back: Duration) -> Vec<Duration> {
+    let mut whole = Group::<P>::with(3, config.clone(), true);
+    whole.settle();
+    whole.propose(n(1), name(1), &transfer(&[2, 3], 0));
+    let steps = std::iter::from_fn(|| whole.act().then_some(())).count();
+    (0..=steps).map(|actions| held::<P>(config.clone(), actions, back)).collect()
+}
+
+// tests [T13] [T24]
+#[test]
+fn two_phase_commit_waits_for_its_coordinator_and_paxos_commit_does_not() {
+    let (soon, late) = (Duration::from_secs(2), Duration::from_secs(60));
+    let longest = |steps: &[Duration]| steps.iter().max().copied().unwrap();
+    for presumption in [Presumption::Abort, Presumption::Commit] {
+        for back in [soon, late] {
+            let steps = held_at_each_step::<Classic>(&presuming(presumption), back);
+            assert!(
+                longest(&steps) >= back,
+                "{presumption:?}: there is a step at which nobody else knows: {steps:?}"
+            );
+            assert!(steps.iter().any(|held| held.is_zero()), "{presumption:?}: {steps:?}");
+        }
+    }
+    let steps = held_at_each_step::<Replicated>(&config(), soon);
+    assert_eq!(
+        steps,
+        held_at_each_step::<Replicated>(&config(), late),
+        "whether it comes back makes no difference"
+    );
+    // It asks twice, and leads a ballot, or two if another does at the same time.
+    assert!(longest(&steps) <= Duration::from_millis(20 * 16), "{steps:?}");
+    // Without spare acceptors it is two-phase commit.
+    let alone = Config { faults: Some(0), ..config() };
+    assert!(longest(&held_at_each_step::<Replicated>(&alone, soon)) >= soon);
 }

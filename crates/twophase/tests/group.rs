@@ -36,6 +36,8 @@ pub(crate) struct Group<P: Protocol> {
     pub(crate) unsynced: BTreeSet<NodeId>,
     /// Directed links that lose everything.
     pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
+    /// Who was asked for what by clients: nobody listens elsewhere.
+    asked: BTreeSet<(NodeId, ProposalId)>,
     /// What clients were told.
     pub(crate) told: Vec<(NodeId, ProposalId, Verdict)>,
     pub(crate) refused: Vec<(NodeId, ProposalId, Refusal)>,
@@ -98,6 +100,7 @@ impl<P: Protocol> Group<P> {
             wire: VecDeque::new(),
             unsynced: BTreeSet::new(),
             cut: BTreeSet::new(),
+            asked: BTreeSet::new(),
             told: Vec::new(),
             refused: Vec::new(),
             accused: Vec::new(),
@@ -150,6 +153,7 @@ impl<P: Protocol> Group<P> {
         }
         for reply in node.replies() {
             match reply {
+                Reply::Done { id: proposal, .. } if !self.asked.contains(&(id, proposal)) => {}
                 Reply::Done { id: proposal, outcome: Outcome::Applied(_), .. } => {
                     self.told.push((id, proposal, Verdict::Commit));
                 }
@@ -168,6 +172,7 @@ impl<P: Protocol> Group<P> {
     }
 
     pub(crate) fn propose_bytes(&mut self, at: NodeId, id: ProposalId, payload: Bytes) {
+        self.asked.insert((at, id));
         self.handle(at, Event::Propose { id, payload });
     }
 

@@ -1,10 +1,11 @@
 //! Planted bugs that no random run shows, each with the schedule in which it does: `cargo xtask mutants` runs them beside its hunts. The
 //! same schedule without the bug must go well.
 
-use crate::group::{Group, Letter, account, config, n, name, transfer};
-use consensus_core::NodeId;
+use crate::group::{BALANCE, Group, Letter, account, config, n, name, transfer};
+use consensus_core::{NodeId, Refusal, Verdict};
 use multipaxos::Ballot;
 use std::collections::BTreeSet;
+use std::time::Duration;
 use twophase::accounts::Transfer;
 use twophase::{
     Classic, Config, Envelope, Header, Message, Mutant, Presumption, Record, Replicated, Transaction, Vote,
@@ -111,8 +112,8 @@ fn an_abort_that_is_overtaken_and_dropped_is_found() {
     assert!(!remembers_an_early_abort(Some(Mutant::AbortBeforePrepareDropped)));
 }
 
-/// Whether what the reader has read is still so when all others hold their locks: it loses its own in a crash, and another transaction
-/// changes it in between, and something else that the first one changes later.
+/// Whether what the reader has read is still so when all others hold their locks: another transaction changes it in between, and
+/// something else that the first one changes later.
 fn reads_at_one_moment(mutant: Option<Mutant>) -> bool {
     let mut group = with(3, mutant);
     let look = Transfer { changes: vec![(account(1, 0), -1), (account(2, 0), 1), (account(3, 0), 0)] };
@@ -121,8 +122,6 @@ fn reads_at_one_moment(mutant: Option<Mutant>) -> bool {
     let late = intercept(&mut group, n(2));
     let is_asked = group.wire.iter().any(|letter| letter.to == n(3));
     group.settle();
-    group.crash(n(3));
-    group.start(n(3));
     group.propose(n(2), name(2), &transfer(&[2, 3], 0));
     group.settle();
     assert_eq!(group.verdicts(name(2)), BTreeSet::from([true]));
@@ -137,6 +136,26 @@ fn reads_at_one_moment(mutant: Option<Mutant>) -> bool {
 fn a_reader_that_is_asked_too_early_is_found() {
     assert!(reads_at_one_moment(None));
     assert!(!reads_at_one_moment(Some(Mutant::ReaderAskedFirst)));
+}
+
+/// What a client is told of a committed transaction by the node that has only read for it.
+fn says_commit(mutant: Option<Mutant>) -> bool {
+    let mut group = with(3, mutant);
+    let look = Transfer { changes: vec![(account(1, 0), -1), (account(2, 0), 1), (account(3, 0), 0)] };
+    let envelope = Envelope::new(look.participants(), look.to_bytes()).with_reader(n(3)).to_bytes();
+    group.propose_bytes(n(1), name(1), envelope.clone());
+    group.settle();
+    assert_eq!(group.verdicts(name(1)), BTreeSet::from([true]));
+    group.propose_bytes(n(3), name(1), envelope);
+    group.settle();
+    group.refused.pop().unwrap().2 == Refusal::Settled { verdict: Verdict::Commit }
+}
+
+// tests [T8]
+#[test]
+fn a_reader_that_has_a_verdict_of_its_own_is_found() {
+    assert!(says_commit(None));
+    assert!(!says_commit(Some(Mutant::ReaderRemembersAbort)));
 }
 
 /// Two coordinators of one name: what are their clients told?
@@ -181,6 +200,40 @@ fn keeps_out(mutant: Option<Mutant>) -> bool {
 fn an_acceptor_that_has_forgotten_is_kept_out() {
     assert!(keeps_out(None));
     assert!(!keeps_out(Some(Mutant::ForgottenTakesPart)));
+}
+
+/// Whether a client is told what others must agree with: of two participants one acceptor alone has the votes. It leads a ballot, and is
+/// cut off with what it proposes; the other acceptors have no votes, and it is aborted.
+fn tells_what_is_chosen(mutant: Option<Mutant>) -> bool {
+    let mut group = Group::<Replicated>::new(5, Config { mutant, faults: Some(1), ..config() });
+    for (participant, acceptor) in [(4, 2), (4, 3), (5, 2), (5, 3)] {
+        group.cut.insert((n(participant), n(acceptor)));
+    }
+    group.propose(n(1), name(1), &transfer(&[4, 5], 0));
+    group.settle();
+    group.crash(n(1));
+    for node in [4, 5] {
+        group.cut.insert((n(node), n(1)));
+    }
+    group.start(n(1));
+    while !group.wire.iter().any(|letter| matches!(letter.message, Message::Propose { .. })) {
+        assert!(group.act() || group.wake(group.now + Duration::from_secs(1)));
+    }
+    group.lose(|letter| letter.from == n(1));
+    group.propose(n(1), name(1), &transfer(&[4, 5], 0));
+    let told = group.refused.pop().map(|(.., reason)| reason);
+    group.crash(n(1));
+    group.cut.clear();
+    group.run_for_ms(3_000);
+    assert_eq!((group.balance(4, 0), group.locks()), (BALANCE, BTreeSet::new()), "it is aborted");
+    told != Some(Refusal::Settled { verdict: Verdict::Commit })
+}
+
+// tests [T20]
+#[test]
+fn a_client_that_is_told_what_is_not_chosen_is_found() {
+    assert!(tells_what_is_chosen(None));
+    assert!(!tells_what_is_chosen(Some(Mutant::TellsWhatIsProposed)));
 }
 
 /// Whether what the only participant has aborted, coordinator besides, stays so: what is presumed says nothing of it, and after a crash

@@ -5,6 +5,7 @@ mod bank;
 mod costs;
 mod crashes;
 mod group;
+mod hostile;
 #[cfg(all(feature = "mutants", debug_assertions))]
 mod mutants;
 mod paper;

@@ -88,8 +88,10 @@ pub const TWOPHASE_BY_SCHEDULE: &[Mutant] = &[
     Mutant::NoTombstone,
     Mutant::AbortBeforePrepareDropped,
     Mutant::ReaderAskedFirst,
+    Mutant::ReaderRemembersAbort,
     Mutant::CoordinatorsNotTold,
     Mutant::ForgottenTakesPart,
+    Mutant::TellsWhatIsProposed,
     Mutant::SoleAbortNotWritten,
     Mutant::AbortBeforeFence,
 ];

@@ -4,7 +4,7 @@ use super::{pick, slowest_sync};
 use crate::suite::Tuning;
 use ::twophase::{Config, Envelope, Presumption};
 use consensus_core::{Bytes, NodeId};
-use consensus_sim::{Plan, Stream, Wrap};
+use consensus_sim::{Plan, Stream, Wrap, Wrapped};
 use core::time::Duration;
 
 /// Two-phase commit, under either presumption, with every bound small in some runs.
@@ -37,17 +37,17 @@ fn commitment(draw: &mut Stream, plan: &mut Plan, config: Config) -> Tuning<Conf
 }
 
 /// Mostly those who have something to do; at times everybody; at times another node besides, that only reads.
-fn wrap(participants: &[NodeId], all: &[NodeId], payload: Bytes, number: u64) -> Bytes {
+fn wrap(participants: &[NodeId], all: &[NodeId], payload: Bytes, number: u64) -> Wrapped {
     let others: Vec<NodeId> = all.iter().copied().filter(|node| !participants.contains(node)).collect();
     let place = usize::try_from(number / 8).unwrap_or(0).checked_rem(others.len());
     let reader = place.and_then(|place| others.get(place)).copied();
-    let envelope = match (number % 8, reader) {
-        (0, _) => Envelope::new([], payload),
+    let (envelope, reader) = match (number % 8, reader) {
+        (0, _) => (Envelope::new([], payload), None),
         (1 | 2, Some(reader)) => {
             let both = participants.iter().copied().chain([reader]);
-            Envelope::new(both, payload).with_reader(reader)
+            (Envelope::new(both, payload).with_reader(reader), Some(reader))
         }
-        (_, _) => Envelope::new(participants.iter().copied(), payload),
+        (_, _) => (Envelope::new(participants.iter().copied(), payload), None),
     };
-    envelope.to_bytes()
+    (envelope.to_bytes(), reader)
 }

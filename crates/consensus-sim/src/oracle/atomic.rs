@@ -8,6 +8,14 @@
 //! - AC4, non-triviality: if nothing fails and all vote yes, commit.
 //! - AC5, termination: once failures are repaired, all decide. Until then a protocol that may block says on whom.
 //!
+//! What a client is told is a decision too: of the node that tells it, whether or not it has a part in the transaction. A client may hear of
+//! a verdict before any participant has carried it out, of who has found it at others and has nothing to carry out itself. So whoever
+//! speaks first, to its state machine or to a client, fixes the verdict: AC3 and AC4 are judged at that moment, all others must agree
+//! with it from then on, and a commit must come to all who take part.
+//!
+//! Who changes nothing by a transaction, and only looks at something for it, need not hear of the verdict: an abort in its state
+//! machine gives back what was reserved for that, and is no decision.
+//!
 //! What a participant applies is held against what it applied before a restart, register by register.
 
 use super::blocking::Blocking;
@@ -52,6 +60,8 @@ struct Case {
     /// The digest of what was proposed.
     content: u64,
     participants: BTreeSet<NodeId>,
+    /// Who only looks at something for it.
+    reader: Option<NodeId>,
     /// It was proposed when nothing failed, and everybody can accept it.
     must_commit: bool,
     /// How each participant judged it last.
@@ -60,6 +70,24 @@ struct Case {
     verdict: Option<(Verdict, Option<NodeId>)>,
     /// What each node decided, in any boot.
     decided: BTreeMap<NodeId, Verdict>,
+}
+
+impl Case {
+    /// The first word on it, of a participant's state machine or to a client: nobody may differ from it any more.
+    fn fix(&mut self, now: Time, id: ProposalId, verdict: Verdict, by: Option<NodeId>, found: &mut Findings) {
+        self.verdict = Some((verdict, by));
+        let who = || by.map_or("a client was told that it is".into(), |node| format!("{node} has"));
+        let against = self.participants.iter().find(|node| self.votes.get(node) != Some(&true));
+        if let (Verdict::Commit, Some(other)) = (verdict, against) {
+            let vote = self.votes.get(other).map_or("did not vote", |_| "voted no");
+            let detail = format!("{} committed: {id:?}, though {other} {vote}", who());
+            found.fail(Property::CommitValidity, now, detail);
+        }
+        if verdict != Verdict::Commit && self.must_commit {
+            let detail = format!("{} aborted: {id:?}, though nothing failed and all can accept it", who());
+            found.fail(Property::NonTriviality, now, detail);
+        }
+    }
 }
 
 /// The judge.
@@ -91,6 +119,7 @@ impl AtomicJudge {
             Case {
                 content: hash_bytes(0, payload),
                 participants,
+                reader: None,
                 must_commit: false,
                 votes: BTreeMap::new(),
                 verdict: None,
@@ -103,6 +132,13 @@ impl AtomicJudge {
     pub(crate) fn expect_commit(&mut self, id: ProposalId) {
         if let Some(case) = self.cases.get_mut(&id) {
             case.must_commit = true;
+        }
+    }
+
+    /// This node changes nothing by it, and may give back what it has looked at whatever becomes of it.
+    pub(crate) fn expect_no_verdict(&mut self, id: ProposalId, node: NodeId) {
+        if let Some(case) = self.cases.get_mut(&id) {
+            case.reader = Some(node).filter(|node| !case.participants.contains(node));
         }
     }
 
@@ -181,6 +217,9 @@ impl AtomicJudge {
                 format!("{node} decided {id:?}, which nobody proposed so"),
             );
         };
+        if case.reader == Some(node) && verdict == Verdict::Abort {
+            return; // What it looked at is given back: that is no word on the transaction.
+        }
         if !self.settled.entry(node).or_default().insert(id) {
             found.fail(Property::Integrity, now, format!("{node} decided {id:?} again: {verdict:?}"));
         }
@@ -195,20 +234,7 @@ impl AtomicJudge {
                 found.fail(Property::Agreement, now, detail);
             }
             Some(_) => {}
-            None => {
-                case.verdict = Some((verdict, Some(node)));
-                let against = case.participants.iter().find(|node| case.votes.get(node) != Some(&true));
-                if let (Verdict::Commit, Some(other)) = (verdict, against) {
-                    let vote = case.votes.get(other).map_or("did not vote", |_| "voted no");
-                    let detail = format!("{node} committed {id:?}, though {other} {vote}");
-                    found.fail(Property::CommitValidity, now, detail);
-                }
-                if verdict != Verdict::Commit && case.must_commit {
-                    let detail =
-                        format!("{node} aborted {id:?}, though nothing failed and all can accept it");
-                    found.fail(Property::NonTriviality, now, detail);
-                }
-            }
+            None => case.fix(now, id, verdict, Some(node), found),
         }
     }
 
@@ -216,18 +242,14 @@ impl AtomicJudge {
     pub(super) fn on_told(&mut self, now: Time, id: ProposalId, verdict: Verdict) {
         let Some(case) = self.cases.get_mut(&id) else { return };
         match case.verdict {
-            Some((decided, node)) if decided != verdict => {
-                let detail =
-                    format!("a client was told {verdict:?} of {id:?}, and {node:?} decided {decided:?}");
+            Some((first, other)) if first != verdict => {
+                let other =
+                    other.map_or("another client was told".into(), |other| format!("{other} had decided"));
+                let detail = format!("a client was told {verdict:?} of {id:?}, and {other} {first:?}");
                 self.found.fail(Property::Agreement, now, detail);
             }
             Some(_) => {}
-            None if verdict == Verdict::Commit => {
-                let detail = format!("a client was told of the commit of {id:?}, which nobody had decided");
-                self.found.fail(Property::Agreement, now, detail);
-            }
-            // A coordinator that remembers nothing may answer that it is aborted, and must stay with that.
-            None => case.verdict = Some((verdict, None)),
+            None => case.fix(now, id, verdict, None, &mut self.found),
         }
     }
 
@@ -280,5 +302,124 @@ impl AtomicJudge {
             blocked,
             longest,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::TransactionWrite;
+    use consensus_core::wire;
+
+    const COORDINATOR: NodeId = NodeId(1);
+    const ONE: NodeId = NodeId(2);
+    const OTHER: NodeId = NodeId(3);
+
+    /// A transaction of two participants that its coordinator takes no part in.
+    fn proposed() -> (AtomicJudge, ProposalId, u64) {
+        let mut judge = AtomicJudge::default();
+        let write = |node| TransactionWrite { node, key: Key(1), mark: 1 };
+        let transaction = Transaction { writes: vec![write(ONE), write(OTHER)], ..Transaction::default() };
+        let payload = wire::encode(&transaction);
+        let id = ProposalId::default();
+        [COORDINATOR, ONE, OTHER].into_iter().for_each(|node| judge.on_boot(Time::ZERO, node));
+        judge.on_proposed(id, &payload);
+        (judge, id, hash_bytes(0, &payload))
+    }
+
+    fn vote(judge: &mut AtomicJudge, node: NodeId, id: ProposalId, accept: bool) {
+        judge.on_applied(Time::ZERO, node, &mut vec![Applied::Judged { id, accept }]);
+    }
+
+    /// Both have voted yes, and a client was told of the commit before either has heard of it.
+    fn told_first() -> (AtomicJudge, ProposalId, u64) {
+        let (mut judge, id, content) = proposed();
+        [ONE, OTHER].into_iter().for_each(|node| vote(&mut judge, node, id, true));
+        judge.on_told(Time::ZERO, id, Verdict::Commit);
+        assert_eq!(judge.failure(), None);
+        (judge, id, content)
+    }
+
+    fn failed(judge: &AtomicJudge) -> Option<Property> {
+        judge.failure().map(|failure| failure.property)
+    }
+
+    #[test]
+    fn a_client_may_hear_of_a_commit_before_it_is_carried_out_and_it_must_be() {
+        let (mut judge, id, content) = told_first();
+        let live = [COORDINATOR, ONE, OTHER];
+        assert_eq!(judge.missing(&live), Some((id, ONE)), "nobody has carried it out");
+        assert!(!judge.is_somewhere(id, &live), "which is a loss");
+        judge.on_settled(Time::ZERO, ONE, Some(id), Verdict::Commit, content);
+        assert_eq!((judge.missing(&live), judge.is_somewhere(id, &live)), (Some((id, OTHER)), true));
+        judge.on_settled(Time::ZERO, OTHER, Some(id), Verdict::Commit, content);
+        assert_eq!((judge.failure(), judge.missing(&live)), (None, None));
+        // A restart without it is a loss again.
+        judge.on_boot(Time::ZERO, OTHER);
+        assert_eq!(judge.missing(&live), Some((id, OTHER)));
+    }
+
+    #[test]
+    fn what_a_client_was_told_first_is_the_verdict() {
+        let (mut judge, id, content) = told_first();
+        judge.on_settled(Time::ZERO, ONE, Some(id), Verdict::Abort, content);
+        assert_eq!(failed(&judge), Some(Property::Agreement));
+        let (mut judge, id, _) = told_first();
+        judge.on_told(Time::ZERO, id, Verdict::Abort);
+        assert_eq!(failed(&judge), Some(Property::Agreement));
+        // The same the other way round.
+        let (mut judge, id, content) = proposed();
+        [ONE, OTHER].into_iter().for_each(|node| vote(&mut judge, node, id, true));
+        judge.on_told(Time::ZERO, id, Verdict::Abort);
+        assert_eq!(failed(&judge), None, "who remembers nothing may say so");
+        judge.on_settled(Time::ZERO, ONE, Some(id), Verdict::Commit, content);
+        assert_eq!(failed(&judge), Some(Property::Agreement));
+        // And if a participant was first.
+        let (mut judge, id, content) = proposed();
+        judge.on_settled(Time::ZERO, ONE, Some(id), Verdict::Abort, content);
+        judge.on_told(Time::ZERO, id, Verdict::Commit);
+        assert_eq!(failed(&judge), Some(Property::Agreement));
+    }
+
+    #[test]
+    fn a_client_is_told_of_a_commit_only_if_all_have_voted_yes() {
+        for refusal in [Some(false), None] {
+            let (mut judge, id, _) = proposed();
+            vote(&mut judge, ONE, id, true);
+            refusal.into_iter().for_each(|accept| vote(&mut judge, OTHER, id, accept));
+            judge.on_told(Time::ZERO, id, Verdict::Commit);
+            assert_eq!(failed(&judge), Some(Property::CommitValidity), "{refusal:?}");
+        }
+    }
+
+    #[test]
+    fn who_only_looks_gives_back_what_it_has_looked_at_and_nobody_else() {
+        let (mut judge, id, content) = told_first();
+        let look = |judge: &mut AtomicJudge, node| {
+            judge.on_settled(Time::ZERO, node, Some(id), Verdict::Abort, content);
+        };
+        judge.expect_no_verdict(id, COORDINATOR);
+        look(&mut judge, COORDINATOR);
+        look(&mut judge, COORDINATOR);
+        assert_eq!(failed(&judge), None, "it has no verdict, however often it looks");
+        judge.on_settled(Time::ZERO, COORDINATOR, Some(id), Verdict::Commit, content + 1);
+        assert_eq!(
+            failed(&judge),
+            Some(Property::Integrity),
+            "of what nobody proposed it has no word to say"
+        );
+        // Who has something to write is no such reader, whatever is claimed.
+        let (mut judge, id, content) = told_first();
+        judge.expect_no_verdict(id, ONE);
+        judge.on_settled(Time::ZERO, ONE, Some(id), Verdict::Abort, content);
+        assert_eq!(failed(&judge), Some(Property::Agreement));
+    }
+
+    #[test]
+    fn a_client_is_not_told_of_an_abort_if_nothing_failed_and_all_can_accept_it() {
+        let (mut judge, id, _) = proposed();
+        judge.expect_commit(id);
+        judge.on_told(Time::ZERO, id, Verdict::Abort);
+        assert_eq!(failed(&judge), Some(Property::NonTriviality));
     }
 }

@@ -165,6 +165,14 @@ impl Oracle {
         }
     }
 
+    /// `node` only looks at something for this transaction: it may give that back without a verdict.
+    pub(crate) fn expect_no_verdict(&mut self, id: ProposalId, node: NodeId) {
+        match &mut self.judge {
+            Judge::AtomicCommit(judge) => judge.expect_no_verdict(id, node),
+            Judge::Log(_) | Judge::OneShot(_) | Judge::Convergence(_) => {}
+        }
+    }
+
     /// Whether `node` has decided since its boot, in one-shot agreement.
     #[must_use]
     pub fn has_decided(&self, node: NodeId) -> bool {

@@ -9,6 +9,7 @@ use crate::client::{Response, Ticket};
 use crate::machine::{Key, Transaction, TransactionWrite};
 use crate::oracle::Property;
 use crate::record::Happened;
+use crate::wrap::Wrapped;
 use bytes::Bytes;
 use consensus_core::{
     ClientId, ConsensusAlgorithm, NodeId, Outcome, ProposalId, Refusal, Termination, Verdict, wire,
@@ -41,7 +42,7 @@ impl<A: ConsensusAlgorithm> World<A> {
         let transaction = self.draw_transaction(number, must_commit);
         let target = self.streams.clients.index(self.plan.hosts());
         let payload = Bytes::from(wire::encode(&transaction));
-        let proposed = self.wrapped(&transaction, payload.clone());
+        let (proposed, reader) = self.wrapped(&transaction, payload.clone());
         let Some(proposer) = self.proposer(number) else { return };
         proposer.errands += 1;
         let id = ProposalId::new(ClientId::anonymous(u64::from(number) + 1), proposer.errands);
@@ -52,15 +53,18 @@ impl<A: ConsensusAlgorithm> World<A> {
             text: format!("write to {:?}", transaction.participants()),
         });
         self.oracle.on_proposed(id, &payload);
+        if let Some(reader) = reader {
+            self.oracle.expect_no_verdict(id, reader);
+        }
         if must_commit {
             self.oracle.expect_commit(id);
         }
         self.propose(number);
     }
 
-    /// What is handed to a coordinator.
-    fn wrapped(&mut self, transaction: &Transaction, payload: Bytes) -> Bytes {
-        let Some(wrap) = self.plan.workload.transactions.wrap else { return payload };
+    /// What is handed to a coordinator, and who only looks.
+    fn wrapped(&mut self, transaction: &Transaction, payload: Bytes) -> Wrapped {
+        let Some(wrap) = self.plan.workload.transactions.wrap else { return (payload, None) };
         let participants: Vec<NodeId> = transaction.participants().into_iter().collect();
         let all: Vec<NodeId> = self.hosts.iter().map(|host| host.id).collect();
         wrap.apply(&participants, &all, payload, self.streams.clients.number())
