@@ -5,13 +5,12 @@
 //! - [`crashes`]: the protocols whose nodes do not lie, told lies.
 //! - [`decode`]: bytes as messages, as records and as snapshots.
 //! - [`journal`]: a directory that was damaged.
-//! - `frames`: bytes from a connection (feature `runtime`).
+//! - [`frames`]: bytes from a connection.
 //! - `store`: commands, snapshots, keys and evidence of the store (feature `store`).
 #![allow(clippy::expect_used, clippy::panic, reason = "a finding is a panic")]
 
 pub mod crashes;
 pub mod decode;
-#[cfg(feature = "runtime")]
 pub mod frames;
 mod group;
 pub mod journal;

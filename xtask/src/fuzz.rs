@@ -23,13 +23,15 @@ const TARGETS: &[(&str, &str)] = &[
     ("crashes", ""),
     ("decode", ""),
     ("journal", ""),
-    ("frames", "runtime"),
+    ("frames", ""),
     ("store", "store"),
 ];
 /// An input that takes longer than this, in seconds, is a finding.
 const SLOW_SECONDS: &str = "20";
-/// The longest plan, in bytes.
-const LONGEST: &str = "4096";
+/// The longest plan, in bytes; they are as long from the start.
+const LENGTHS: [&str; 2] = ["-max_len=4096", "-len_control=0"];
+/// How the engine ends when it has found something.
+const FOUND: i32 = 77;
 
 /// What to search, and for how long.
 #[derive(clap::Args)]
@@ -46,6 +48,9 @@ pub struct Options {
     /// Run this input alone, as a finding is looked at.
     #[arg(long, requires = "target", conflicts_with = "replay", value_name = "FILE")]
     input: Option<PathBuf>,
+    /// Plant this bug of PBFT, and require that `pbft_step` finds it.
+    #[arg(long, conflicts_with_all = ["target", "replay", "input"], value_name = "NAME")]
+    mutant: Option<String>,
     /// Passed on to the engine, as in `-- -jobs=2`.
     #[arg(last = true)]
     engine: Vec<String>,
@@ -58,10 +63,12 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<()> {
     let host = ready()?;
     let root = run::root()?.join("fuzz");
+    if let Some(mutant) = &options.mutant {
+        return hunt(mutant, &host, &root, options);
+    }
     let wanted = |name: &str| options.target.as_deref().is_none_or(|target| target == name);
     for &(name, feature) in TARGETS.iter().filter(|(name, _)| wanted(name)) {
-        build(name, feature, &host)?;
-        let program = root.join("target").join(&host).join("release").join(name);
+        let program = build(name, feature, &host, &root)?;
         search(&program, name, &root, options)?;
     }
     Ok(())
@@ -78,38 +85,45 @@ fn ready() -> Result<String> {
             compiler.display()
         );
     }
-    let version = output(Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into())).arg("-vV"))?;
+    let version =
+        output(Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into())).arg("-vV"))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
     host.map(str::to_owned).context("rustc does not say what it builds for")
 }
 
-/// A target is named, so that what runs while others are built is not instrumented.
-fn build(name: &str, feature: &str, host: &str) -> Result<()> {
+/// What we build for is named, so that what only runs while something is built is not instrumented.
+fn build(name: &str, feature: &str, host: &str, root: &Path) -> Result<PathBuf> {
     let mut command = cargo()?;
     command.args(["build", "--quiet", "--release", "--locked", "--manifest-path", "fuzz/Cargo.toml"]);
     command.args(["--target-dir", "fuzz/target", "--target", host, "--bin", name, "--features", feature]);
     // The separator of the variable that is split at nothing else.
     command.env("CARGO_ENCODED_RUSTFLAGS", INSTRUMENTATION.join("\u{1f}"));
-    succeed(&mut command)
+    succeed(&mut command)?;
+    Ok(root.join("target").join(host).join("release").join(name))
+}
+
+/// A target that finds no bug where there is one shows nothing where it finds none.
+fn hunt(mutant: &str, host: &str, root: &Path, options: &Options) -> Result<()> {
+    let program = build("pbft_step", "mutants", host, root)?;
+    let mut command = engine(&program, "mutants", root, options)?;
+    command.arg(format!("-max_total_time={}", options.seconds)).env("FUZZ_MUTANT", mutant);
+    command.args([root.join("corpus/mutants"), root.join("seeds/pbft_step")]);
+    match command.status().context("cannot start what was built")?.code() {
+        Some(FOUND) => Ok(println!("{mutant} is found")),
+        Some(0) => bail!("{mutant} is not found within {} seconds", options.seconds),
+        code => bail!("the engine ended otherwise: {code:?}"),
+    }
 }
 
 fn search(program: &Path, name: &str, root: &Path, options: &Options) -> Result<()> {
-    let (seeds, found) = (root.join("seeds").join(name), root.join("corpus").join(name));
-    let findings = root.join("artifacts").join(name);
-    for folder in [&seeds, &found, &findings] {
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    }
-    let mut prefix = OsStr::new("-artifact_prefix=").to_owned();
-    prefix.push(findings.join(""));
-    let mut command = Command::new(program);
-    command.arg(prefix).arg(format!("-timeout={SLOW_SECONDS}")).arg(format!("-max_len={LONGEST}"));
-    command.args(&options.engine);
+    let seeds = root.join("seeds").join(name);
+    let mut command = engine(program, name, root, options)?;
     match &options.input {
         Some(input) => drop(command.arg(input)),
         None if options.replay => drop(command.arg("-runs=0").arg(seeds)),
         None => {
             command.arg(format!("-max_total_time={}", options.seconds)).arg("-print_final_stats=1");
-            command.args([found, seeds]);
+            command.args([root.join("corpus").join(name), seeds]);
         }
     }
     succeed(&mut command).with_context(|| {
@@ -118,4 +132,16 @@ fn search(program: &Path, name: &str, root: &Path, options: &Options) -> Result<
              --input FILE`, and keep the file in fuzz/seeds/{name} once it is put right"
         )
     })
+}
+
+/// The engine, and where it puts what it finds.
+fn engine(program: &Path, name: &str, root: &Path, options: &Options) -> Result<Command> {
+    for folder in ["corpus", "artifacts"].map(|folder| root.join(folder).join(name)) {
+        std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    let mut prefix = OsStr::new("-artifact_prefix=").to_owned();
+    prefix.push(root.join("artifacts").join(name).join(""));
+    let mut command = Command::new(program);
+    command.arg(prefix).arg(format!("-timeout={SLOW_SECONDS}")).args(LENGTHS).args(&options.engine);
+    Ok(command)
 }

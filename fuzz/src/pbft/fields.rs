@@ -110,10 +110,7 @@ fn of_stable(stable: &mut Stable, each: Each<'_>) {
     of_signers(votes, each);
 }
 
-fn of_certificate(
-    Prepared { view, sequence, digest, pre_prepare, prepares }: &mut Prepared,
-    each: Each<'_>,
-) {
+fn of_certificate(Prepared { view, sequence, digest, pre_prepare, prepares }: &mut Prepared, each: Each<'_>) {
     each(Field::View(view));
     of_place(sequence, digest, each);
     each(Field::Signature(pre_prepare));

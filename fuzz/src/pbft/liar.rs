@@ -377,10 +377,7 @@ fn follow(changes: &[ViewChange]) -> Vec<Proposal> {
     }
     let last = best.last_key_value().map_or(stable, |(&sequence, _)| sequence);
     let places = (stable.0..last.0).take(64).map(|below| Sequence(below).next());
-    let digest = |sequence| {
-        best.get(&sequence).map_or_else(|| Batch::default().digest(), |prepared| prepared.digest)
-    };
-    places
-        .map(|sequence| Proposal { sequence, digest: digest(sequence), signature: UNSIGNED })
-        .collect()
+    let digest =
+        |sequence| best.get(&sequence).map_or_else(|| Batch::default().digest(), |prepared| prepared.digest);
+    places.map(|sequence| Proposal { sequence, digest: digest(sequence), signature: UNSIGNED }).collect()
 }

@@ -44,8 +44,18 @@ fn config(plan: &mut Plan<'_>) -> Config {
         max_payload_bytes: 64,
         chunk_bytes: 48,
         vouching: [Vouching::Quorum, Vouching::Gateway, Vouching::Named][plan.below(3)],
+        #[cfg(feature = "mutants")]
+        mutant: planted(),
         ..Config::default()
     }
+}
+
+/// The bug that is named in the environment: what shows that bugs are found.
+#[cfg(feature = "mutants")]
+fn planted() -> Option<pbft::Mutant> {
+    let name = std::env::var("FUZZ_MUTANT").ok()?;
+    let planted = pbft::Mutant::ALL.iter().find(|mutant| format!("{mutant:?}") == name);
+    Some(*planted.expect("there is a bug of that name"))
 }
 
 struct Run {
