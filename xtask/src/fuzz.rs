@@ -109,7 +109,10 @@ fn hunt(mutant: &str, host: &str, root: &Path, options: &Options) -> Result<()> 
     command.arg(format!("-max_total_time={}", options.seconds)).env("FUZZ_MUTANT", mutant);
     command.args([root.join("corpus/mutants"), root.join("seeds/pbft_step")]);
     match command.status().context("cannot start what was built")?.code() {
-        Some(FOUND) => Ok(println!("{mutant} is found")),
+        Some(FOUND) => {
+            println!("{mutant} is found");
+            Ok(())
+        }
         Some(0) => bail!("{mutant} is not found within {} seconds", options.seconds),
         code => bail!("the engine ended otherwise: {code:?}"),
     }
