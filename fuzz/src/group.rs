@@ -84,7 +84,7 @@ pub(crate) fn happen<A: ConsensusAlgorithm>(
             }
         }
         10 => {
-            cluster.now = cluster.now + Duration::from_millis(1 << plan.below(13));
+            cluster.now += Duration::from_millis(1 << plan.below(13));
             all.iter().for_each(|&id| cluster.handle(id, Event::Tick));
         }
         11 => {
