@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{ci, run, tidy};
+use xtask::{ci, fuzz, run, tidy};
 
 /// The workspace's own commands.
 #[derive(Parser)]
@@ -38,6 +38,10 @@ enum Task {
     /// Try: cargo xtask bench core --quick
     #[command(disable_help_flag = true)]
     Bench(Words),
+    /// Search for hostile input that breaks something, by coverage.
+    ///
+    /// Try: cargo xtask fuzz pbft_step --seconds 600
+    Fuzz(fuzz::Options),
     /// Check the rules of the repository: arrows between crates, sizes, clauses, links.
     Tidy,
     /// What continuous integration runs beside `cargo test --workspace`.
@@ -69,6 +73,7 @@ fn main() -> Result<()> {
         Task::Elections(words) => ci::conformance(&words.after(Some("elections"))),
         Task::Partial(words) => ci::conformance(&words.after(Some("partial"))),
         Task::Bench(words) => bench(&words.after(None)),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Tidy => tidy::run(),
         Task::Ci { full } => ci::run(full),
     }

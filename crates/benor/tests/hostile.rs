@@ -137,6 +137,19 @@ fn damaged_records_of_the_log_are_refused_or_understood() {
     assert!(opened > 50 && refused > 50, "{opened} were opened, {refused} refused");
 }
 
+// tests [L9]
+#[test]
+fn who_has_lost_a_batch_that_it_offered_does_not_ask_itself_for_it() {
+    let offer = Offer::Batch(BatchId { origin: NodeId(2), number: 3 });
+    let mut disk = MemoryStorage::<Record>::default();
+    disk.append(WriteSeq(1), Record::Offered { instance: Instance(1), offer });
+    let config = NodeConfig::<Log>::new(n(1), Members::of((1..=3).map(NodeId)), 1);
+    let mut node = Node::open(config, Time::ZERO, Outbox::default(), disk, Diary::default()).unwrap();
+    node.handle(Time::from_millis(60_000), Event::Tick).unwrap();
+    let asked: BTreeSet<NodeId> = node.network().sent.iter().map(|(to, _)| *to).collect();
+    assert_eq!(asked, BTreeSet::from([n(2), n(3)]));
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -144,6 +144,20 @@ fn is_sealed(bytes: &[u8]) -> bool {
         .is_some_and(|(rest, crc)| rest.starts_with(&MAGIC) && crc32fast::hash(rest).to_le_bytes() == *crc)
 }
 
+/// Whatever is understood is what its writer would write.
+#[cfg(fuzzing)]
+pub(crate) fn assert_canonical(bytes: &[u8]) {
+    if let Some(hello) = bytes.first_chunk() {
+        let read = Hello::decode(hello);
+        assert!(read.is_err() || read.map(Hello::encode) == Ok(*hello), "{read:?}");
+    }
+    if let Some(answer) = bytes.first_chunk() {
+        // The version of whoever answers is not ours to judge.
+        let read = decode_answer(answer).map(encode_answer);
+        assert!(read.is_none_or(|again| again[9] == answer[9]), "{read:?}");
+    }
+}
+
 /// The dialler's part.
 pub(crate) async fn greet(stream: &mut TcpStream, hello: Hello) -> Result<(), HandshakeError> {
     let exchange = async {

@@ -26,6 +26,10 @@ mod driver;
 mod enquiry;
 mod exposition;
 mod frame;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+#[allow(clippy::panic, reason = "a finding is a panic")]
+pub mod fuzzing;
 mod group;
 mod handle;
 mod handshake;

@@ -5,6 +5,7 @@
 
 use crate::config::Config;
 use crate::log::Log;
+use crate::message::fit;
 use crate::value::Value;
 use alloc::boxed::Box;
 use consensus_core::quorum::Flexible;
@@ -57,11 +58,12 @@ impl Configuration {
         self.number != UNKNOWN
     }
 
-    /// Whether quorums of its two kinds share a voter.
+    /// Whether it can follow another one: quorums of its two kinds share a voter, and it can be followed.
     pub(crate) fn is_sound(&self) -> bool {
         let size = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
         let quorums = Flexible::new(self.members.voter_count(), size(self.promises), size(self.acceptances));
         quorums.is_ok()
+            && fit(&[self.number, self.since.0])
             && self.number > 0
             && self.since > Slot::ZERO
             && self.members.outgoing().is_empty()

@@ -233,7 +233,8 @@ pub struct Piece {
 
 const MALFORMED: Offence = Offence::Malformed("a ballot, slot or length is out of range");
 
-fn fit(counters: &[u64]) -> bool {
+/// Whether none of these counters is out of range.
+pub(crate) fn fit(counters: &[u64]) -> bool {
     counters.iter().all(|&counter| counter <= MAX_COUNTER)
 }
 
@@ -305,7 +306,7 @@ impl Message {
     }
 
     /// A stop-sign is the last value of its configuration, and names one in which quorums meet.
-    fn check_stops(values: &Values, first: Slot) -> Result<(), Offence> {
+    pub(crate) fn check_stops(values: &Values, first: Slot) -> Result<(), Offence> {
         if !may_stop(values) {
             return Ok(());
         }

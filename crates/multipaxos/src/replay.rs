@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::configuration::{Configuration, stop_sign};
 use crate::log::{CHOSEN, Log};
+use crate::message::{Message, fit};
 use crate::mutant::Mutant;
 use crate::record::Record;
 use crate::snapshot::Snapshot;
@@ -81,6 +82,10 @@ impl Replayed {
                 if base > through {
                     return Err("there is a hole between the snapshot and the log");
                 }
+                let is_known = configuration.is_known();
+                if configuration.since > through.next() || (is_known && !configuration.is_sound()) {
+                    return Err("the records hold a configuration that nobody can be in");
+                }
                 (self.log, self.chosen, self.configuration) = (Log::new(base), base, *configuration);
             }
             Record::Promised(ballot) => {
@@ -114,6 +119,9 @@ impl Replayed {
     ) -> Result<(), &'static str> {
         if values.is_empty() || first <= self.chosen {
             return Err("the records hold votes for what was known to be chosen");
+        }
+        if !fit(&[first.0]) || Message::check_stops(&values, first).is_err() {
+            return Err("the records hold votes for slots or configurations that cannot be");
         }
         self.log.accept(ballot, first, values, WriteSeq::ZERO);
         Ok(())

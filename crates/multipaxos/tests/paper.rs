@@ -7,11 +7,12 @@ use crate::alone::{
 use crate::common::{Cluster, Diary, Envelope, n};
 use consensus_core::memory::{MemoryStorage, Outbox};
 use consensus_core::{
-    Bytes, Event, Members, Node, NodeConfig, NodeError, Offence, Refusal, Role, Slot, Storage, Time, WriteSeq,
+    Bytes, Event, Members, Node, NodeConfig, NodeError, Offence, ProposalId, Refusal, Role, Slot, Storage,
+    Time, WriteSeq,
 };
 use multipaxos::{
-    Accepted, Ballot, Config, Heartbeat, Learn, Message, MultiPaxos, Prepare, ReadAnswer, ReadToken, Record,
-    Value, Votes,
+    Accepted, Ballot, Config, Configuration, Heartbeat, Learn, Message, MultiPaxos, Prepare, ReadAnswer,
+    ReadToken, Record, Value, Votes,
 };
 
 /// The slots that this accepts, if it is such an answer.
@@ -515,7 +516,28 @@ fn records_that_contradict_each_other_keep_a_node_from_starting() {
         chosen: Slot(chosen),
     };
     let learnt = |first| Record::Learnt { first: Slot(first), values: values(&["a"]) };
+    let configuration = |number, since| Configuration {
+        number,
+        id: ProposalId::default(),
+        since: Slot(since),
+        members: Members::of([n(1)]),
+        promises: 1,
+        acceptances: 1,
+    };
+    let born = |configuration| Record::Configuration {
+        through: Slot::ZERO,
+        configuration: Box::new(configuration),
+        base: Slot::ZERO,
+    };
+    let stop =
+        |next| Record::Learnt { first: Slot(1), values: [Value::Stop(Box::new(next))].into_iter().collect() };
     for records in [
+        vec![born(configuration(1, 4))],
+        vec![born(configuration(u64::MAX, 1))],
+        vec![born(Configuration { promises: 0, ..configuration(1, 1) })],
+        vec![stop(configuration(2, 7))],
+        vec![stop(Configuration { acceptances: 2, ..configuration(2, 2) })],
+        vec![vote(1, u64::MAX, 0)],
         vec![Record::Promised(ballot(2, 1)), Record::Promised(ballot(1, 1))],
         vec![Record::Promised(ballot(2, 1)), vote(1, 1, 0)],
         vec![vote(1, 1, 0), vote(1, 3, 2)],

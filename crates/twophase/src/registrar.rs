@@ -44,14 +44,24 @@ impl Register {
     }
 
     /// What a record says.
-    pub(crate) fn restored(header: Header, promised: Ballot, votes: &[Registered]) -> Self {
+    ///
+    /// # Errors
+    /// No acceptor has written it.
+    pub(crate) fn restored(
+        header: Header,
+        promised: Ballot,
+        votes: &[Registered],
+    ) -> Result<Self, &'static str> {
+        if !votes.iter().all(|vote| header.has(vote.participant) && vote.ballot <= promised) {
+            return Err("the records hold a vote of somebody who takes no part, or above a promise");
+        }
         let mut register = Self::new(header);
         register.promised.raise(promised);
         let as_vote =
             |vote: &Registered| (vote.participant, Vote { ballot: vote.ballot, value: vote.prepared });
         register.votes = votes.iter().map(as_vote).collect();
         register.written = Some(WriteSeq::ZERO);
-        register
+        Ok(register)
     }
 
     fn registered(&self) -> Vec<Registered> {

@@ -77,7 +77,7 @@ impl<P: Protocol> Commitment<P> {
             Record::Aborted { id } => self.remember(id, false),
             Record::Ended { id } => drop(self.coordinated.remove(&id)),
             Record::Registered { header, promised, votes } => {
-                self.registers.insert(header.id, Register::restored(header, promised, &votes));
+                self.registers.insert(header.id, Register::restored(header, promised, &votes)?);
             }
             Record::Closed { id, commit } => {
                 self.registers.remove(&id);

@@ -593,7 +593,19 @@ fn records_that_do_not_fit_together_keep_a_node_from_starting() {
     use consensus_core::{Members, Node, NodeConfig, Storage, Time, WriteSeq};
     let promise = Record::Prepared(Transaction { header: header(1, 1, &[1, 2]), payload: Bytes::new() });
     let settled = Record::Settled { id: name(1), commit: true };
+    let registered = |participant, round| Record::Registered {
+        header: header(1, 1, &[1, 2]),
+        promised: Ballot { round: 1, node: n(1) },
+        votes: vec![Registered {
+            participant: n(participant),
+            ballot: Ballot { round, node: n(1) },
+            prepared: true,
+        }],
+    };
     for (records, starts) in [
+        (vec![registered(2, 1)], true),
+        (vec![registered(3, 1)], false),
+        (vec![registered(2, 2)], false),
         (vec![promise.clone(), settled.clone()], true),
         (vec![settled.clone()], false),
         (vec![promise.clone(), promise.clone()], false),

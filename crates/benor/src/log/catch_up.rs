@@ -124,14 +124,14 @@ impl Log {
         of.get(drawn % of.len().max(1)).copied()
     }
 
-    /// [L9] Batches that we do not hold are asked for of somebody who has offered them, and so holds them.
+    /// [L9] Batches that we do not hold are asked for of somebody else who has offered them, and so holds them.
     fn fetch(&mut self, out: &mut Out) {
         if self.config.plants(Mutant::NeverFetches) {
             return;
         }
         let mut holders: BTreeMap<BatchId, BTreeSet<NodeId>> = BTreeMap::new();
         for (voter, id) in self.open.values().flat_map(Open::offered) {
-            if !self.batches.holds(id) && !self.ledger.numbers.contain(id) {
+            if voter != self.id && !self.batches.holds(id) && !self.ledger.numbers.contain(id) {
                 holders.entry(id).or_default().insert(voter);
             }
         }

@@ -1,0 +1,4 @@
+//! See [`fuzz::pbft`].
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| fuzz::pbft::run(input));
