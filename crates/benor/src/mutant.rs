@@ -13,7 +13,7 @@ use consensus_core::NodeId;
 /// Declares the bugs, and their list.
 macro_rules! mutants {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
-        /// A bug of somebody's Ben-Or.
+        /// A bug of somebody's agreement.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[cfg_attr(
             not(all(feature = "mutants", debug_assertions)),
@@ -30,6 +30,9 @@ macro_rules! mutants {
         }
     };
 }
+
+#[cfg(feature = "mmr")]
+pub(crate) use mutants;
 
 mutants! {
     /// One proposal of a value decides it.
