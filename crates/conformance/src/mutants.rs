@@ -14,7 +14,7 @@ mod twophase;
 pub use self::benor::{BENOR, BENOR_BY_SCHEDULE, BENOR_BYZANTINE, BENOR_LOG, Current, Ruse, Tide};
 pub use self::floodset::FLOODSET_BY_SCHEDULE;
 pub use self::leases::{LEASES, Watch};
-pub use self::mmr::{BENOR_MMR, BENOR_MMR_BY_SCHEDULE, Gale};
+pub use self::mmr::{BENOR_MMR, BENOR_MMR_BY_SCHEDULE, Squall};
 pub use self::multipaxos::{MULTIPAXOS, MULTIPAXOS_BY_SCHEDULE, Season};
 pub use self::pbft::{Front, PBFT, PBFT_BY_SCHEDULE};
 pub use self::plant::{named, names};
@@ -232,7 +232,7 @@ impl Tuned for Hunt<::benor::Mutant, Ruse> {
     }
 }
 
-impl Tuned for Hunt<::benor::mmr::Mutant, Gale> {
+impl Tuned for Hunt<::benor::mmr::Mutant, Squall> {
     type Algorithm = Mmr;
 
     fn tuned(&self, draw: &mut Stream, plan: &mut Plan, is_planted: bool) -> Tuning<::benor::mmr::Config> {

@@ -12,7 +12,7 @@ use core::time::Duration;
 
 /// Which faults a hunt sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gale {
+pub enum Squall {
     /// Messages that take very different times, so that everybody waits for others, and that come twice.
     Scattered,
     /// As scattered, with nodes that crash for a moment all the time, and disks that take long.
@@ -23,11 +23,11 @@ pub enum Gale {
     Lying,
 }
 
-use Gale::{Forgetful, Lossy, Lying, Scattered};
+use Squall::{Forgetful, Lossy, Lying, Scattered};
 
-type Hunt = super::Hunt<Mutant, Gale>;
+type Hunt = super::Hunt<Mutant, Squall>;
 
-const fn hunt(mutant: Mutant, by: &'static [Property], nodes: usize, weather: Gale, budget: u64) -> Hunt {
+const fn hunt(mutant: Mutant, by: &'static [Property], nodes: usize, weather: Squall, budget: u64) -> Hunt {
     Hunt { mutant, by, nodes, weather, budget }
 }
 
