@@ -2,10 +2,7 @@
 
 use crate::common::{Cluster, Diary, Envelope, draws, n};
 use benor::Mmr;
-use benor::mmr::{
-    Casts, Coin, CoinKey, CoinKeys, Config, KeyError, Message, Record, Share, Standing, Thresholds, Values,
-    deal,
-};
+use benor::mmr::{Casts, Coin, Config, Message, Record, Share, Standing, Thresholds, Values, deal};
 use consensus_core::memory::{MemoryStorage, Outbox};
 use consensus_core::{
     Bytes, Event, Members, Node, NodeConfig, NodeError, NodeId, Offence, Refusal, Slot, Storage, WriteSeq,
@@ -300,100 +297,6 @@ fn a_share_that_proves_nothing_is_not_counted_and_its_voter_accused() {
     tell(&mut cluster, 4, at(1, Casts { share: Some(FORGED), ..all }));
     tell(&mut cluster, 2, at(1, Casts { share, ..all }));
     assert_eq!((stands(&cluster).round, cluster.accusations.len()), (2, 0));
-}
-
-// tests [M6]
-#[test]
-fn a_coin_falls_alike_whoever_gives_shares_and_both_ways() {
-    for size in [4, 5, 7, 10] {
-        let coin = coin(size, 3);
-        let threshold = coin.keys().threshold();
-        let mut draw = draws(size);
-        let ones = (1..=64).filter(|&round| {
-            let mut shares: Vec<_> =
-                (1..=size).map(|id| (n(id), coin.share(n(id), round).unwrap())).collect();
-            assert!(shares.iter().all(|(id, share)| coin.verify(*id, round, share)));
-            let fallen = coin.toss(round, &shares).unwrap();
-            for _ in 0..3 {
-                for place in (1..shares.len()).rev() {
-                    shares.swap(place, draw(place + 1));
-                }
-                assert_eq!(coin.toss(round, &shares[..threshold]), Some(fallen));
-                assert_eq!(coin.toss(round, &shares[..threshold - 1]), None, "so many say nothing");
-            }
-            fallen
-        });
-        let ones = ones.count();
-        assert!((16..=48).contains(&ones), "{ones} of 64 with {size} voters");
-    }
-    let coins = |group| (1..=64).map(|round| falls(&coin(4, group), round)).collect::<Vec<_>>();
-    assert!(coins(1) != coins(2), "each group has its own");
-    let coin = coin(4, 0);
-    let share = coin.share(n(1), 1).unwrap();
-    assert_eq!(coin.toss(1, &[(n(1), share), (n(1), share)]), None, "one voter is one share");
-    assert_eq!(coin.toss(1, &[(n(1), share), (n(9), share)]), None, "and a stranger none");
-}
-
-// tests [M6]
-#[test]
-fn a_share_is_proven_for_one_voter_one_round_and_one_group() {
-    let (coin, other) = (coin(4, 0), coin(4, 1));
-    let share = coin.share(n(2), 5).unwrap();
-    assert_eq!(coin.share(n(2), 5), Some(share), "it is the same each time");
-    assert!(coin.verify(n(2), 5, &share));
-    assert!(!coin.verify(n(1), 5, &share) && !coin.verify(n(2), 4, &share) && !other.verify(n(2), 5, &share));
-    assert!(!coin.verify(n(9), 5, &share));
-    // Every byte of it counts. The last one of each number makes it one that is not below the order.
-    let mut bytes = consensus_core::wire::encode(&share);
-    for place in 0..bytes.len() {
-        bytes[place] ^= 0x80;
-        let changed: Share = consensus_core::wire::decode(&bytes, 1_000).unwrap();
-        assert!(!coin.verify(n(2), 5, &changed), "byte {place}");
-        bytes[place] ^= 0x80;
-    }
-    for bytes in [[0; 32], [0xff; 32]] {
-        for share in [
-            Share { element: bytes, ..share },
-            Share { challenge: bytes, ..share },
-            Share { response: bytes, ..share },
-        ] {
-            assert!(!coin.verify(n(2), 5, &share));
-        }
-    }
-    assert_eq!(coin.toss(5, &[(n(2), share), (n(1), Share { element: [0xff; 32], ..share })]), None);
-}
-
-// tests [M6]
-#[test]
-fn keys_that_do_not_fit_are_refused() {
-    let members: Vec<NodeId> = [4, 2, 9, 7].map(n).to_vec();
-    let (keys, secrets) = deal(&members, 2, &[1; 32]).unwrap();
-    assert_eq!((keys.members(), keys.threshold()), (&[2, 4, 7, 9].map(n)[..], 2));
-    let public: Vec<_> = keys.members().iter().map(|&id| (id, keys.public(id).unwrap())).collect();
-    assert_eq!(CoinKeys::new(2, public.clone()).as_ref(), Ok(&keys), "they can be written down");
-    let with = |place: usize, key| {
-        let mut public = public.clone();
-        public[place] = key;
-        CoinKeys::new(2, public).unwrap_err()
-    };
-    assert_eq!(with(1, (n(4), [0xff; 32])), KeyError::Unusable(n(4)));
-    assert_eq!(with(1, (n(4), [0; 32])), KeyError::Unusable(n(4)), "the neutral element");
-    assert_eq!(with(3, (n(9), public[0].1)), KeyError::Inconsistent(n(9)));
-    assert_eq!(with(3, public[0]), KeyError::Twice(n(2)));
-    for threshold in [0, 5] {
-        let refused = Err(KeyError::Threshold { threshold, members: 4 });
-        assert_eq!(CoinKeys::new(threshold, public.clone()), refused);
-        assert_eq!(deal(&members, threshold, &[1; 32]).map(|(keys, _)| keys), refused);
-    }
-    assert_eq!(deal(&[n(1), n(1)], 1, &[1; 32]).map(|_| ()), Err(KeyError::Twice(n(1))));
-    let read = |id: u64, bytes| CoinKey::new(n(id), bytes).map(|_| ());
-    assert_eq!(read(2, &[0; 32]), Err(KeyError::Secret(n(2))));
-    assert_eq!(read(2, &[0xff; 32]), Err(KeyError::Secret(n(2))));
-    let again = CoinKey::new(n(4), &secrets[0].secret()).unwrap();
-    assert_eq!(Coin::new(0, keys, [again]).map(|_| ()), Err(KeyError::Mismatch(n(4))));
-    let shown = format!("{:?}", Coin::new(0, CoinKeys::default(), []).unwrap());
-    assert!(shown.starts_with("Coin"));
-    assert_eq!(format!("{:?}", secrets[0]), "CoinKey { member: n2, .. }", "no secret is printed");
 }
 
 // tests [M7]

@@ -7,6 +7,8 @@ mod hostile;
 mod log;
 #[cfg(feature = "mmr")]
 mod mmr;
+#[cfg(feature = "mmr")]
+mod mmr_coin;
 #[cfg(all(feature = "mmr", feature = "mutants", debug_assertions))]
 mod mmr_mutants;
 #[cfg(all(feature = "mutants", debug_assertions))]
