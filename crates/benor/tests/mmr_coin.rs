@@ -212,7 +212,7 @@ fn what_nodes_say_and_write_keeps_its_bytes() {
     let complete = Casts { share: Some(share), ..casts(Values::Both, Some(false), Some(Values::Zero)) };
     let told = Standing { before: Some(complete), decided: Some(true), ..at(2, Casts::of(true)) };
     let messages = [
-        (Message::Tell(told), format!("000201010000000102010001000 1{said}0101").replace(' ', "")),
+        (Message::Tell(told), format!("0002010100000001020100010001{said}0101")),
         (Message::Ask(Standing::default()), "0100000000".into()),
     ];
     for (message, golden) in messages {
