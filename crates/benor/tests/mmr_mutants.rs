@@ -212,6 +212,48 @@ fn a_share_that_was_made_up_is_found() {
     assert!(!takes_the_coin(Some(Mutant::SharesUnchecked)));
 }
 
+/// What node 1 of so many has decided, and what it holds and in which round, if the coin falls on 1 and nodes 2 and 3 have cast these votes.
+fn after(
+    size: u64,
+    value: &'static [u8],
+    cast: Casts,
+    mutant: Option<Mutant>,
+) -> (Option<bool>, u64, Option<bool>) {
+    let config = (0..).map(|group| with(size, group, mutant)).find(|config| falls(&config.coin, 1)).unwrap();
+    let with_share = |from| Casts { share: config.coin.share(n(from), 1), ..cast };
+    let said = [2, 3].map(|from| (from, at(1, with_share(from))));
+    let cluster = hears(config, value, &said);
+    let (round, held) = held(&cluster, n(1));
+    (stand(&cluster, n(1)).decided, round, held)
+}
+
+/// One node sees 0 left alone, another both values, and takes the coin: 1.
+#[test]
+fn a_decision_without_the_coin_is_found() {
+    let zero = casts(Zero, Some(false), Some(Zero));
+    let both = casts(Both, Some(true), Some(Both));
+    assert_eq!(after(4, b"0", zero, None), (None, 2, Some(false)));
+    let mutant = Some(Mutant::DecidesWithoutCoin);
+    assert_eq!(after(4, b"0", zero, mutant), (Some(false), 2, Some(false)));
+    assert_eq!(after(4, b"1", both, mutant), (None, 2, Some(true)), "it will decide 1");
+}
+
+/// Of six nodes, three hear of each other, and so do the other three. Of five, two and two do, and a liar is with both.
+#[test]
+fn waits_of_which_two_share_no_correct_node_are_found() {
+    let ones = casts(One, Some(true), Some(One));
+    let zeros = casts(Zero, Some(false), Some(Zero));
+    for (size, mutant) in [(6, Mutant::WaitsForTwoThirds), (5, Mutant::WaitsForMajority)] {
+        assert_eq!(after(size, b"1", ones, None).1, 1);
+        assert_eq!(after(size, b"1", ones, Some(mutant)), (Some(true), 2, Some(true)));
+        assert_eq!(
+            after(size, b"0", zeros, Some(mutant)),
+            (None, 2, Some(false)),
+            "where it is decided that it is 1"
+        );
+    }
+}
+
 /// Five correct nodes of seven. Two liars and one correct node speak for 1 to the second alone, and then are silent.
 fn goes_on(mutant: Option<Mutant>) -> bool {
     let mut cluster = Cluster::<Mmr>::with(7, with(7, 0, mutant), false, 1);

@@ -37,9 +37,6 @@ const UNSAFE: &[Property] = &[Agreement, Validity];
 /// Every bug that is hunted.
 pub const BENOR_MMR: &[Hunt] = &[
     hunt(Mutant::CoinOverridesValue, UNSAFE, 4, Scattered, 300),
-    hunt(Mutant::DecidesWithoutCoin, UNSAFE, 4, Scattered, 300),
-    hunt(Mutant::WaitsForMajority, UNSAFE, 4, Scattered, 300),
-    hunt(Mutant::WaitsForTwoThirds, UNSAFE, 6, Scattered, 300),
     hunt(Mutant::DuplicatesCounted, &[Agreement, Validity, NoFalseAccusation], 4, Scattered, 300),
     hunt(Mutant::CastsForgotten, &[Agreement, Validity, NoFalseAccusation], 4, Forgetful, 300),
     hunt(Mutant::CastsBeforeDurable, &[Agreement, Validity, NoFalseAccusation], 4, Forgetful, 300),
@@ -52,6 +49,9 @@ pub const BENOR_MMR: &[Hunt] = &[
 /// Bugs that random runs show hardly or never. Each has a schedule of its own in `crates/benor/tests/mmr_mutants.rs`.
 pub const BENOR_MMR_BY_SCHEDULE: &[Mutant] = &[
     Mutant::NoConfirmation,
+    Mutant::DecidesWithoutCoin,
+    Mutant::WaitsForMajority,
+    Mutant::WaitsForTwoThirds,
     Mutant::RevealsBeforeWait,
     Mutant::SharesUnchecked,
     Mutant::AcceptsAtRelay,
