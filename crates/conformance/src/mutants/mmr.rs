@@ -5,9 +5,7 @@ use crate::suite::Tuning;
 use benor::mmr::{Config, Mutant};
 use consensus_core::NodeId;
 use consensus_sim::Property::{self, Agreement, NoFalseAccusation, Termination, Validity};
-use consensus_sim::{
-    ByzantinePlan, FrameAttacks, Inputs, MILLION, Mutator, Plan, Rhythm, Scenario, Stream, Traitor,
-};
+use consensus_sim::{ByzantinePlan, FrameAttacks, MILLION, Mutator, Plan, Rhythm, Scenario, Stream, Traitor};
 use core::time::Duration;
 
 /// Which faults a hunt sends.
@@ -74,16 +72,7 @@ impl Hunt {
 }
 
 fn scattered(draw: &mut Stream, plan: &mut Plan) -> Tuning<Config> {
-    *plan = Plan::calm(plan.nodes);
-    plan.faults_for = millis(draw, 100, 400);
-    plan.network.delay = Duration::from_micros(draw.between(200, 1_000));
-    plan.network.duplicate_ppm = draw.between(0, MILLION / 2);
-    plan.network.spike_ppm = draw.between(200_000, 700_000);
-    plan.network.spike = millis(draw, 2, 30);
-    // Who has decided would tell it.
-    plan.partitions = Some(Rhythm { every: millis(draw, 3, 30), lasts: millis(draw, 3, 40) });
-    plan.disk.sync = Duration::from_micros(draw.between(50, 500));
-    plan.workload.inputs = Inputs { values: 2, within: millis(draw, 0, 5) };
+    super::benor::scatter(draw, plan);
     let coin = subjects::mmr_coin(plan.nodes, draw.number());
     let config = Config { coin, retry_ms: draw.between(3, 20), ..Config::default() };
     Tuning { config, patience: Duration::from_secs(10) }
