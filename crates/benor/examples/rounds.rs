@@ -155,6 +155,10 @@ fn main() {
         "{:>3} {:>9} {:>7} {:>8} {:>6} {:>6} {:>6}",
         "n", "messages", "coins", "mean", "p50", "p99", "most"
     );
+    for size in [4, 7, 10] {
+        let taken = (1..=u64::from(RUNS)).map(|group| hidden_rounds(size, group)).collect();
+        print(size, "chance", "hidden", taken);
+    }
     for size in 3..=11 {
         for (is_aimed, common_rounds) in [(false, 0), (false, 1 << 10), (true, 0), (true, 1 << 10)] {
             let run = |seed| {
@@ -165,10 +169,6 @@ fn main() {
             let coins = if common_rounds == 0 { "own" } else { "common" };
             print(size, messages, coins, (1..=u64::from(RUNS)).map(run).collect());
         }
-    }
-    for size in [4, 7, 10] {
-        let taken = (1..=u64::from(RUNS)).map(|group| hidden_rounds(size, group)).collect();
-        print(size, "chance", "hidden", taken);
     }
 }
 

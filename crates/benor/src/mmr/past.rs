@@ -4,7 +4,8 @@ use super::message::{Casts, Standing, Values};
 use super::record::Record;
 use alloc::vec::Vec;
 
-/// The most rounds that a node takes part in. Each ends the agreement with a chance of at least a quarter whatever the liars do: nobody gets there.
+/// The most rounds that a node takes part in. Until all hold one value each round brings that about with probability one half, whatever the liars
+/// do, and from then on each decides with one half: nobody gets there.
 pub(crate) const MAX_ROUNDS: u64 = 1 << 10;
 
 /// The votes of a node, round by round from the first, and its decision.
