@@ -3,10 +3,12 @@
 //! nodes as divided as their votes allow. All go from phase to phase together. (Who foresees a common coin, or lets it fall for some before
 //! others have voted, does better: `a_coin_that_can_be_foreseen_is_found` in `tests/mutants.rs`.)
 //!
-//! `cargo run --release -p benor --example rounds`
+//! Besides, how many it takes with a common coin that is hidden (`Mmr`), where chance orders the messages and nobody lies.
+//!
+//! `cargo run --release -p benor --features mmr --example rounds`
 #![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs)]
 
-use benor::{BenOr, Config, Crashes, Message, Model, Proposal, Standing};
+use benor::{BenOr, Config, Crashes, Message, Mmr, Model, Proposal, Standing, mmr};
 use consensus_core::memory::{MemoryStorage, Outbox};
 use consensus_core::{
     Bytes, ClientId, Decision, Event, InstallError, Members, Node, NodeConfig, NodeId, ProposalId, Slot,
@@ -108,30 +110,77 @@ fn rounds(size: u64, config: &Config, is_aimed: bool, seed: u64) -> u64 {
     MOST_ROUNDS
 }
 
+type HiddenMember = Node<Mmr, Outbox<mmr::Message>, MemoryStorage<mmr::Record>, Nothing>;
+
+/// Nodes that toss a hidden coin.
+fn hidden_group(size: u64, group: u64) -> Vec<HiddenMember> {
+    let ids: Vec<NodeId> = (1..=size).map(NodeId).collect();
+    let (keys, secrets) = mmr::deal(&ids, mmr::Thresholds::of(ids.len()).relay, &[1; 32]).unwrap();
+    let coin = mmr::Coin::new(group, keys, secrets).unwrap();
+    let open = |&id: &NodeId| {
+        let mut node = NodeConfig::<Mmr>::new(id, Members::of(ids.clone()), 1);
+        node.algorithm = mmr::Config { coin: coin.clone(), ..mmr::Config::default() };
+        node.check_invariants = false;
+        let mut node =
+            Node::open(node, Time::ZERO, Outbox::default(), MemoryStorage::default(), Nothing).unwrap();
+        let payload = Bytes::from_static(if id.0 % 2 == 0 { b"0" } else { b"1" });
+        let id = ProposalId::new(ClientId::anonymous(id.0), 1);
+        node.handle(Time::ZERO, Event::Propose { id, payload }).unwrap();
+        node
+    };
+    ids.iter().map(open).collect()
+}
+
+/// The round in which the first node decides, of nodes that toss a hidden coin and whose messages overtake each other.
+fn hidden_rounds(size: u64, group: u64) -> u64 {
+    let mut nodes = hidden_group(size, group);
+    let (mut wire, mut state) = (Vec::new(), group);
+    loop {
+        for node in &mut nodes {
+            if node.algorithm().standing().decided.is_some() {
+                return node.status().epoch.0;
+            }
+            let from = node.id();
+            wire.extend(node.network().sent.drain(..).map(|(to, message)| (from, to, message)));
+        }
+        // Nothing is lost, and the others always have something to say.
+        let (from, to, message) = wire.swap_remove(draw(&mut state, wire.len()));
+        let node = nodes.iter_mut().find(|node| node.id() == to).unwrap();
+        node.handle(Time::ZERO, Event::Message { from, message }).unwrap();
+    }
+}
+
 fn main() {
     println!(
         "{:>3} {:>9} {:>7} {:>8} {:>6} {:>6} {:>6}",
         "n", "messages", "coins", "mean", "p50", "p99", "most"
     );
+    for size in [4, 7, 10] {
+        let taken = (1..=u64::from(RUNS)).map(|group| hidden_rounds(size, group)).collect();
+        print(size, "chance", "hidden", taken);
+    }
     for size in 3..=11 {
         for (is_aimed, common_rounds) in [(false, 0), (false, 1 << 10), (true, 0), (true, 1 << 10)] {
             let run = |seed| {
                 let config = Config { common_rounds, coin_key: seed, ..Config::default() };
                 rounds(size, &config, is_aimed, seed)
             };
-            let mut taken: Vec<u64> = (1..=u64::from(RUNS)).map(run).collect();
-            taken.sort_unstable();
-            let at = |share: usize| taken[(taken.len() - 1) * share / 100];
-            let sum = u32::try_from(taken.iter().sum::<u64>()).unwrap();
-            println!(
-                "{size:>3} {:>9} {:>7} {:>8.2} {:>6} {:>6} {:>6}",
-                if is_aimed { "aimed" } else { "chance" },
-                if common_rounds == 0 { "own" } else { "common" },
-                f64::from(sum) / f64::from(RUNS),
-                at(50),
-                at(99),
-                at(100)
-            );
+            let messages = if is_aimed { "aimed" } else { "chance" };
+            let coins = if common_rounds == 0 { "own" } else { "common" };
+            print(size, messages, coins, (1..=u64::from(RUNS)).map(run).collect());
         }
     }
+}
+
+fn print(size: u64, messages: &str, coins: &str, mut taken: Vec<u64>) {
+    taken.sort_unstable();
+    let at = |share: usize| taken[(taken.len() - 1) * share / 100];
+    let sum = u32::try_from(taken.iter().sum::<u64>()).unwrap();
+    println!(
+        "{size:>3} {messages:>9} {coins:>7} {:>8.2} {:>6} {:>6} {:>6}",
+        f64::from(sum) / f64::from(RUNS),
+        at(50),
+        at(99),
+        at(100)
+    );
 }

@@ -15,6 +15,8 @@ mod coin;
 mod config;
 pub mod log;
 mod message;
+#[cfg(feature = "mmr")]
+pub mod mmr;
 mod model;
 mod mutant;
 mod past;
@@ -27,6 +29,8 @@ mod votes;
 pub use config::Config;
 pub use log::Log;
 pub use message::{Casts, Decided, Message, Proposal, Report, Standing};
+#[cfg(feature = "mmr")]
+pub use mmr::Mmr;
 pub use model::{Crashes, Lies, Model, Thresholds};
 #[cfg(all(feature = "mutants", debug_assertions))]
 pub use mutant::Mutant;

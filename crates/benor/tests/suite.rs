@@ -5,6 +5,12 @@
 mod common;
 mod hostile;
 mod log;
+#[cfg(feature = "mmr")]
+mod mmr;
+#[cfg(feature = "mmr")]
+mod mmr_coin;
+#[cfg(all(feature = "mmr", feature = "mutants", debug_assertions))]
+mod mmr_mutants;
 #[cfg(all(feature = "mutants", debug_assertions))]
 mod mutants;
 mod paper;

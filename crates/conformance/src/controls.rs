@@ -325,13 +325,18 @@ pub fn benor(jobs: usize, mut tell: impl FnMut(&Control)) -> Result<Vec<Control>
     add(find::<benor::BenOr>(name, DECISIONS, 300, jobs, &|draw, plan| disputed(draw, plan, 5, 1))?);
     let name = "benor-byzantine: t + 1 Byzantine nodes";
     add(find::<benor::Byzantine>(name, DECISIONS, 600, jobs, &|draw, plan| disputed(draw, plan, 6, 2))?);
+    let name = "benor-mmr: t + 1 Byzantine nodes";
+    add(find::<benor::Mmr>(name, DECISIONS, 600, jobs, &|draw, plan| {
+        dispute(draw, plan, 4, 2);
+        subjects::benor_mmr(draw, plan)
+    })?);
     Ok(done)
 }
 
 const DECISIONS: &[Property] = &[Property::Agreement, Property::Validity];
 
 /// So many of the nodes lie, each to others otherwise, and nothing else goes wrong.
-fn disputed(draw: &mut Stream, plan: &mut Plan, nodes: usize, liars: u64) -> Tuning<benor::Config> {
+fn dispute(draw: &mut Stream, plan: &mut Plan, nodes: usize, liars: u64) {
     *plan = Plan { byzantine: None, workload: plan.workload.clone(), ..Plan::calm(nodes) };
     plan.network.spike_ppm = MILLION / 3;
     plan.network.spike = Duration::from_millis(10);
@@ -340,6 +345,10 @@ fn disputed(draw: &mut Stream, plan: &mut Plan, nodes: usize, liars: u64) -> Tun
     let traitors: Vec<Traitor> = (1..=liars).map(liar).collect();
     let scenario = Some(Scenario::draw(nodes + traitors.len(), draw));
     plan.byzantine = Some(ByzantinePlan { traitors, scenario, may_halt: true, ..ByzantinePlan::default() });
+}
+
+fn disputed(draw: &mut Stream, plan: &mut Plan, nodes: usize, liars: u64) -> Tuning<benor::Config> {
+    dispute(draw, plan, nodes, liars);
     subjects::benor_byzantine(draw, plan)
 }
 

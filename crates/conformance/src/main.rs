@@ -185,8 +185,8 @@ fn run_controls(run: &Run) -> Result<Vec<Control>> {
 #[cfg(all(feature = "mutants", debug_assertions))]
 fn hunt(mutants: &Mutants) -> Result<bool> {
     use conformance::mutants::{
-        BENOR_BY_SCHEDULE, FLOODSET_BY_SCHEDULE, MULTIPAXOS_BY_SCHEDULE, PBFT_BY_SCHEDULE, RAFT_BY_SCHEDULE,
-        TWOPHASE_BY_SCHEDULE,
+        BENOR_BY_SCHEDULE, BENOR_MMR_BY_SCHEDULE, FLOODSET_BY_SCHEDULE, MULTIPAXOS_BY_SCHEDULE,
+        PBFT_BY_SCHEDULE, RAFT_BY_SCHEDULE, TWOPHASE_BY_SCHEDULE,
     };
     use conformance::mutants::{HuntReport, head, hunts};
     let began = Instant::now();
@@ -203,6 +203,8 @@ fn hunt(mutants: &Mutants) -> Result<bool> {
     let rounds = FLOODSET_BY_SCHEDULE.iter().map(|mutant| ("floodset", format!("{mutant:?}")));
     let views = PBFT_BY_SCHEDULE.iter().map(|mutant| ("pbft", format!("{mutant:?}")));
     let promises = TWOPHASE_BY_SCHEDULE.iter().map(|mutant| ("twophase", format!("{mutant:?}")));
+    let hidden = BENOR_MMR_BY_SCHEDULE.iter().map(|mutant| ("benor", format!("{mutant:?}")));
+    let coins = coins.chain(hidden);
     for (algorithm, mutant) in schedules.chain(log).chain(coins).chain(rounds).chain(views).chain(promises) {
         print(&format!("{algorithm:<15} {mutant:<26} by schedule: crates/{algorithm}/tests/mutants.rs"))?;
     }

@@ -3,6 +3,7 @@
 mod benor;
 mod floodset;
 mod leases;
+mod mmr;
 mod multipaxos;
 mod pbft;
 mod plant;
@@ -13,6 +14,7 @@ mod twophase;
 pub use self::benor::{BENOR, BENOR_BY_SCHEDULE, BENOR_BYZANTINE, BENOR_LOG, Current, Ruse, Tide};
 pub use self::floodset::FLOODSET_BY_SCHEDULE;
 pub use self::leases::{LEASES, Watch};
+pub use self::mmr::{BENOR_MMR, BENOR_MMR_BY_SCHEDULE, Squall};
 pub use self::multipaxos::{MULTIPAXOS, MULTIPAXOS_BY_SCHEDULE, Season};
 pub use self::pbft::{Front, PBFT, PBFT_BY_SCHEDULE};
 pub use self::plant::{named, names};
@@ -22,7 +24,7 @@ pub use self::twophase::{Gale, PAXOS_COMMIT, Surf, TWOPHASE, TWOPHASE_BY_SCHEDUL
 use crate::claims::Unsupported;
 use crate::subjects::{Entry, Subject};
 use crate::suite::{Options, Tuning, check_until_failure, run_seed};
-use ::benor::{BenOr, Byzantine};
+use ::benor::{BenOr, Byzantine, Mmr};
 use ::multipaxos::{MultiPaxos, Synod};
 use ::pbft::Pbft;
 use ::raft::Raft;
@@ -110,12 +112,13 @@ pub fn all() -> impl Iterator<Item = &'static dyn Hunted> {
     let pbft = PBFT.iter().map(|hunt| hunt as &dyn Hunted);
     let crashes = BENOR.iter().map(|hunt| hunt as &dyn Hunted);
     let lies = BENOR_BYZANTINE.iter().map(|hunt| hunt as &dyn Hunted);
+    let hidden = BENOR_MMR.iter().map(|hunt| hunt as &dyn Hunted);
     let leaderless = BENOR_LOG.iter().map(|hunt| hunt as &dyn Hunted);
     let synod = SYNOD.iter().map(|hunt| hunt as &dyn Hunted);
     let classic = TWOPHASE.iter().map(|hunt| hunt as &dyn Hunted);
     let replicated = PAXOS_COMMIT.iter().map(|hunt| hunt as &dyn Hunted);
     let logs = raft.chain(log).chain(leases).chain(synod).chain(pbft);
-    logs.chain(crashes).chain(lies).chain(leaderless).chain(classic).chain(replicated)
+    logs.chain(crashes).chain(lies).chain(hidden).chain(leaderless).chain(classic).chain(replicated)
 }
 
 /// Hunts every bug with `only` in its name, or in that of its algorithm, one after the other, for as long as somebody asks for the next.
@@ -225,6 +228,14 @@ impl Tuned for Hunt<::benor::Mutant, Ruse> {
     type Algorithm = Byzantine;
 
     fn tuned(&self, draw: &mut Stream, plan: &mut Plan, is_planted: bool) -> Tuning<::benor::Config> {
+        self.tuned(draw, plan, is_planted.then_some(self.mutant))
+    }
+}
+
+impl Tuned for Hunt<::benor::mmr::Mutant, Squall> {
+    type Algorithm = Mmr;
+
+    fn tuned(&self, draw: &mut Stream, plan: &mut Plan, is_planted: bool) -> Tuning<::benor::mmr::Config> {
         self.tuned(draw, plan, is_planted.then_some(self.mutant))
     }
 }

@@ -2,6 +2,7 @@
 
 mod benor;
 mod floodset;
+mod mmr;
 mod paxos;
 mod pbft;
 mod raft;
@@ -9,6 +10,9 @@ mod twophase;
 
 pub use self::benor::{benor, benor_byzantine, benor_log};
 pub use self::floodset::floodset;
+pub use self::mmr::benor_mmr;
+#[cfg(all(feature = "mutants", debug_assertions))]
+pub(crate) use self::mmr::{Lie as MmrLie, coin as mmr_coin};
 pub use self::paxos::{multipaxos, synod};
 pub use self::pbft::{Lies, StandIn, pbft};
 pub use self::raft::raft;
@@ -35,6 +39,7 @@ pub static ALL: &[&dyn Subject] = &[
     &Entry::<::pbft::Pbft, _>::new(pbft),
     &Entry::<::benor::BenOr, _>::new(benor),
     &Entry::<::benor::Byzantine, _>::new(benor_byzantine),
+    &Entry::<::benor::Mmr, _>::new(benor_mmr),
     &Entry::<::benor::Log, _>::new(benor_log),
     &Entry::<::floodset::FloodSet, _>::new(floodset),
     &Entry::<::twophase::TwoPhase, _>::new(twophase),

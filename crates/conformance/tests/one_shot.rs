@@ -75,7 +75,7 @@ fn who_leaves_the_others_alone_is_found() {
 
 #[test]
 fn our_own_agree_on_one_value() {
-    for name in ["synod", "benor", "benor-byzantine", "floodset"] {
+    for name in ["synod", "benor", "benor-byzantine", "benor-mmr", "floodset"] {
         let subject = subjects::ALL.iter().find(|subject| subject.name() == name).unwrap();
         let report = subject.check(0..200, 2, &|_| {}).unwrap();
         assert_eq!(report.failed(), 0, "{report}");

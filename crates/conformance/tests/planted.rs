@@ -3,7 +3,10 @@
 #![cfg(debug_assertions)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use conformance::mutants::{BENOR, BENOR_BY_SCHEDULE, BENOR_BYZANTINE, BENOR_LOG, PBFT, PBFT_BY_SCHEDULE};
+use conformance::mutants::{
+    BENOR, BENOR_BY_SCHEDULE, BENOR_BYZANTINE, BENOR_LOG, BENOR_MMR, BENOR_MMR_BY_SCHEDULE, PBFT,
+    PBFT_BY_SCHEDULE,
+};
 use conformance::mutants::{LEASES, MULTIPAXOS, MULTIPAXOS_BY_SCHEDULE, RAFT, RAFT_BY_SCHEDULE, SYNOD};
 use conformance::mutants::{PAXOS_COMMIT, TWOPHASE, TWOPHASE_BY_SCHEDULE};
 use std::process::Command;
@@ -123,6 +126,10 @@ fn every_bug_is_hunted_or_has_a_schedule() {
             BENOR.iter().map(|hunt| hunt.mutant).chain(BENOR_BYZANTINE.iter().map(|hunt| hunt.mutant));
         let hunted = hunted.chain(BENOR_LOG.iter().map(|hunt| hunt.mutant));
         let hunted = hunted.chain(BENOR_BY_SCHEDULE.iter().copied());
+        assert_eq!(hunted.filter(|hunted| hunted == mutant).count(), 1, "{mutant:?}");
+    }
+    for mutant in benor::mmr::Mutant::ALL {
+        let hunted = BENOR_MMR.iter().map(|hunt| hunt.mutant).chain(BENOR_MMR_BY_SCHEDULE.iter().copied());
         assert_eq!(hunted.filter(|hunted| hunted == mutant).count(), 1, "{mutant:?}");
     }
     for mutant in twophase::Mutant::ALL {

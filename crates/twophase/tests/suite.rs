@@ -9,3 +9,4 @@ mod hostile;
 #[cfg(all(feature = "mutants", debug_assertions))]
 mod mutants;
 mod paper;
+mod readers;

@@ -10,8 +10,17 @@ const PROTOCOLS: &[&str] =
     &["raft", "multipaxos", "pbft", "benor", "twophase", "eventual", "floodset", "nakamoto"];
 
 /// What a protocol crate may take from outside of the workspace.
-const PROTOCOL_LIBRARIES: &[&str] =
-    &["bytes", "serde", "rand", "thiserror", "sha2", "blake3", "ed25519-dalek"];
+const PROTOCOL_LIBRARIES: &[&str] = &[
+    "bytes",
+    "serde",
+    "rand",
+    "thiserror",
+    "sha2",
+    "blake3",
+    "ed25519-dalek",
+    "curve25519-dalek",
+    "zeroize",
+];
 
 /// What the crates of the workspace may take from each other, besides the protocols.
 fn allowed(krate: &str) -> Option<&'static [&'static str]> {

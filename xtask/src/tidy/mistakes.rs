@@ -36,7 +36,7 @@ fn is_known(sources: &[Source], folder: &Path, name: &str) -> bool {
         let is_near = source.path.starts_with(folder) || source.path.starts_with(suite);
         source.path == transcript
             || is_near && source.is("rs") && source.text.contains(&test)
-            || source.path == folder.join("src/mutant.rs") && source.text.contains(&bug)
+            || is_near && source.path.ends_with("mutant.rs") && source.text.contains(&bug)
     })
 }
 

@@ -221,6 +221,13 @@ fn cuts(draw: &mut Stream, plan: &mut Plan) -> Tuning<log::Config> {
 }
 
 fn spread(draw: &mut Stream, plan: &mut Plan) -> Tuning<Config> {
+    scatter(draw, plan);
+    let config = Config { retry_ms: draw.between(3, 20), ..Config::default() };
+    Tuning { config, patience: Duration::from_secs(10) }
+}
+
+/// Nodes are divided, and hear of each other at very different times.
+pub(super) fn scatter(draw: &mut Stream, plan: &mut Plan) {
     *plan = Plan::calm(plan.nodes);
     plan.faults_for = millis(draw, 100, 400);
     plan.network.delay = Duration::from_micros(draw.between(200, 1_000));
@@ -231,8 +238,6 @@ fn spread(draw: &mut Stream, plan: &mut Plan) -> Tuning<Config> {
     plan.partitions = Some(Rhythm { every: millis(draw, 3, 30), lasts: millis(draw, 3, 40) });
     plan.disk.sync = Duration::from_micros(draw.between(50, 500));
     plan.workload.inputs = Inputs { values: 2, within: millis(draw, 0, 5) };
-    let config = Config { retry_ms: draw.between(3, 20), ..Config::default() };
-    Tuning { config, patience: Duration::from_secs(10) }
 }
 
 fn crashes(draw: &mut Stream, plan: &mut Plan) -> Tuning<Config> {
