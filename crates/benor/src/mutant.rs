@@ -62,6 +62,8 @@ consensus_core::mutants! {
     AdoptsOnOne,
     /// Where nodes lie, a single one is believed what it says it has decided, or where it stands.
     BelievesOne,
+    /// Who was given nothing takes no value of somebody who is in a later round.
+    FirstReportsForgotten,
     /// Of the log: an offer that comes again is another voter's.
     OffersWithoutSenders,
     /// Of the log: most of the offers that came in are most of all.

@@ -99,6 +99,12 @@ impl<M: Model> Agreement<M> {
             return;
         }
         self.count(from, &theirs, out);
+        if self.past.round() == 0
+            && let Some(casts) = theirs.casts_in(1)
+            && !self.config.plants(Mutant::FirstReportsForgotten)
+        {
+            self.given.entry(from).or_insert(casts.report.value);
+        }
         let known = self.heard.entry(from).or_insert(theirs);
         let said = theirs.decided.or(known.decided);
         if theirs.is_newer_than(known) {
@@ -141,10 +147,7 @@ impl<M: Model> Agreement<M> {
         if self.past.round() > 0 || !self.members.is_voter(self.id) {
             return;
         }
-        let given = |value| {
-            let reports = self.heard.values().filter_map(|theirs| theirs.casts_in(1));
-            reports.filter(|casts| casts.report.value == value).count()
-        };
+        let given = |value| self.given.values().filter(|&&given| given == value).count();
         if let Some(value) = [false, true].into_iter().find(|&value| given(value) >= self.thresholds.believe)
         {
             self.begin(value, out);

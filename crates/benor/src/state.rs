@@ -37,6 +37,9 @@ pub struct Agreement<M> {
     pub(crate) votes: Votes,
     /// What each voter said last.
     pub(crate) heard: BTreeMap<NodeId, Standing>,
+    /// What each voter reported first of all, as long as we have reported nothing ourselves. Who is in a later round tells it when asked, and it is not
+    /// its last word.
+    pub(crate) given: BTreeMap<NodeId, bool>,
     /// The round in which we stood when we decided; zero before.
     decided_in: u64,
     /// Whether the others are still to be told where we stand.
@@ -66,6 +69,7 @@ impl<M: Model> Agreement<M> {
             past: Past::default(),
             votes: Votes::default(),
             heard: BTreeMap::new(),
+            given: BTreeMap::new(),
             decided_in: 0,
             has_news: false,
             is_curious: false,

@@ -159,3 +159,9 @@ fn a_decision_that_is_kept_to_oneself_is_found() {
     assert!(decides_at_once(None));
     assert!(!decides_at_once(Some(Mutant::DecidesSilently)));
 }
+
+#[test]
+fn a_late_node_that_never_joins_is_found() {
+    let (_, wait) = crate::paper::decide_with_a_late_third(&with(Some(Mutant::FirstReportsForgotten)));
+    assert!(wait > 5);
+}

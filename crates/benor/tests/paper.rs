@@ -442,6 +442,39 @@ fn who_was_given_nothing_takes_part() {
     assert!((1..=5).all(|id| cluster.diary(n(id)) == [(1, Bytes::from_static(b"1"))]));
 }
 
+/// Two of three are given different values, and get into the third round before the third node hears of them; then one of the two is gone. In how many
+/// of some runs that come so far the others decide, and in how many not.
+pub(crate) fn decide_with_a_late_third(config: &Config) -> (usize, usize) {
+    let run = |seed: u64| {
+        let mut cluster = Cluster::<BenOr>::with(3, config.clone(), false, seed);
+        cluster.isolate(n(3));
+        cluster.propose(n(1), 1, b"0");
+        cluster.propose(n(2), 2, b"1");
+        let round = |cluster: &Cluster<BenOr>, id| cluster.nodes[&n(id)].algorithm().standing().round;
+        while round(&cluster, 1).min(round(&cluster, 2)) < 3 {
+            let envelope = cluster.wire.pop_front()?;
+            cluster.deliver(envelope);
+        }
+        cluster.crash(n(1));
+        cluster.wire.clear();
+        if !cluster.diary(n(2)).is_empty() {
+            return None;
+        }
+        cluster.heal();
+        cluster.run_for_ms(10_000);
+        Some((2..=3).all(|id| cluster.diary(n(id)).len() == 1))
+    };
+    let (decide, wait): (Vec<bool>, Vec<bool>) = (1..100).filter_map(run).partition(|&decides| decides);
+    (decide.len(), wait.len())
+}
+
+// tests [B10]
+#[test]
+fn who_was_given_nothing_takes_part_however_late_it_hears_of_it() {
+    let (decide, wait) = decide_with_a_late_third(&Config::default());
+    assert!(decide > 5 && wait == 0, "{decide} runs end, and {wait} do not");
+}
+
 // tests [B10]
 #[test]
 fn among_liars_one_given_value_is_not_believed() {

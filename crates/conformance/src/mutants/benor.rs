@@ -117,6 +117,7 @@ pub const BENOR_BY_SCHEDULE: &[Mutant] = &[
     Mutant::AdoptsOnOne,
     Mutant::VotesWithoutOffer,
     Mutant::DecidesSilently,
+    Mutant::FirstReportsForgotten,
 ];
 
 impl Hunt<Tide> {
