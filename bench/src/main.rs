@@ -1,9 +1,9 @@
 //! Honest tables: the workspace beside its peers, measured in the same run, as ratios.
 //!
 //! `bench core` compares the protocol cores in memory, `bench runtime` whole replicas in one process, `bench groups` many groups
-//! beside one, `bench kv` whole servers with fsync on one disk, `bench sim` measures the simulator, `bench byzantine` what it costs that replicas may lie,
-//! and `bench atomic` what it costs that all of several nodes carry something out or none. See the README for what is measured and how to
-//! read it.
+//! beside one, `bench kv` whole servers with fsync on one disk, `bench sim` measures the simulator, `bench byzantine` what it costs that
+//! replicas may lie, and `bench atomic` what it costs that all of several nodes carry something out or none. See the README for what is
+//! measured and how to read it.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
