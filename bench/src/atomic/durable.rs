@@ -190,7 +190,7 @@ mod tests {
                 sample
             };
             assert!(of(1, 0).aborted.abs() < f64::EPSILON, "{}", contestant.name);
-            assert!(of(16, 100).aborted > 0.0, "{}", contestant.name);
+            assert!(of(16, 50).aborted > 0.0, "{}", contestant.name);
         }
     }
 }
