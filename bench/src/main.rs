@@ -1,7 +1,9 @@
 //! Honest tables: the workspace beside its peers, measured in the same run, as ratios.
 //!
 //! `bench core` compares the protocol cores in memory, `bench runtime` whole replicas in one process, `bench groups` many groups
-//! beside one, `bench kv` whole servers with fsync on one disk, `bench sim` measures the simulator, and `bench byzantine` what it costs that replicas may lie. See the README for what is measured and how to read it.
+//! beside one, `bench kv` whole servers with fsync on one disk, `bench sim` measures the simulator, `bench byzantine` what it costs that
+//! replicas may lie, and `bench atomic` what it costs that all of several nodes carry something out or none. See the README for what is
+//! measured and how to read it.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -9,6 +11,7 @@
 )]
 
 mod alloc;
+mod atomic;
 mod byzantine;
 mod core;
 mod groups;
@@ -47,6 +50,8 @@ struct Cli {
     sim: sim::Options,
     #[command(flatten)]
     byzantine: byzantine::Options,
+    #[command(flatten)]
+    atomic: atomic::Options,
     /// Also write everything that was measured into this file.
     #[arg(long, global = true, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -66,6 +71,8 @@ enum What {
     Sim,
     /// PBFT with real signatures, in memory, beside Raft: the price of Byzantine safety.
     Byzantine,
+    /// Two-phase commit and Paxos Commit: in memory, with fsync, and while a coordinator is down.
+    Atomic,
     /// All of these.
     All,
 }
@@ -78,7 +85,7 @@ struct Rounds {
     /// Seconds of each single measurement.
     #[arg(long, global = true, default_value_t = 2.0)]
     seconds: f64,
-    /// A rough look: one round of 0.3 s (core, runtime, sim) or 1 s (kv).
+    /// A rough look: one round of 0.3 s or 1 s (kv, groups).
     #[arg(long, global = true)]
     quick: bool,
 }
@@ -114,6 +121,10 @@ fn main() -> Result<()> {
     }
     if matches!(what, What::Byzantine | What::All) {
         measured.insert("byzantine".into(), byzantine::run(&cli.rounds.or_quick(0.3), &cli.byzantine)?);
+    }
+    if matches!(what, What::Atomic | What::All) {
+        let root = cli.kv.root()?;
+        measured.insert("atomic".into(), atomic::run(&cli.rounds.or_quick(0.3), &cli.atomic, &root)?);
     }
     if let Some(path) = cli.json {
         std::fs::write(&path, serde_json::to_string_pretty(&measured)?)

@@ -13,7 +13,7 @@ const FILE_BYTES: usize = 4 << 20;
 const NOT_A_DISK_PER_S: f64 = 100_000.0;
 
 /// Durable writes of `bytes` per second, one after the other and each behind the last, in one file in `directory`.
-pub(super) fn durable_writes_per_s(directory: &Path, bytes: usize) -> Result<f64> {
+pub(crate) fn durable_writes_per_s(directory: &Path, bytes: usize) -> Result<f64> {
     fs::create_dir_all(directory).with_context(|| format!("could not create {}", directory.display()))?;
     let path = directory.join(format!("probe-{}", std::process::id()));
     let result = probe(&path, bytes);
@@ -41,7 +41,7 @@ fn probe(path: &Path, bytes: usize) -> Result<f64> {
 }
 
 /// A warning if that cannot be a disk.
-pub(super) fn doubt(writes_per_s: f64) -> Option<&'static str> {
+pub(crate) fn doubt(writes_per_s: f64) -> Option<&'static str> {
     (writes_per_s > NOT_A_DISK_PER_S).then_some(
         "This is faster than any disk syncs: the directory is probably in memory. Give a real disk with --directory.",
     )

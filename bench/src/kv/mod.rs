@@ -1,7 +1,7 @@
 //! Whole servers: three processes each (PBFT: four), every acknowledged write synced on a majority, all on one disk.
 
 mod cluster;
-mod disk;
+pub(crate) mod disk;
 mod gap;
 mod grpc;
 mod load;
@@ -46,12 +46,22 @@ pub(crate) struct Options {
     /// The server of this workspace; built with `cargo build --release` if not given.
     #[arg(long, global = true, value_name = "FILE")]
     kvstore: Option<PathBuf>,
-    /// Where the servers keep their data: on a real disk, not in memory. Default: the target directory.
+    /// Where the servers (and the replicas of `atomic`) keep their data: on a real disk, not in memory. Default: the target directory.
     #[arg(long, global = true, value_name = "DIR")]
     directory: Option<PathBuf>,
     /// Print the process ids of the servers, for a profiler.
     #[arg(long, global = true)]
     pids: bool,
+}
+
+impl Options {
+    /// Where what is durable is kept.
+    pub(crate) fn root(&self) -> Result<PathBuf> {
+        match &self.directory {
+            Some(directory) => Ok(directory.clone()),
+            None => Ok(servers::target_directory()?.join("bench-data")),
+        }
+    }
 }
 
 /// Everything that was measured of one server.
@@ -74,10 +84,7 @@ struct LoadRounds {
 /// Runs all rounds and prints the tables.
 pub(crate) fn run(rounds: &Rounds, options: &Options) -> Result<serde_json::Value> {
     let servers = servers::find(&options.only, options.kvstore.as_deref())?;
-    let root = match &options.directory {
-        Some(directory) => directory.clone(),
-        None => servers::target_directory()?.join("bench-data"),
-    };
+    let root = options.root()?;
     let writes_per_s = disk::durable_writes_per_s(&root, options.value as usize)?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let measured = LocalSet::new().block_on(&runtime, async {
