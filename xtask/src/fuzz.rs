@@ -9,8 +9,6 @@ use std::process::Command;
 
 /// Counters of edges, which input went where, and what was compared with what.
 const INSTRUMENTATION: &[&str] = &[
-    "--cfg",
-    "fuzzing",
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
     "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",

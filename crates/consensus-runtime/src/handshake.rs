@@ -145,7 +145,7 @@ fn is_sealed(bytes: &[u8]) -> bool {
 }
 
 /// Whatever is understood is what its writer would write.
-#[cfg(fuzzing)]
+#[cfg(feature = "fuzzing")]
 pub(crate) fn assert_canonical(bytes: &[u8]) {
     if let Some(hello) = bytes.first_chunk() {
         let read = Hello::decode(hello);

@@ -26,7 +26,7 @@ mod driver;
 mod enquiry;
 mod exposition;
 mod frame;
-#[cfg(fuzzing)]
+#[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 #[allow(clippy::panic, reason = "a finding is a panic")]
 pub mod fuzzing;
