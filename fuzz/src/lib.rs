@@ -6,7 +6,6 @@
 //! - [`decode`]: bytes as messages, as records and as snapshots.
 //! - [`journal`]: a directory that was damaged.
 //! - [`frames`]: bytes from a connection.
-//! - `store`: commands, snapshots, keys and evidence of the store (feature `store`).
 #![allow(clippy::expect_used, clippy::panic, reason = "a finding is a panic")]
 
 pub mod crashes;
@@ -16,8 +15,6 @@ mod group;
 pub mod journal;
 pub mod pbft;
 mod plan;
-#[cfg(feature = "store")]
-pub mod store;
 
 #[path = "../../crates/multipaxos/tests/common/mod.rs"]
 mod common;

@@ -15,15 +15,8 @@ const INSTRUMENTATION: &[&str] = &[
     "-Cllvm-args=-sanitizer-coverage-pc-table",
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
 ];
-/// The targets, and the feature of the package that brings what one needs beside the others.
-const TARGETS: &[(&str, &str)] = &[
-    ("pbft_step", ""),
-    ("crashes", ""),
-    ("decode", ""),
-    ("journal", ""),
-    ("frames", ""),
-    ("store", "store"),
-];
+/// The programs of the workspace `fuzz`.
+const TARGETS: [&str; 5] = ["pbft_step", "crashes", "decode", "journal", "frames"];
 /// An input that takes longer than this, in seconds, is a finding.
 const SLOW_SECONDS: &str = "20";
 /// The longest plan, in bytes; they are as long from the start.
@@ -35,7 +28,7 @@ const FOUND: i32 = 77;
 #[derive(clap::Args)]
 pub struct Options {
     /// The target; all of them, one after the other, if none is named.
-    #[arg(value_parser = clap::builder::PossibleValuesParser::new(TARGETS.iter().map(|(name, _)| *name)))]
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(TARGETS))]
     target: Option<String>,
     /// How long each target searches.
     #[arg(long, default_value_t = 60)]
@@ -49,7 +42,7 @@ pub struct Options {
     /// Plant this bug of PBFT, and require that `pbft_step` finds it.
     #[arg(long, conflicts_with_all = ["target", "replay", "input"], value_name = "NAME")]
     mutant: Option<String>,
-    /// Passed on to the engine, as in `-- -jobs=2`.
+    /// Passed on to the engine, as in `-- -use_value_profile=1`.
     #[arg(last = true)]
     engine: Vec<String>,
 }
@@ -65,8 +58,8 @@ pub fn run(options: &Options) -> Result<()> {
         return hunt(mutant, &host, &root, options);
     }
     let wanted = |name: &str| options.target.as_deref().is_none_or(|target| target == name);
-    for &(name, feature) in TARGETS.iter().filter(|(name, _)| wanted(name)) {
-        let program = build(name, feature, &host, &root)?;
+    for name in TARGETS.into_iter().filter(|name| wanted(name)) {
+        let program = build(name, "", &host, &root)?;
         search(&program, name, &root, options)?;
     }
     Ok(())

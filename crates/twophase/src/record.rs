@@ -67,3 +67,21 @@ pub enum Record {
     /// What was settled before a snapshot.
     Past(Remembered),
 }
+
+impl Record {
+    /// What it says of a transaction besides its name.
+    pub(crate) const fn header(&self) -> Option<&Header> {
+        match self {
+            Self::Prepared(transaction) => Some(&transaction.header),
+            Self::Begun(header) | Self::Committed { header, .. } | Self::Registered { header, .. } => {
+                Some(header)
+            }
+            Self::Settled { .. }
+            | Self::Aborted { .. }
+            | Self::Ended { .. }
+            | Self::Closed { .. }
+            | Self::Carried { .. }
+            | Self::Past(_) => None,
+        }
+    }
+}

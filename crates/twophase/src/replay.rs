@@ -3,7 +3,7 @@
 use crate::coordinator::{Coordinated, Phase};
 use crate::mutant::Mutant;
 use crate::participant::{Part, Stage};
-use crate::past::Past;
+use crate::past::{Memory, Past};
 use crate::protocol::Protocol;
 use crate::record::Record;
 use crate::registrar::Register;
@@ -12,7 +12,7 @@ use crate::step::{Out, Timer};
 use crate::transaction::{Header, Presumption};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
-use consensus_core::{Boot, Bytes, NodeId, RestoreError, Slot, Time, WriteSeq};
+use consensus_core::{Boot, Bytes, NodeId, ProposalId, RestoreError, Slot, Time, WriteSeq};
 use core::marker::PhantomData;
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
@@ -41,11 +41,15 @@ impl<P: Protocol> Commitment<P> {
         for record in records {
             node.replay(record, out).map_err(RestoreError)?;
         }
+        node.fit_together().map_err(RestoreError)?;
         node.resume(now, out);
         Ok(node)
     }
 
     fn replay(&mut self, record: Record, out: &mut Out) -> Result<(), &'static str> {
+        if record.header().is_some_and(|header| header.check().is_err()) {
+            return Err("the records hold a transaction that nobody can carry out");
+        }
         match record {
             // Without a commit that follows, it is aborted.
             Record::Begun(header) => self.replay_telling(header, false),
@@ -107,6 +111,24 @@ impl<P: Protocol> Commitment<P> {
             self.coordinated
                 .insert(header.id, Coordinated { header, payload: Bytes::new(), phase, tries: 0 });
         }
+    }
+
+    /// Whether each transaction has one outcome, as the invariants demand of what no disk has changed.
+    fn fit_together(&self) -> Result<(), &'static str> {
+        if self.config.is_planted() {
+            return Ok(());
+        }
+        if self.parts.keys().any(|&id| matches!(self.past.recall(id), Memory::Known(_))) {
+            return Err("the records hold a promise of what is settled");
+        }
+        let is_told_otherwise = |(&id, coordinated): (&ProposalId, &Coordinated)| {
+            let known = self.past.recall(id);
+            matches!(coordinated.phase, Phase::Telling { commit, .. } if known == Memory::Known(!commit))
+        };
+        if self.coordinated.iter().any(is_told_otherwise) {
+            return Err("the records hold two verdicts on one transaction");
+        }
+        Ok(())
     }
 
     fn resume(&mut self, now: Time, out: &mut Out) {

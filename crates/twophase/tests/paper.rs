@@ -579,7 +579,14 @@ fn records_that_do_not_fit_together_keep_a_node_from_starting() {
             prepared: true,
         }],
     };
+    let begun = Record::Begun(header(1, 2, &[1, 2]));
+    let carried = Record::Carried { id: name(1), commit: true, payload: Bytes::new() };
     for (records, starts) in [
+        (vec![begun.clone()], true),
+        (vec![Record::Begun(header(1, 2, &[2, 1]))], false),
+        (vec![begun, carried.clone()], false),
+        (vec![carried, promise.clone()], false),
+        (vec![Record::Aborted { id: name(1) }, promise.clone()], false),
         (vec![registered(2, 1)], true),
         (vec![registered(3, 1)], false),
         (vec![registered(2, 2)], false),

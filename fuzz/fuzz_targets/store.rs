@@ -1,4 +1,0 @@
-//! See [`fuzz::store`].
-#![no_main]
-
-libfuzzer_sys::fuzz_target!(|input: &[u8]| fuzz::store::run(input));
