@@ -53,7 +53,9 @@ pub struct Pbft {
     pub(crate) barren: u32,
     /// When we want another view, if nothing is executed before.
     pub(crate) deadline: Option<Time>,
-    /// Whom our failure detector suspects.
+    /// Who was there at some time since we are.
+    pub(crate) seen: BTreeSet<NodeId>,
+    /// Whom of them our failure detector suspects.
     pub(crate) suspected: BTreeSet<NodeId>,
     /// The time of the last input.
     pub(crate) now: Time,
@@ -96,6 +98,7 @@ impl Pbft {
             changes: BTreeMap::new(),
             barren: 0,
             deadline: None,
+            seen: BTreeSet::new(),
             suspected: BTreeSet::new(),
             now: Time::ZERO,
             held: BTreeMap::new(),

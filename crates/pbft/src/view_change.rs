@@ -57,11 +57,16 @@ impl Pbft {
         is_suspected && !self.is_changing && (self.barren as usize) < self.config.weak()
     }
 
-    /// [B18] Our failure detector's opinion.
+    /// [B18] Our failure detector's opinion. Whoever has not been there yet may be about to come: who has just started must not leave the
+    /// others' view alone.
     pub(crate) fn on_suspect(&mut self, peer: NodeId, suspected: bool) {
+        if !self.members.is_voter(peer) {
+            return;
+        }
         if !suspected {
+            self.seen.insert(peer);
             self.suspected.remove(&peer);
-        } else if self.members.is_voter(peer) {
+        } else if self.seen.contains(&peer) {
             self.suspected.insert(peer);
             if self.is_hopeless() {
                 self.deadline = None;

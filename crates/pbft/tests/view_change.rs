@@ -46,6 +46,7 @@ fn suspect(lone: &mut Lone, peer: u64, suspected: bool) {
 #[test]
 fn a_primary_that_is_suspected_is_not_waited_for_but_not_for_ever() {
     let mut lone = Lone::new(4, 4, gateway());
+    (1..=3).for_each(|peer| suspect(&mut lone, peer, false));
     suspect(&mut lone, 2, true);
     suspect(&mut lone, 1, true);
     assert_eq!(wanted(&lone.wait(500)), [], "there is nothing to wait for");
@@ -61,6 +62,17 @@ fn a_primary_that_is_suspected_is_not_waited_for_but_not_for_ever() {
     lone.hear(3, begins(new_view(3, 2, wishes(&[1, 2, 3], 2), &[])));
     assert_eq!((lone.view(), wanted(&lone.wait(3_900))), (2, vec![]));
     assert_eq!(wanted(&lone.wait(120)), [3], "after four timeouts");
+}
+
+// tests [B18]
+#[test]
+fn a_primary_that_was_never_there_is_waited_for() {
+    // Whoever has just started suspects everybody, and has a client before it has a connection.
+    let mut lone = Lone::new(4, 4, gateway());
+    (1..=3).for_each(|peer| suspect(&mut lone, peer, true));
+    lone.ask(1);
+    assert_eq!(wanted(&lone.wait(999)), []);
+    assert_eq!(wanted(&lone.wait(2)), [1]);
 }
 
 // tests [B18]
