@@ -188,15 +188,13 @@ fn hunt(mutants: &Mutants) -> Result<bool> {
         BENOR_BY_SCHEDULE, BENOR_MMR_BY_SCHEDULE, FLOODSET_BY_SCHEDULE, MULTIPAXOS_BY_SCHEDULE,
         PBFT_BY_SCHEDULE, RAFT_BY_SCHEDULE, TWOPHASE_BY_SCHEDULE,
     };
-    use conformance::mutants::{HuntReport, head, hunts};
+    use conformance::mutants::{head, hunt_all};
     let began = Instant::now();
-    let mut report = HuntReport::default();
     print(&head())?;
-    for caught in hunts(&mutants.only, mutants.start, mutants.jobs) {
-        let caught = caught?;
-        print(&caught.to_string())?;
-        report.catches.push(caught);
-    }
+    let report = hunt_all(&mutants.only, mutants.start, mutants.jobs, |caught| {
+        // Whoever reads no further is told at the end.
+        let _ = print(&caught.to_string());
+    })?;
     let schedules = RAFT_BY_SCHEDULE.iter().map(|mutant| ("raft", format!("{mutant:?}")));
     let log = MULTIPAXOS_BY_SCHEDULE.iter().map(|mutant| ("multipaxos", format!("{mutant:?}")));
     let coins = BENOR_BY_SCHEDULE.iter().map(|mutant| ("benor", format!("{mutant:?}")));

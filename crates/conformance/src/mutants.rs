@@ -32,6 +32,9 @@ use ::twophase::{PaxosCommit, TwoPhase};
 use consensus_core::ConsensusAlgorithm;
 use consensus_sim::{Plan, Property, Stream};
 use core::fmt::{self, Debug};
+use core::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 /// A planted bug, and how it is hunted.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +77,7 @@ pub trait Hunted: Sync {
     ///
     /// # Errors
     /// The suite cannot check what the algorithm claims.
-    fn hunt(&self, start: u64, jobs: usize) -> Result<Catch, Unsupported>;
+    fn hunt(&self, start: u64) -> Result<Catch, Unsupported>;
 
     /// The algorithm with the bug, to look at.
     fn planted(&self) -> Box<dyn Subject>;
@@ -121,11 +124,38 @@ pub fn all() -> impl Iterator<Item = &'static dyn Hunted> {
     logs.chain(crashes).chain(lies).chain(hidden).chain(leaderless).chain(classic).chain(replicated)
 }
 
-/// Hunts every bug with `only` in its name, or in that of its algorithm, one after the other, for as long as somebody asks for the next.
-pub fn hunts(only: &str, start: u64, jobs: usize) -> impl Iterator<Item = Result<Catch, Unsupported>> {
-    all()
-        .filter(move |hunt| format!("{}:{}", hunt.algorithm(), hunt.name()).contains(only))
-        .map(move |hunt| hunt.hunt(start, jobs))
+/// Hunts every bug with `only` in its name, or in that of its algorithm, on `jobs` threads. `watch` sees what came of a hunt as soon as it is over.
+///
+/// # Errors
+/// The suite cannot check what an algorithm claims.
+pub fn hunt_all(
+    only: &str,
+    start: u64,
+    jobs: usize,
+    watch: impl Fn(&Catch) + Sync,
+) -> Result<HuntReport, Unsupported> {
+    let is_wanted = |hunt: &&dyn Hunted| format!("{}:{}", hunt.algorithm(), hunt.name()).contains(only);
+    let wanted: Vec<&dyn Hunted> = all().filter(is_wanted).collect();
+    let (next, over) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let place = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(hunt) = wanted.get(place) else { return };
+                    let catch = hunt.hunt(start);
+                    if let Ok(catch) = &catch {
+                        watch(catch);
+                    }
+                    if let Ok(mut over) = over.lock() {
+                        over.insert(place, catch);
+                    }
+                }
+            });
+        }
+    });
+    let over = over.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(HuntReport { catches: over.into_values().collect::<Result<_, _>>()? })
 }
 
 impl<M, W> Hunted for Hunt<M, W>
@@ -142,7 +172,7 @@ where
         format!("{:?}", self.mutant)
     }
 
-    fn hunt(&self, start: u64, jobs: usize) -> Result<Catch, Unsupported> {
+    fn hunt(&self, start: u64) -> Result<Catch, Unsupported> {
         let Self { mutant, by, nodes, weather, budget } = *self;
         let mut catch = Catch {
             algorithm: <Self as Tuned>::Algorithm::NAME,
@@ -158,8 +188,9 @@ where
         let mut from = start;
         loop {
             let seeds = from..end;
+            // Others are hunted at the same time.
             let options =
-                Options::<<Self as Tuned>::Algorithm> { seeds, jobs, replay: String::new(), tune: &sick };
+                Options::<<Self as Tuned>::Algorithm> { seeds, jobs: 1, replay: String::new(), tune: &sick };
             let Some(failed) = check_until_failure(&options)? else { return Ok(catch) };
             let (seed, property) = (failed.seed, failed.failure.property);
             let is_sound =
