@@ -71,12 +71,14 @@ counter!(
 );
 
 /// Who proposes: an anonymous client, whose commands are applied as often as they are decided, or a session, whose
-/// commands are applied exactly once (see [`crate::Sessions`]).
+/// commands are applied exactly once (see [`crate::Sessions`]). Whoever is known to the group has a session from the beginning.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ClientId(u64);
 
 impl ClientId {
     const SESSION: u64 = 1 << 63;
+    /// No slot comes so far.
+    const KNOWN: u64 = Self::SESSION | 1 << 62;
 
     /// A client without a session. `number` only has to be unique among those who wait for a reply (63 bits are kept).
     #[must_use]
@@ -88,6 +90,19 @@ impl ClientId {
     #[must_use]
     pub const fn session(slot: Slot) -> Self {
         Self(slot.0 | Self::SESSION)
+    }
+
+    /// A client that the group knows, as by its key (62 bits are kept): a session that nobody has to open, and that is never
+    /// forgotten where there are no more such than sessions are kept.
+    #[must_use]
+    pub const fn known(number: u64) -> Self {
+        Self(number | Self::KNOWN)
+    }
+
+    /// Whether the group knows this client without a session that was opened.
+    #[must_use]
+    pub const fn is_known(self) -> bool {
+        self.0 & Self::KNOWN == Self::KNOWN
     }
 
     /// Whether commands of this client are applied exactly once.
@@ -111,8 +126,14 @@ impl ClientId {
 
 impl fmt::Debug for ClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = if self.is_session() { "session" } else { "anon" };
-        write!(f, "{kind}:{:x}", self.0 & !Self::SESSION)
+        let (kind, mark) = if self.is_known() {
+            ("known", Self::KNOWN)
+        } else if self.is_session() {
+            ("session", Self::SESSION)
+        } else {
+            ("anon", 0)
+        };
+        write!(f, "{kind}:{:x}", self.0 & !mark)
     }
 }
 

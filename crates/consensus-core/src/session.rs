@@ -4,7 +4,9 @@
 //! every snapshot, so that all replicas admit and refuse alike. A session's identity is the slot that opened it, which never
 //! comes again: a repeated `open` makes a second, unused session and harms nobody.
 //!
-//! A client counts its commands from 1 and may have as many in flight as replies are kept; they may be decided in any order.
+//! A client counts its commands from 1 and may have as many in flight as replies are kept; they may be decided in any order. A
+//! client that the group knows ([`ClientId::known`]) has a session from the beginning: its old commands stay old for good, and where
+//! room for replies is short it is those that go, not the session.
 
 use crate::id::{ClientId, ProposalId, Slot};
 use crate::recent::Recent;
@@ -61,15 +63,16 @@ impl TryFrom<Table> for Sessions {
     type Error = Impossible;
 
     fn try_from(Table { mut table, recent }: Table) -> Result<Self, Impossible> {
-        let mut held = 0;
+        let (mut held, mut holders) = (0, 0);
         for (client, session) in &mut table {
             session.held = session.replies.values().map(Bytes::len).sum();
             if !client.is_session() || session.is_over_full() {
                 return Err(Impossible);
             }
             held += session.held;
+            holders += usize::from(session.held > 0);
         }
-        if table.len() > MAX_SESSIONS || (held > MAX_TABLE_BYTES && table.len() > 1) {
+        if table.len() > MAX_SESSIONS || (held > MAX_TABLE_BYTES && holders > 1) {
             return Err(Impossible);
         }
         Ok(Self { table, recent, held })
@@ -110,18 +113,25 @@ impl Sessions {
 
     /// Opens the session that the decision at `slot` asks for.
     pub fn open(&mut self, slot: Slot) -> ClientId {
+        let client = ClientId::session(slot);
+        self.begin(client, slot);
+        client
+    }
+
+    fn begin(&mut self, client: ClientId, slot: Slot) {
         if self.table.len() >= MAX_SESSIONS {
             self.end_idlest();
         }
-        let client = ClientId::session(slot);
         self.table.insert(client, Session { last_used: slot, ..Session::default() });
-        client
     }
 
     /// Judges a decided command. Commands of anonymous clients are always fresh here.
     pub fn admit(&mut self, slot: Slot, id: ProposalId) -> Admission {
         if !id.client.is_session() {
             return Admission::Fresh;
+        }
+        if id.client.is_known() && !self.table.contains_key(&id.client) {
+            self.begin(id.client, slot);
         }
         let Some(session) = self.table.get_mut(&id.client) else { return Admission::Expired };
         session.last_used = slot;
@@ -138,9 +148,7 @@ impl Sessions {
         self.held -= session.held;
         session.record(id.sequence, reply);
         self.held += session.held;
-        while self.held > MAX_TABLE_BYTES && self.table.len() > 1 {
-            self.end_idlest();
-        }
+        while self.held > MAX_TABLE_BYTES && self.make_room(id.client) {}
     }
 
     /// Judges a decided command of a client without a session, where one may be decided twice.
@@ -163,12 +171,24 @@ impl Sessions {
         Some((slot, reply?.clone()))
     }
 
+    /// Whoever was opened goes before whoever is known, and the idlest first.
     fn end_idlest(&mut self) {
-        let idlest =
-            self.table.iter().min_by_key(|(_, session)| session.last_used).map(|(&client, _)| client);
+        let order = |(client, session): &(&ClientId, &Session)| (client.is_known(), session.last_used);
+        let idlest = self.table.iter().min_by_key(order).map(|(&client, _)| client);
         if let Some(session) = idlest.and_then(|client| self.table.remove(&client)) {
             self.held -= session.held;
         }
+    }
+
+    /// Lets go of what the idlest but this one holds; whether there was anything.
+    fn make_room(&mut self, but: ClientId) -> bool {
+        let others = self.table.iter_mut().filter(|(client, session)| **client != but && session.held > 0);
+        let Some((&client, session)) = others.min_by_key(|(_, session)| session.last_used) else {
+            return false;
+        };
+        self.held -= session.held;
+        if client.is_known() { session.let_go() } else { drop(self.table.remove(&client)) }
+        true
     }
 }
 
@@ -184,6 +204,14 @@ impl Session {
             self.floor = self.floor.max(sequence);
             self.held -= dropped.len();
         }
+    }
+
+    /// What was carried out stays so, and is not told again.
+    fn let_go(&mut self) {
+        let last = self.replies.last_key_value().map_or(0, |(&sequence, _)| sequence);
+        self.floor = self.floor.max(last);
+        self.replies.clear();
+        self.held = 0;
     }
 
     fn is_over_full(&self) -> bool {

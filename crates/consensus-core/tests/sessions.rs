@@ -117,6 +117,49 @@ fn one_session_too_many_ends_the_idlest() {
 }
 
 #[test]
+fn a_client_that_is_known_has_a_session_for_good() {
+    let mut sessions = Sessions::new();
+    let known = ClientId::known(7);
+    assert!(known.is_session() && !ClientId::session(Slot(7)).is_known() && !ClientId::anonymous(7).is_known());
+    assert_eq!(format!("{known:?}"), "known:7");
+    assert_eq!(run(&mut sessions, 1, command(known, 900), &reply_to(900)), Admission::Fresh);
+    assert_eq!(run(&mut sessions, 2, command(known, 900), &reply_to(0)), Admission::Repeated(reply_to(900)));
+    // As many as are kept are opened after that, and it is the idlest.
+    (1..=MAX_SESSIONS as u64).for_each(|slot| drop(sessions.open(Slot(100 + slot))));
+    assert_eq!(sessions.len(), MAX_SESSIONS);
+    assert_eq!(sessions.admit(Slot(9_000), command(known, 900)), Admission::Repeated(reply_to(900)));
+}
+
+#[test]
+fn where_room_is_short_the_replies_of_whoever_is_known_go_and_its_old_commands_stay_old() {
+    let mut sessions = Sessions::new();
+    let reply = Bytes::from(vec![7; MAX_REPLY_BYTES]);
+    let full = (MAX_TABLE_BYTES / MAX_REPLY_BYTES) as u64;
+    for client in 1..=full + 1 {
+        let id = command(ClientId::known(client), 5);
+        assert_eq!(run(&mut sessions, client, id, &reply), Admission::Fresh);
+    }
+    assert_eq!(sessions.len() as u64, full + 1);
+    let mut copy: Sessions = wire::decode(&wire::encode(&sessions), usize::MAX).unwrap();
+    for sessions in [&mut sessions, &mut copy] {
+        let admission = |client, sequence, sessions: &mut Sessions| {
+            sessions.admit(Slot(900), command(ClientId::known(client), sequence))
+        };
+        assert_eq!([4, 5, 6].map(|sequence| admission(1, sequence, sessions)), [
+            Admission::Stale,
+            Admission::Stale,
+            Admission::Fresh
+        ]);
+        assert_eq!(admission(2, 5, sessions), Admission::Repeated(reply.clone()));
+    }
+    // One reply that is too large for all of them: its own client's is kept, and the table is one that is read back.
+    let huge = Bytes::from(vec![7; MAX_TABLE_BYTES + 1]);
+    assert_eq!(run(&mut sessions, 901, command(ClientId::known(2), 6), &huge), Admission::Fresh);
+    let copy: Sessions = wire::decode(&wire::encode(&sessions), usize::MAX).unwrap();
+    assert_eq!((copy.len() as u64, &copy), (full + 1, &sessions));
+}
+
+#[test]
 fn anonymous_commands_are_applied_as_often_as_they_are_decided() {
     let mut sessions = Sessions::new();
     let id = command(ClientId::anonymous(3), 1);

@@ -121,16 +121,18 @@ impl<M: StateMachine> Executor<M> {
                 }
                 Outcome::Noop
             }
-            // Without one order for all, replicas would keep different tables: the algorithm itself decides a proposal once.
-            (Verdict::Commit, Some(id)) if self.rules.is_ordered && id.concerns_sessions() => {
-                self.apply_in_session(id, decision)
-            }
-            (Verdict::Commit, Some(id)) if self.rules.has_barriers && payload.is_empty() => {
+            (Verdict::Commit, Some(id))
+                if self.rules.has_barriers && payload.is_empty() && !id.opens_session() =>
+            {
                 if let Some(read) = self.take_barrier(id) {
                     self.replies.push(Reply::ReadReady { id: read, at: slot });
                     return Ok(());
                 }
                 Outcome::Noop
+            }
+            // Without one order for all, replicas would keep different tables: the algorithm itself decides a proposal once.
+            (Verdict::Commit, Some(id)) if self.rules.is_ordered && id.concerns_sessions() => {
+                self.apply_in_session(id, decision)
             }
             (Verdict::Commit, Some(id)) if self.rules.repeats => self.apply_once(id, decision),
             (Verdict::Commit, _) => Outcome::Applied(self.machine.apply(decision)),
