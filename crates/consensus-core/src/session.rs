@@ -187,7 +187,11 @@ impl Sessions {
             return false;
         };
         self.held -= session.held;
-        if client.is_known() { session.let_go() } else { drop(self.table.remove(&client)) }
+        if client.is_known() {
+            session.let_go()
+        } else {
+            drop(self.table.remove(&client))
+        }
         true
     }
 }

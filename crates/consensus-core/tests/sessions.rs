@@ -120,7 +120,9 @@ fn one_session_too_many_ends_the_idlest() {
 fn a_client_that_is_known_has_a_session_for_good() {
     let mut sessions = Sessions::new();
     let known = ClientId::known(7);
-    assert!(known.is_session() && !ClientId::session(Slot(7)).is_known() && !ClientId::anonymous(7).is_known());
+    assert!(
+        known.is_session() && !ClientId::session(Slot(7)).is_known() && !ClientId::anonymous(7).is_known()
+    );
     assert_eq!(format!("{known:?}"), "known:7");
     assert_eq!(run(&mut sessions, 1, command(known, 900), &reply_to(900)), Admission::Fresh);
     assert_eq!(run(&mut sessions, 2, command(known, 900), &reply_to(0)), Admission::Repeated(reply_to(900)));
@@ -145,11 +147,10 @@ fn where_room_is_short_the_replies_of_whoever_is_known_go_and_its_old_commands_s
         let admission = |client, sequence, sessions: &mut Sessions| {
             sessions.admit(Slot(900), command(ClientId::known(client), sequence))
         };
-        assert_eq!([4, 5, 6].map(|sequence| admission(1, sequence, sessions)), [
-            Admission::Stale,
-            Admission::Stale,
-            Admission::Fresh
-        ]);
+        assert_eq!(
+            [4, 5, 6].map(|sequence| admission(1, sequence, sessions)),
+            [Admission::Stale, Admission::Stale, Admission::Fresh]
+        );
         assert_eq!(admission(2, 5, sessions), Admission::Repeated(reply.clone()));
     }
     // One reply that is too large for all of them: its own client's is kept, and the table is one that is read back.

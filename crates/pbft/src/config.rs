@@ -5,11 +5,13 @@ use crate::digest::Digest;
 use crate::keys::{Keyring, Signature};
 use crate::message::{MAX_CHUNKS, MAX_WINDOW};
 use crate::mutant::Mutant;
-use crate::request::MAX_REQUESTS;
-use crate::statement::{Sequence, Statement, View};
+use crate::request::{MAX_REQUESTS, Request, SIGNATURE_BYTES};
+use crate::shares::Share;
+use crate::statement::{Ask, Sequence, Statement, View};
 use alloc::format;
+use bytes::Bytes;
 use consensus_core::wire::MAX_FRAME_BYTES;
-use consensus_core::{ConfigError, Members, NodeId, quorum};
+use consensus_core::{ClientId, ConfigError, MAX_REPLIES, MAX_SESSIONS, Members, NodeId, quorum};
 use core::time::Duration;
 
 /// Room in a frame beside the payloads.
@@ -41,10 +43,16 @@ pub struct Config {
     pub max_batch_requests: usize,
     /// The most bytes of a batch (a single larger request travels alone).
     pub max_batch_bytes: usize,
-    /// The longest payload of one request, in bytes. (G)
+    /// The longest payload of one request, in bytes, its client's signature included. (G)
     pub max_payload_bytes: usize,
     /// Whose word makes a request one. (G)
     pub vouching: Vouching,
+    /// The public keys of all clients ([`ClientId::known`]), where they sign ([`Vouching::Signed`]). (G)
+    pub clients: Keyring<ClientId>,
+    /// The most requests of one client that wait here for being executed, for each replica that vouches for them, where clients
+    /// sign; and the same part of the bytes. If all clients together may have no more than [`Config::max_open_requests`], none
+    /// keeps another one from being served.
+    pub max_open_per_client: usize,
     /// The most requests that wait here for being executed, of our own clients and of each other replica; more are refused
     /// with `Busy`, or not listened to.
     pub max_open_requests: usize,
@@ -71,6 +79,11 @@ pub enum Vouching {
     /// replica that lies can make up requests as any client can, and nothing else: nobody's request is another one at some
     /// replicas. A client that trusts no single replica proposes at all, and believes what f+1 answer alike.
     Named,
+    /// That of the client, who signs what it asks for ([`crate::Ask`]) with a key that the group knows ([`Config::clients`]): nobody can
+    /// make up a request in its name, have one carried out again, or keep others from being served by asking for a lot. A client
+    /// that trusts no single replica proposes at all, and believes what f+1 answer alike: [`crate::Client`].
+    // [B29]
+    Signed,
 }
 
 impl Default for Config {
@@ -88,6 +101,8 @@ impl Default for Config {
             max_batch_bytes: 1 << 20,
             max_payload_bytes: 2 << 20,
             vouching: Vouching::default(),
+            clients: Keyring::default(),
+            max_open_per_client: 256,
             max_open_requests: 1 << 14,
             max_open_bytes: 32 << 20,
             chunk_bytes: 256 << 10,
@@ -145,7 +160,38 @@ impl Config {
         if self.max_batch_requests > MAX_REQUESTS {
             return at_fault("max_batch_requests", format!("at most {MAX_REQUESTS}"));
         }
+        self.check_clients()?;
         self.check_frames()
+    }
+
+    /// Clients sign, and are known, or neither.
+    fn check_clients(&self) -> Result<(), ConfigError> {
+        let at_fault = |field, problem| Err(ConfigError::new(field, problem));
+        let clients = self.clients.members();
+        if self.vouching != Vouching::Signed {
+            let problem = "there are public keys of clients, and no client signs: set vouching to Signed";
+            return if clients.is_empty() { Ok(()) } else { at_fault("clients", problem.into()) };
+        }
+        if clients.is_empty() {
+            return at_fault("clients", "no client's public key is known, so that nobody could ask".into());
+        }
+        if clients.len() > MAX_SESSIONS {
+            return at_fault("clients", format!("{} are too many: at most {MAX_SESSIONS}", clients.len()));
+        }
+        if let Some(stranger) = clients.iter().find(|client| !client.is_known()) {
+            let problem = format!("{stranger:?} cannot be told from others: name it by ClientId::known");
+            return at_fault("clients", problem);
+        }
+        if self.max_payload_bytes < SIGNATURE_BYTES {
+            let problem = format!("a signature does not fit: at least {SIGNATURE_BYTES}");
+            return at_fault("max_payload_bytes", problem);
+        }
+        let most = self.max_open_requests.min(MAX_REPLIES);
+        if self.max_open_per_client == 0 || self.max_open_per_client > most {
+            let problem = format!("it must lie within 1 and {most} (max_open_requests, and {MAX_REPLIES})");
+            return at_fault("max_open_per_client", problem);
+        }
+        Ok(())
     }
 
     /// Everything that is said fits into a frame.
@@ -201,8 +247,35 @@ impl Config {
     pub(crate) fn vouchers(&self) -> (usize, usize) {
         match self.vouching {
             Vouching::Quorum => (self.weak(), 2 * self.weak() - 1),
-            Vouching::Gateway | Vouching::Named => (1, 1),
+            Vouching::Gateway | Vouching::Named | Vouching::Signed => (1, 1),
         }
+    }
+
+    /// How much of one client may wait for each voucher, where clients can be told apart: the same part of the requests as of the
+    /// bytes. [B31]
+    pub(crate) fn share(&self) -> Option<Share> {
+        let is_kept = self.vouching == Vouching::Signed && !self.plants(Mutant::ShareIgnored);
+        let count = self.max_open_per_client;
+        let bytes = (self.max_open_bytes / self.max_open_requests.max(1)).saturating_mul(count);
+        is_kept.then_some(Share { count, bytes })
+    }
+
+    /// Whether the client that a request is named after has signed it. [B29]
+    pub(crate) fn is_asked(&self, request: &Request) -> bool {
+        let Some((signature, command)) = request.signature() else { return false };
+        let mut ask = Ask::of(request.id(), &command);
+        if self.plants(Mutant::NumberNotAsked) {
+            ask.id.sequence = 0;
+        }
+        self.plants(Mutant::AskUnchecked)
+            || self.clients.verify(ask.id.client, &ask.to_bytes(self.group), &signature)
+    }
+
+    /// What is carried out of a request: where clients sign, what stands behind the signature.
+    pub(crate) fn command(&self, request: &Request) -> Bytes {
+        let is_signed = self.vouching == Vouching::Signed;
+        let behind = request.signature().filter(|_| is_signed).map(|(_, command)| command);
+        behind.unwrap_or_else(|| request.payload().clone())
     }
 
     /// How many PREPAREs of backups a prepared certificate has: with the primary they are a quorum.

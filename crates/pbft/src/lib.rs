@@ -11,6 +11,7 @@ extern crate alloc;
 
 mod certificate;
 mod checkpoint;
+mod client;
 mod config;
 mod digest;
 mod evidence;
@@ -26,6 +27,7 @@ mod replica;
 mod request;
 mod requests;
 mod resend;
+mod shares;
 mod state;
 mod statement;
 mod step;
@@ -33,10 +35,11 @@ mod transfer;
 mod view_change;
 
 pub use certificate::{Committed, Prepared, Signers, Stable};
+pub use client::{Answer, Client, ClientConfig, ClientError, Identity};
 pub use config::{Config, Vouching};
 pub use digest::Digest;
 pub use evidence::Evidence;
-pub use keys::{Ed25519, KeyError, Keyring, Scheme, Signature};
+pub use keys::{Ed25519, KeyError, Keyring, Name, Scheme, Signature};
 pub use message::{
     MAX_CHUNKS, MAX_WINDOW, Manifest, Message, NewView, PrePrepare, Proposal, Proven, Status, ViewChange,
     Vote,
@@ -44,7 +47,7 @@ pub use message::{
 #[cfg(all(feature = "mutants", debug_assertions))]
 pub use mutant::Mutant;
 pub use record::Record;
-pub use request::{Batch, MAX_REQUESTS, Request};
+pub use request::{Batch, MAX_REQUESTS, Request, SIGNATURE_BYTES};
 pub use state::Pbft;
-pub use statement::{Kind, STATEMENT_BYTES, Sequence, Statement, View};
+pub use statement::{ASK_BYTES, Ask, Kind, STATEMENT_BYTES, Sequence, Statement, View};
 pub use step::Timer;

@@ -73,4 +73,10 @@ consensus_core::mutants! {
     NamesUnchecked,
     /// A vote on a place that was certified once counts without a look at its signature, in later views too.
     SkippedCounted,
+    /// Whoever may have signed a request, it is taken for its client's.
+    AskUnchecked,
+    /// A client's count is not part of what it signs.
+    NumberNotAsked,
+    /// One client may have everything waiting that there is room for.
+    ShareIgnored,
 }

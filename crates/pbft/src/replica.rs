@@ -55,6 +55,10 @@ impl Pbft {
         } else if batch.is_null() {
             return out.accuse(from, Offence::Impossible("a null request that no new view begins with"));
         }
+        // A correct primary has looked at the signatures of clients itself.
+        if !self.are_asked(from, batch.requests(), out) {
+            return;
+        }
         if !self.requests.are_genuine(batch, from, &self.rules()) {
             self.held.entry(sequence).or_insert(message);
             return;
@@ -175,7 +179,7 @@ impl Pbft {
     /// which votes still matter. The door cannot be told: it has a configuration, which replicas of one process may share, and which
     /// outlives a boot, so that it would spare a replica what another one knows.
     fn has_signed(&mut self, kind: Kind, from: NodeId, vote: &Vote, out: &mut Out) -> bool {
-        if self.vain.get(&from).is_some_and(|&vain| vain >= MOST_VAIN) {
+        if self.is_muted(from) {
             return false;
         }
         let was_certified = self.log.get(&vote.sequence).is_some_and(|entry| entry.prepared.is_some());
@@ -188,6 +192,17 @@ impl Pbft {
             out.accuse(from, Offence::Forged);
         }
         is_signed
+    }
+
+    /// Whether too many checks of what a replica says have come to nothing in this turn.
+    pub(crate) fn is_muted(&self, node: NodeId) -> bool {
+        self.vain.get(&node).is_some_and(|&vain| vain >= MOST_VAIN)
+    }
+
+    /// It passed on what nobody asked for, which no correct one does: nothing of it is checked until the next turn.
+    pub(crate) fn mute(&mut self, node: NodeId, out: &mut Out) {
+        self.vain.insert(node, MOST_VAIN);
+        out.accuse(node, Offence::Forged);
     }
 
     /// [B7] [B8] With the proposal and PREPAREs of enough backups a place is prepared: the certificate is written down, and COMMIT
@@ -261,7 +276,8 @@ impl Pbft {
             }
             for request in batch.requests() {
                 self.slot = self.slot.next();
-                out.decide(self.slot, Some(request.id()), Verdict::Commit, request.payload().clone());
+                let command = self.config.command(request);
+                out.decide(self.slot, Some(request.id()), Verdict::Commit, command);
                 self.requests.execute(self.now, request);
             }
             self.executed = sequence;

@@ -4,6 +4,7 @@
 //! comes from another replica.
 
 use crate::digest::Digest;
+use crate::keys::Signature;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -12,6 +13,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The most requests of a batch, or of a message that passes requests on.
 pub const MAX_REQUESTS: usize = 8_192;
+/// How much of a payload a client's signature takes, in bytes.
+pub const SIGNATURE_BYTES: usize = 64;
 
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +44,20 @@ impl Request {
     #[must_use]
     pub fn new(id: ProposalId, payload: Bytes) -> Self {
         Self { id, digest: content(id.sequence, &payload), payload }
+    }
+
+    /// A command that its client has signed ([`crate::Ask`]): the payload is the signature, and the command behind it.
+    #[must_use]
+    pub fn signed(id: ProposalId, command: &[u8], signature: &Signature) -> Self {
+        Self::new(id, [&signature.r[..], &signature.s, command].concat().into())
+    }
+
+    /// The signature in front of the payload, and the command behind it. [B29]
+    #[must_use]
+    pub fn signature(&self) -> Option<(Signature, Bytes)> {
+        let (r, rest) = self.payload.split_first_chunk()?;
+        let (s, _) = rest.split_first_chunk()?;
+        Some((Signature { r: *r, s: *s }, self.payload.slice(SIGNATURE_BYTES..)))
     }
 
     /// Its name for good: the client, and the client's own count, which orders its requests as a timestamp would.

@@ -3,10 +3,11 @@
 //! Nobody can tell whether a client asked for something but a replica that was asked. So replicas tell each other what they were
 //! asked for, as in a reliable broadcast (Bracha 1987): of f+1 who vouch one is correct and was asked; who sees that many vouches
 //! too; and what 2f+1 vouch for everybody will see enough of. Only then the primary is expected to order it. Where the replicas are
-//! trusted as gateways of their clients, one voucher is enough.
+//! trusted as gateways of their clients, or clients sign, one voucher is enough.
 
 use crate::digest::Digest;
 use crate::request::{Batch, Request};
+use crate::shares::{Share, Shares};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use consensus_core::{NodeId, ProposalId, Time};
@@ -25,8 +26,9 @@ pub(crate) struct Requests {
     arrivals: u64,
     /// How many of them the primary is to order.
     ready: usize,
-    /// What a primary may order next, by arrival.
-    queue: BTreeMap<u64, Key>,
+    /// What a primary may order next, by turn and arrival.
+    queue: BTreeMap<(u64, u64), Key>,
+    shares: Shares,
     /// What we vouch for, and have not told yet.
     fresh: Vec<Key>,
     /// How much each replica vouches for.
@@ -41,6 +43,8 @@ struct Waiting {
     vouchers: BTreeSet<NodeId>,
     /// The primary is to order it.
     is_ready: bool,
+    /// Where clients can be told apart, its client's turn.
+    turn: u64,
     arrival: u64,
     since: Time,
 }
@@ -66,6 +70,8 @@ pub(crate) struct Rules {
     pub(crate) bytes: usize,
     /// For so long copies of what was executed are taken for late ones.
     pub(crate) late: Duration,
+    /// How much of that one client may have, if clients can be told apart.
+    pub(crate) share: Option<Share>,
 }
 
 /// What became of a request.
@@ -77,6 +83,8 @@ pub(crate) enum Admitted {
     Known,
     /// Whoever vouches for it vouches for too many.
     TooMany,
+    /// Its client has too many waiting.
+    OverShare,
 }
 
 fn key(request: &Request) -> Key {
@@ -98,23 +106,34 @@ impl Requests {
         if load.count >= rules.count || load.bytes.saturating_add(size) > rules.bytes.max(size) {
             return Admitted::TooMany;
         }
+        if rules.share.is_some_and(|share| !self.shares.has_room(voucher, &request, share)) {
+            return Admitted::OverShare;
+        }
+        let is_shared = rules.share.is_some();
+        if is_shared {
+            self.shares.take(voucher, &request);
+        }
         load.count += 1;
         load.bytes += size;
         self.arrivals += 1;
         let (vouchers, arrival) = (BTreeSet::new(), self.arrivals);
-        let new = || Waiting { request, vouchers, is_ready: false, arrival, since: now };
+        let shares = &mut self.shares;
+        let new = || {
+            let turn = if is_shared { shares.next_turn(key.0.client) } else { 0 };
+            Waiting { request, vouchers, is_ready: false, turn, arrival, since: now }
+        };
         let waiting = self.waiting.entry(key).or_insert_with(new);
         waiting.vouchers.insert(voucher);
         if voucher == rules.own {
             self.fresh.push(key);
         }
-        let (count, arrival) = (waiting.vouchers.len(), waiting.arrival);
+        let (count, place) = (waiting.vouchers.len(), (waiting.turn, waiting.arrival));
         let vouches = waiting.vouchers.contains(&rules.own);
         // Not with each voucher that comes after that: it would be ordered once more.
         if count >= rules.ready && !waiting.is_ready {
             (waiting.is_ready, waiting.since) = (true, now);
             self.ready += 1;
-            self.queue.insert(arrival, key);
+            self.queue.insert(place, key);
         }
         if count >= rules.genuine && !vouches && rules.genuine < rules.ready {
             let request = waiting.request.clone();
@@ -125,9 +144,11 @@ impl Requests {
 
     fn forget(&mut self, key: Key) {
         let Some(waiting) = self.waiting.remove(&key) else { return };
-        self.queue.remove(&waiting.arrival);
+        self.queue.remove(&(waiting.turn, waiting.arrival));
         self.ready -= usize::from(waiting.is_ready);
+        self.shares.serve(waiting.turn);
         for voucher in &waiting.vouchers {
+            self.shares.give_back(*voucher, &waiting.request);
             if let Some(load) = self.load.get_mut(voucher) {
                 load.count = load.count.saturating_sub(1);
                 load.bytes = load.bytes.saturating_sub(waiting.request.size());
@@ -160,6 +181,21 @@ impl Requests {
         let over = self.waiting.iter().filter(|(_, waiting)| is_over(waiting));
         let over: Vec<Key> = over.map(|(&key, _)| key).collect();
         over.into_iter().for_each(|key| self.forget(key));
+    }
+
+    /// Whether this very request waits, or was executed: who signed it was looked at.
+    pub(crate) fn knows(&self, request: &Request) -> bool {
+        let key = key(request);
+        self.waiting.contains_key(&key)
+            || self.executed_at.get(&key.0).is_some_and(|(digest, _)| *digest == key.1)
+    }
+
+    /// Whether it would be counted if this replica vouched for it.
+    pub(crate) fn would_count(&self, now: Time, voucher: NodeId, request: &Request, rules: &Rules) -> bool {
+        let load = self.load.get(&voucher).copied().unwrap_or_default();
+        let is_late = self.executed_at.get(&request.id()).is_some_and(|(_, at)| *at + rules.late > now);
+        let has_room = rules.share.is_none_or(|share| self.shares.has_room(voucher, request, share));
+        load.count < rules.count && has_room && !(is_late && voucher != rules.own)
     }
 
     /// Whether somebody correct was asked for each of these, if `primary` vouches for them too.
@@ -214,6 +250,7 @@ impl Requests {
         for waiting in old {
             let size = waiting.request.size();
             for voucher in waiting.vouchers.iter().filter(|&&voucher| voucher != rules.own) {
+                self.shares.give_back(*voucher, &waiting.request);
                 if let Some(load) = self.load.get_mut(voucher) {
                     load.count = load.count.saturating_sub(1);
                     load.bytes = load.bytes.saturating_sub(size);
@@ -234,7 +271,7 @@ impl Requests {
             ordered.flat_map(|batch| batch.requests().iter().map(Request::id)).collect();
         let ready =
             self.waiting.iter().filter(|(key, waiting)| waiting.is_ready && !ordered.contains(&key.0));
-        self.queue = ready.map(|(&key, waiting)| (waiting.arrival, key)).collect();
+        self.queue = ready.map(|(&key, waiting)| ((waiting.turn, waiting.arrival), key)).collect();
     }
 
     /// What we vouch for, and have not told yet.
@@ -268,6 +305,8 @@ impl Requests {
                 load.bytes += waiting.request.size();
             }
         }
+        let shared: usize = counted.values().map(|load| load.count).sum();
+        assert!(self.shares.waiting() == shared || self.shares.waiting() == 0, "shares add up");
         for (node, load) in &self.load {
             assert_eq!(
                 *load,

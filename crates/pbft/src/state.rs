@@ -136,7 +136,8 @@ impl Pbft {
     pub(crate) fn rules(&self) -> Rules {
         let (genuine, ready) = self.config.vouchers();
         let (count, bytes) = (self.config.max_open_requests, self.config.max_open_bytes);
-        Rules { own: self.id, genuine, ready, count, bytes, late: self.config.view_timeout() }
+        let (late, share) = (self.config.view_timeout(), self.config.share());
+        Rules { own: self.id, genuine, ready, count, bytes, late, share }
     }
 
     /// Our signature.

@@ -1,6 +1,7 @@
 //! What is signed: one fixed form for all that replicas say and others may have to prove.
 
 use crate::digest::Digest;
+use consensus_core::ProposalId;
 use core::fmt;
 use serde::{Deserialize, Serialize};
 
@@ -83,7 +84,6 @@ impl Statement {
     /// then the digest. No two statements, groups or protocols have the same bytes.
     #[must_use]
     pub fn to_bytes(&self, group: u64) -> [u8; STATEMENT_BYTES] {
-        let mut bytes = [0; STATEMENT_BYTES];
         let kind = match self.kind {
             Kind::PrePrepare => 1,
             Kind::Prepare => 2,
@@ -92,20 +92,55 @@ impl Statement {
             Kind::ViewChange => 5,
             Kind::NewView => 6,
         };
-        let parts: [&[u8]; 6] = [
+        joined([
             b"pbft/1\0\0",
             &group.to_le_bytes(),
             &[kind],
             &self.view.0.to_le_bytes(),
             &self.sequence.0.to_le_bytes(),
             &self.digest.0,
-        ];
-        let mut rest = bytes.as_mut_slice();
-        for part in parts {
-            let Some((place, behind)) = rest.split_at_mut_checked(part.len()) else { break };
-            place.copy_from_slice(part);
-            rest = behind;
-        }
-        bytes
+        ])
     }
+}
+
+/// What a client signs: that it asks for this, under this name.
+// [B29]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// The client, and its own count, which orders what it asks for as a timestamp would.
+    pub id: ProposalId,
+    /// The digest of what is asked for ([`Ask::of`]).
+    pub digest: Digest,
+}
+
+/// How many bytes a client signs.
+pub const ASK_BYTES: usize = 64;
+
+impl Ask {
+    /// This command, under this name.
+    #[must_use]
+    pub fn of(id: ProposalId, command: &[u8]) -> Self {
+        Self { id, digest: Digest::of(b"ask", command) }
+    }
+
+    /// What is signed, for this group: `pbft/ask`, then the group, the client and its count, little-endian, then the digest. Nothing
+    /// that a replica signs has the same bytes.
+    #[must_use]
+    pub fn to_bytes(&self, group: u64) -> [u8; ASK_BYTES] {
+        let Self { id, digest } = self;
+        let client = id.client.to_bits().to_le_bytes();
+        joined([b"pbft/ask", &group.to_le_bytes(), &client, &id.sequence.to_le_bytes(), &digest.0])
+    }
+}
+
+/// These parts, one behind the other.
+fn joined<const LENGTH: usize, const PARTS: usize>(parts: [&[u8]; PARTS]) -> [u8; LENGTH] {
+    let mut bytes = [0; LENGTH];
+    let mut rest = bytes.as_mut_slice();
+    for part in parts {
+        let Some((place, behind)) = rest.split_at_mut_checked(part.len()) else { break };
+        place.copy_from_slice(part);
+        rest = behind;
+    }
+    bytes
 }

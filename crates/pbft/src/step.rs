@@ -5,9 +5,10 @@ use crate::message::{Message, Vote};
 use crate::mutant::Mutant;
 use crate::record::Record;
 use crate::request::Request;
-use crate::requests::Admitted;
+use crate::requests::{Admitted, Rules};
 use crate::state::Pbft;
 use crate::statement::{Kind, Sequence, View};
+use alloc::vec::Vec;
 use bytes::Bytes;
 use consensus_core::{
     Boot, ClientId, ConfigError, ConsensusAlgorithm, Effects, Faults, Guarantees, Input, Inspection, Members,
@@ -103,7 +104,7 @@ impl Pbft {
             return out.accuse(from, Offence::Stranger);
         }
         match message {
-            Message::Requests(requests) => self.on_requests(now, from, requests),
+            Message::Requests(requests) => self.on_requests(now, from, requests, out),
             Message::PrePrepare(message) => self.on_pre_prepare(from, message, out),
             Message::Prepare(vote) => self.on_prepare(from, vote, out),
             Message::Commit(vote) => self.on_commit(from, vote, out),
@@ -132,23 +133,56 @@ impl Pbft {
         let is_read = request.payload().is_empty() && !id.client.is_session() && !id.opens_session();
         let is_alone = is_read && rules.genuine > 1;
         let is_misnamed = self.config.vouching == Vouching::Named && !request.is_named();
-        if is_alone || is_misnamed {
+        if is_alone || is_misnamed || !self.may_ask(now, self.id, &request, &rules) {
             return out.refuse(id, Refusal::Unsupported);
         }
         match self.requests.add(now, self.id, request, &rules) {
             Admitted::Counted | Admitted::Known => {}
-            Admitted::TooMany => out.refuse(id, Refusal::Busy),
+            Admitted::TooMany | Admitted::OverShare => out.refuse(id, Refusal::Busy),
         }
     }
 
     /// [B13] Another replica passes on what clients asked it for. What is too much is not listened to.
-    fn on_requests(&mut self, now: Time, from: NodeId, requests: alloc::vec::Vec<Request>) {
+    fn on_requests(&mut self, now: Time, from: NodeId, requests: Vec<Request>, out: &mut Out) {
         let rules = self.rules();
+        if self.config.vouching == Vouching::Signed && self.is_muted(from) {
+            return;
+        }
         for request in requests {
-            if self.requests.add(now, from, request, &rules) == Admitted::TooMany {
-                break;
+            if !self.may_ask(now, from, &request, &rules) {
+                return self.mute(from, out);
+            }
+            match self.requests.add(now, from, request, &rules) {
+                // The next one may be another client's.
+                Admitted::Counted | Admitted::Known | Admitted::OverShare => {}
+                Admitted::TooMany => break,
             }
         }
+    }
+
+    /// [B29] Whether a request that would count is signed by its client, where clients sign. This is asked here and not at the door,
+    /// which cannot know what waits already: so each signature is checked once, whoever tells of it and however often.
+    fn may_ask(&self, now: Time, voucher: NodeId, request: &Request, rules: &Rules) -> bool {
+        self.config.vouching != Vouching::Signed
+            || !self.requests.would_count(now, voucher, request, rules)
+            || self.requests.knows(request)
+            || self.config.is_asked(request)
+    }
+
+    /// [B29] Whether the primary puts forward nothing but what clients have signed, where they sign.
+    pub(crate) fn are_asked(&mut self, from: NodeId, requests: &[Request], out: &mut Out) -> bool {
+        if self.config.vouching != Vouching::Signed {
+            return true;
+        }
+        if self.is_muted(from) {
+            return false;
+        }
+        let is_asked = |request: &Request| self.requests.knows(request) || self.config.is_asked(request);
+        let are_asked = requests.iter().all(is_asked);
+        if !are_asked {
+            self.mute(from, out);
+        }
+        are_asked
     }
 }
 
