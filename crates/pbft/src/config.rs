@@ -254,10 +254,10 @@ impl Config {
     /// How much of one client may wait for each voucher, where clients can be told apart: the same part of the requests as of the
     /// bytes. [B31]
     pub(crate) fn share(&self) -> Option<Share> {
-        let is_kept = self.vouching == Vouching::Signed && !self.plants(Mutant::ShareIgnored);
-        let count = self.max_open_per_client;
+        let can_tell = self.vouching == Vouching::Signed;
+        let count = if self.plants(Mutant::ShareIgnored) { usize::MAX } else { self.max_open_per_client };
         let bytes = (self.max_open_bytes / self.max_open_requests.max(1)).saturating_mul(count);
-        is_kept.then_some(Share { count, bytes })
+        can_tell.then_some(Share { count, bytes })
     }
 
     /// Whether the client that a request is named after has signed it. [B29]

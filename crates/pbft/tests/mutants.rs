@@ -1,15 +1,17 @@
 //! Planted bugs that random runs are unlikely to show, each with the schedule in which it does: `cargo xtask mutants` runs them
 //! beside its hunts. The same schedule without the bug must go well.
 
+use crate::clients::narrow;
+use crate::common::asking::{asks, name, sign, signed};
 use crate::common::lone::{Lone, commits, prepares};
 use crate::common::signing::{
-    batch, begins, checkpoint, commit, new_view, null, pre_prepare, prepare, prepared, says, stable,
+    GROUP, batch, begins, checkpoint, commit, new_view, null, pre_prepare, prepare, prepared, says, stable,
     view_change, vote, wish, wishes,
 };
 use crate::common::{Cluster, gateway, n, payload, request};
 use consensus_core::{Bytes, ClientId, ConsensusAlgorithm, Event, NodeId, ProposalId, Reply, Slot};
 use pbft::{
-    Config, Digest, Kind, Manifest, Message, Mutant, Pbft, PrePrepare, Request, Sequence, Stable, View,
+    Ask, Config, Digest, Kind, Manifest, Message, Mutant, Pbft, PrePrepare, Request, Sequence, Stable, View,
     Vouching,
 };
 
@@ -370,4 +372,68 @@ fn answers_for_another(mutant: Option<Mutant>) -> bool {
 fn names_that_nobody_checks_are_found() {
     assert!(!answers_for_another(None));
     assert!(answers_for_another(Some(Mutant::NamesUnchecked)));
+}
+
+fn with_clients(mutant: Option<Mutant>) -> Config {
+    Config { mutant, ..signed() }
+}
+
+/// What is carried out of what a primary puts in a client's name.
+fn carries_out_a_forged_request(mutant: Option<Mutant>) -> bool {
+    let mut cluster = Cluster::with(4, with_clients(mutant));
+    cluster.crash(1);
+    let signature = sign(2, Ask::of(name(1, 1), b"pay"), GROUP);
+    let lie = batch([Request::signed(name(1, 1), b"pay", &signature)]);
+    let digest = lie.digest();
+    cluster.tell_all(1, &pre_prepare(1, 0, 1, lie));
+    cluster.settle();
+    cluster.tell_all(1, &commit(1, 0, 1, digest));
+    cluster.settle();
+    cluster.diary(2) == ["pay"]
+}
+
+/// [B29]
+#[test]
+fn a_clients_signature_that_nobody_checks_is_found() {
+    assert!(!carries_out_a_forged_request(None));
+    assert!(carries_out_a_forged_request(Some(Mutant::AskUnchecked)));
+}
+
+/// How often what a client signed once is carried out that a liar passes on under other numbers.
+fn payments(mutant: Option<Mutant>) -> usize {
+    let mut cluster = Cluster::with(4, with_clients(mutant));
+    let mut ask = Ask::of(name(1, 1), b"pay");
+    if mutant.is_some() {
+        ask.id.sequence = 0;
+    }
+    let signature = sign(1, ask, GROUP);
+    cluster.ask_all(&Request::signed(name(1, 1), b"pay", &signature));
+    cluster.settle();
+    let again = (2..=4).map(|number| Request::signed(name(1, number), b"pay", &signature));
+    cluster.tell(2, 1, Message::Requests(again.collect()));
+    cluster.settle();
+    cluster.agreed().len()
+}
+
+/// [B29] [B30]
+#[test]
+fn a_number_that_is_not_signed_is_found() {
+    assert_eq!(payments(None), 1);
+    assert_eq!(payments(Some(Mutant::NumberNotAsked)), 4);
+}
+
+/// Whether a client is served while another one asks for all that there is room for.
+fn is_served_beside_a_flood(mutant: Option<Mutant>) -> bool {
+    let mut cluster = Cluster::with(4, Config { max_open_requests: 100, mutant, ..narrow() });
+    (1..=400).for_each(|number| cluster.ask(1, &asks(1, number, "flood")));
+    cluster.ask(1, &asks(2, 1, "mine"));
+    cluster.settle();
+    cluster.agreed().iter().any(|line| line == "mine")
+}
+
+/// [B31]
+#[test]
+fn a_client_without_a_bound_is_found() {
+    assert!(is_served_beside_a_flood(None));
+    assert!(!is_served_beside_a_flood(Some(Mutant::ShareIgnored)));
 }

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod checkpoint;
+mod client;
+mod clients;
 mod common;
 mod cost;
 mod hostile;

@@ -96,6 +96,9 @@ pub const PBFT_BY_SCHEDULE: &[Mutant] = &[
     Mutant::StableAtWeak,
     Mutant::NamesUnchecked,
     Mutant::SkippedCounted,
+    Mutant::AskUnchecked,
+    Mutant::NumberNotAsked,
+    Mutant::ShareIgnored,
 ];
 
 impl Hunt {

@@ -1,6 +1,7 @@
 //! A small deterministic group with real keys: nodes over an outbox and a disk in memory, and a wire that delivers when told to.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+pub mod asking;
 pub mod lone;
 pub mod signing;
 
