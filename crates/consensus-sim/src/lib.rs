@@ -72,4 +72,4 @@ pub use world::{
     Counts, Election, Halt, Idleness, Observation, PartialCase, Report, Setup, World, beyond, leave_alone,
     observe, run, run_taped, time_election,
 };
-pub use wrap::{Wrap, Wrapped};
+pub use wrap::{Seal, Wrap, Wrapped};

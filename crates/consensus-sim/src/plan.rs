@@ -15,6 +15,7 @@ use crate::random::{MILLION, Stream};
 use crate::suit::{Inputs, Roaming, Transactions};
 use crate::timing::TimingPlan;
 use crate::topology::Topology;
+use crate::wrap::Seal;
 pub use check::MAX_NODES;
 use consensus_core::Problem;
 use core::time::Duration;
@@ -215,6 +216,9 @@ pub struct Workload {
     pub inputs: Inputs,
     /// The transactions of atomic commitment.
     pub transactions: Transactions,
+    /// What clients that the group knows sign with; otherwise nobody is known, and nothing signed.
+    #[serde(skip)]
+    pub seal: Option<Seal>,
     /// Whether clients roam: beyond every claim, to test the tester.
     pub roaming: Roaming,
     /// Whether replicas that converge let the write win that comes last: the same.
@@ -390,6 +394,7 @@ impl Default for Workload {
             ballast_bytes: 0,
             inputs: Inputs::default(),
             transactions: Transactions::default(),
+            seal: None,
             roaming: Roaming::Never,
             last_wins: false,
             clients_only: false,
@@ -444,6 +449,7 @@ impl Workload {
             ballast_bytes: *draw.pick(&[0, 16, 200, 1_500]).unwrap_or(&0),
             inputs: Inputs::default(),
             transactions: Transactions::default(),
+            seal: None,
             roaming: Roaming::Never,
             last_wins: false,
             clients_only: false,

@@ -1,7 +1,8 @@
-//! How a transaction says who takes part in it: a protocol's own envelope, which the simulator knows nothing of.
+//! How a transaction says who takes part in it, and a command by whom it is signed: a protocol's own envelopes, which the simulator
+//! knows nothing of.
 
 use bytes::Bytes;
-use consensus_core::NodeId;
+use consensus_core::{NodeId, ProposalId};
 use core::fmt;
 
 /// The participants, everybody, the payload, and a number drawn at random, for whatever else there is to choose.
@@ -49,3 +50,37 @@ impl PartialEq for Wrap {
 }
 
 impl Eq for Wrap {}
+
+/// Signs what a client proposes under a name, as data that a plan can carry. What is decided is what was signed.
+#[derive(Clone, Copy)]
+pub struct Seal {
+    seal: fn(ProposalId, &Bytes) -> Bytes,
+}
+
+impl Seal {
+    /// This one.
+    #[must_use]
+    pub fn with(seal: fn(ProposalId, &Bytes) -> Bytes) -> Self {
+        Self { seal }
+    }
+
+    /// What is handed to a node.
+    pub(crate) fn apply(self, id: ProposalId, payload: &Bytes) -> Bytes {
+        (self.seal)(id, payload)
+    }
+}
+
+impl fmt::Debug for Seal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Seal")
+    }
+}
+
+/// As with [`Wrap`].
+impl PartialEq for Seal {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Seal {}

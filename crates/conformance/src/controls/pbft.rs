@@ -4,7 +4,7 @@ use super::{Control, SAFETY, find};
 use crate::claims::Unsupported;
 use crate::subjects;
 use crate::suite::Tuning;
-use ::pbft::{Config, Pbft, Vouching};
+use ::pbft::{Config, Keyring, Pbft, Vouching};
 use consensus_core::NodeId;
 use consensus_sim::{
     ByzantinePlan, FrameAttacks, MILLION, Plan, Property, Scenario, Severs, Stream, Traitor,
@@ -57,7 +57,8 @@ fn gateways(draw: &mut Stream, plan: &mut Plan) -> Tuning<Config> {
     *plan = Plan { byzantine: None, workload: plan.workload.clone(), ..Plan::calm(4) };
     plan.faults_for = Duration::from_secs(1);
     let mut tuning = subjects::pbft(draw, plan);
-    tuning.config.vouching = Vouching::Gateway;
+    (tuning.config.vouching, tuning.config.clients) = (Vouching::Gateway, Keyring::default());
+    plan.workload.seal = None;
     let frames = FrameAttacks { tamper_ppm: MILLION / 4, ..FrameAttacks::default() };
     let traitors = vec![Traitor { frames: Some(frames), ..Traitor::new(NodeId(2)) }];
     plan.byzantine = Some(ByzantinePlan { traitors, ..ByzantinePlan::default() });

@@ -3,11 +3,12 @@
 use super::pick;
 use crate::suite::Tuning;
 use ::pbft::{
-    Batch, Config, Digest, Keyring, Kind, Message, PrePrepare, Scheme, Signature, Stable, Statement,
-    ViewChange, Vote,
+    Ask, Batch, Config, Digest, Keyring, Kind, Message, Name, PrePrepare, Request, Scheme, Signature, Stable,
+    Statement, ViewChange, Vote, Vouching,
 };
-use consensus_core::NodeId;
-use consensus_sim::{ByzantinePlan, Mutate, Mutator, Plan, Stream};
+use consensus_core::{Bytes, ClientId, NodeId, ProposalId};
+use consensus_sim::{ByzantinePlan, Mutate, Mutator, Plan, Seal, Stream};
+use core::fmt::Debug;
 use core::time::Duration;
 
 /// What signatures of simulated runs are bound to.
@@ -46,16 +47,34 @@ pub fn pbft(draw: &mut Stream, plan: &mut Plan) -> Tuning<Config> {
     if let Some(byzantine) = &mut plan.byzantine {
         byzantine.mutator = Some(Mutator::of::<Lies>());
     }
+    let config = if draw.below(4) == 0 { signed(draw, plan, config) } else { config };
     // Several views in a row may bring nothing, each of up to the longest timeout.
     let patience = Duration::from_millis(5_000 + 8 * config.max_view_timeout_ms);
     Tuning { config, patience }
 }
 
+/// The same group, whose clients sign what they ask for.
+fn signed(draw: &mut Stream, plan: &mut Plan, config: Config) -> Config {
+    plan.workload.seal = Some(Seal::with(seal));
+    let members = (1..=u64::from(plan.workload.clients.max(1))).map(ClientId::known).collect();
+    Config {
+        vouching: Vouching::Signed,
+        clients: Keyring::new(StandIn { members }),
+        max_open_per_client: pick(draw, &[1, 4, 16]),
+        ..config
+    }
+}
+
+fn seal(id: ProposalId, command: &Bytes) -> Bytes {
+    let signature = StandIn::signature(id.client, &Ask::of(id, command).to_bytes(GROUP));
+    Request::signed(id, command, &signature).payload().clone()
+}
+
 /// In place of signatures, so that a thousand runs take seconds: a digest that nobody makes under another's name, since no
 /// misbehaviour that is simulated computes one. Real signatures are a matter of `pbft`'s own tests.
 #[derive(Debug)]
-pub struct StandIn {
-    members: Vec<NodeId>,
+pub struct StandIn<I = NodeId> {
+    members: Vec<I>,
 }
 
 impl StandIn {
@@ -64,33 +83,34 @@ impl StandIn {
     pub fn of(nodes: usize) -> Self {
         Self { members: (1..=nodes as u64).map(NodeId).collect() }
     }
+}
 
-    fn signature(member: NodeId, message: &[u8]) -> Signature {
-        let label = [&b"stand-in"[..], &member.0.to_le_bytes()].concat();
-        Signature { r: Digest::of(&label, message).0, s: [0; 32] }
+impl<I: Debug> StandIn<I> {
+    fn signature(member: I, message: &[u8]) -> Signature {
+        Signature { r: Digest::of(format!("stand-in of {member:?}").as_bytes(), message).0, s: [0; 32] }
     }
 }
 
-impl Scheme for StandIn {
-    fn members(&self) -> &[NodeId] {
+impl<I: Name> Scheme<I> for StandIn<I> {
+    fn members(&self) -> &[I] {
         &self.members
     }
 
-    fn signs_as(&self, member: NodeId) -> bool {
+    fn signs_as(&self, member: I) -> bool {
         self.members.contains(&member)
     }
 
-    fn sign(&self, member: NodeId, message: &[u8]) -> Option<Signature> {
+    fn sign(&self, member: I, message: &[u8]) -> Option<Signature> {
         self.signs_as(member).then(|| Self::signature(member, message))
     }
 
-    fn verify(&self, member: NodeId, message: &[u8], signature: &Signature) -> bool {
+    fn verify(&self, member: I, message: &[u8], signature: &Signature) -> bool {
         self.signs_as(member) && Self::signature(member, message) == *signature
     }
 }
 
 /// Mutations that the messages' own structure suggests. What a replica signs itself it signs again; what others signed it
-/// cannot. No request is made up: whoever brings requests is believed, so that would be no fault of the protocol.
+/// cannot. Requests are made up too: nobody else vouches for those, or no client has signed them.
 pub enum Lies {}
 
 impl Mutate for Lies {
@@ -124,6 +144,9 @@ impl Mutate for Lies {
             Message::Requests(mut requests) => {
                 requests.reverse();
                 requests.truncate(1 + choices.index(4));
+                if choices.below(4) == 0 {
+                    ask_otherwise(&mut requests, choices);
+                }
                 Message::Requests(requests)
             }
             Message::Committed(mut proven) => {
@@ -171,7 +194,20 @@ fn sign_again(said: Statement, signature: Signature, instead: Statement) -> Sign
     signer.map_or(signature, |node| StandIn::signature(node, &instead.to_bytes(GROUP)))
 }
 
-/// Another order of the same requests, fewer of them, or another place or view.
+/// Something else in a client's name, another number of it or another client, with the signature that was there if one was.
+fn ask_otherwise(requests: &mut [Request], choices: &mut Stream) {
+    let place = choices.index(requests.len());
+    let Some(request) = requests.get_mut(place) else { return };
+    let (mut id, mut payload) = (request.id(), request.payload().to_vec());
+    match choices.below(3) {
+        0 => id.sequence = near(id.sequence, choices),
+        1 => id.client = ClientId::from_bits(id.client.to_bits() ^ (1 + choices.below(3))),
+        _ => payload.iter_mut().rev().take(1).for_each(|byte| *byte ^= 1),
+    }
+    *request = Request::new(id, payload.into());
+}
+
+/// Another order of the same requests, fewer of them, others, or another place or view.
 fn propose_otherwise(mut message: PrePrepare, choices: &mut Stream) -> PrePrepare {
     let statement = |message: &PrePrepare| Statement {
         kind: Kind::PrePrepare,
@@ -181,11 +217,12 @@ fn propose_otherwise(mut message: PrePrepare, choices: &mut Stream) -> PrePrepar
     };
     let said = statement(&message);
     let mut requests = message.batch.requests().to_vec();
-    match choices.below(6) {
+    match choices.below(7) {
         0 => requests.reverse(),
         1 | 2 => requests.truncate(choices.index(requests.len())),
         3 => message.sequence.0 = near(message.sequence.0, choices),
         4 => message.view.0 = near(message.view.0, choices),
+        5 => ask_otherwise(&mut requests, choices),
         _ => requests.extend(requests.clone()),
     }
     message.batch = Batch::new(requests);

@@ -8,7 +8,9 @@ use crate::marks::Mark;
 use crate::mask::FaultClass;
 use crate::record::{self, Happened};
 use bytes::Bytes;
-use consensus_core::{ConsensusAlgorithm, Outcome, Problem, ProposalId, ReadId, Reads, Refusal, Slot, wire};
+use consensus_core::{
+    ClientId, ConsensusAlgorithm, Outcome, Problem, ProposalId, ReadId, Reads, Refusal, Slot, wire,
+};
 use core::time::Duration;
 
 /// How long a client waits before it tries again, if it has no hint.
@@ -24,9 +26,12 @@ impl<A: ConsensusAlgorithm> World<A> {
         for number in 0..self.plan.workload.clients {
             let choices = &mut self.streams.clients;
             let wants_session = choices.chance(self.plan.workload.session_ppm);
-            let uses_session = wants_session && A::GUARANTEES.problem == Problem::Log;
+            let is_known = self.plan.workload.seal.is_some();
+            let uses_session = (wants_session || is_known) && A::GUARANTEES.problem == Problem::Log;
             let target = choices.index(self.plan.hosts());
-            self.clients.push(Client::new(number, uses_session, target));
+            let mut client = Client::new(number, uses_session, target);
+            client.session = is_known.then(|| ClientId::known(u64::from(number) + 1));
+            self.clients.push(client);
         }
     }
 
@@ -228,7 +233,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             }
             Outcome::Expired | Outcome::Stale | Outcome::Aborted(_) | Outcome::Noop => {
                 if let Some(client) = self.client(number) {
-                    client.session = None;
+                    client.session.take_if(|session| !session.is_known());
                 }
                 self.give_up(number);
             }

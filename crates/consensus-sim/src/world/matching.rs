@@ -40,7 +40,10 @@ impl<A: ConsensusAlgorithm> World<A> {
 
     fn ask_host(&mut self, node: usize, ticket: Ticket, request: &Request) {
         if let Some(delay) = self.client_link() {
-            let request = request.clone();
+            let mut request = request.clone();
+            if let (Request::Propose { id, payload }, Some(seal)) = (&mut request, self.plan.workload.seal) {
+                *payload = seal.apply(*id, payload);
+            }
             self.plan_in(delay, Happening::Arrive { node, ticket, request });
         }
     }
