@@ -3,7 +3,8 @@
 //! A burst of requests is put to the primary (or, where requests are vouched for, to everybody), and messages are delivered until all
 //! replicas have executed all of it: one burst is one batch. What signatures cost is measured where they are made and checked. The
 //! *bound* is what a replica could do if it did nothing but the signatures that no replica can do without: it signs twice for a batch,
-//! and checks as many as make two quorums with its own (for n = 4: four).
+//! and checks as many as make two quorums with its own (for n = 4: four), and each request's where clients sign. What clients
+//! spend on signing is not counted.
 
 use crate::Rounds;
 use crate::core::{Machine, OneCopy};
@@ -14,10 +15,10 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use consensus_core::memory::Outbox;
 use consensus_core::{
-    Bytes, ClientId, ConsensusAlgorithm, Event, Members, Node, NodeConfig, NodeId, ProposalId, Role, Time,
-    quorum, wire,
+    Bytes, ClientId, ConsensusAlgorithm, Event, MAX_REPLIES, Members, Node, NodeConfig, NodeId, ProposalId,
+    Role, Time, quorum, wire,
 };
-use pbft::{Ed25519, Keyring, Pbft, Scheme, Signature, Vouching};
+use pbft::{Ask, Ed25519, Keyring, Name, Pbft, Request, Scheme, Signature, Vouching};
 use raft::Raft;
 use serde::Serialize;
 use std::sync::Arc;
@@ -47,8 +48,8 @@ pub(crate) struct Options {
 
 /// Real keys, and a count of what they cost.
 #[derive(Debug)]
-struct Counting {
-    keys: Ed25519,
+struct Counting<I> {
+    keys: Ed25519<I>,
     spent: Arc<Spent>,
 }
 
@@ -69,20 +70,20 @@ impl Spent {
     }
 }
 
-impl Scheme for Counting {
-    fn members(&self) -> &[NodeId] {
+impl<I: Name> Scheme<I> for Counting<I> {
+    fn members(&self) -> &[I] {
         self.keys.members()
     }
 
-    fn signs_as(&self, member: NodeId) -> bool {
+    fn signs_as(&self, member: I) -> bool {
         self.keys.signs_as(member)
     }
 
-    fn sign(&self, member: NodeId, message: &[u8]) -> Option<Signature> {
+    fn sign(&self, member: I, message: &[u8]) -> Option<Signature> {
         self.spent.time(&self.spent.signs, || self.keys.sign(member, message))
     }
 
-    fn verify(&self, member: NodeId, message: &[u8], signature: &Signature) -> bool {
+    fn verify(&self, member: I, message: &[u8], signature: &Signature) -> bool {
         self.spent.time(&self.spent.verifies, || self.keys.verify(member, message, signature))
     }
 }
@@ -91,6 +92,14 @@ fn keys(id: u64, replicas: u64) -> Result<Ed25519> {
     let secret = |id: u64| [u8::try_from(id).unwrap_or(0); 32];
     let public = (1..=replicas).map(|id| (NodeId(id), Ed25519::public_of(&secret(id))));
     Ok(Ed25519::new(NodeId(id), &secret(id), public)?)
+}
+
+/// The one client of a run, where clients sign.
+const CLIENT: ClientId = ClientId::known(1);
+
+fn client_keys() -> Result<Ed25519<ClientId>> {
+    let secret = [0xc1; 32];
+    Ok(Ed25519::new(CLIENT, &secret, [(CLIENT, Ed25519::public_of(&secret))])?)
 }
 
 type Member<A> = Node<A, Outbox<<A as ConsensusAlgorithm>::Message>, OneCopy, Machine>;
@@ -103,6 +112,10 @@ struct Group<A: ConsensusAlgorithm> {
     asks_all: bool,
     is_wired: bool,
     messages: u64,
+    /// What the client signs with, for which group.
+    signs: Option<(Ed25519<ClientId>, u64)>,
+    /// The CPU time that it has spent on that.
+    signing: Duration,
 }
 
 impl<A: ConsensusAlgorithm> Group<A> {
@@ -125,7 +138,16 @@ impl<A: ConsensusAlgorithm> Group<A> {
                 Machine::default(),
             )?);
         }
-        let mut group = Self { nodes, now: Time::ZERO, asked: 0, asks_all, is_wired, messages: 0 };
+        let mut group = Self {
+            nodes,
+            now: Time::ZERO,
+            asked: 0,
+            asks_all,
+            is_wired,
+            messages: 0,
+            signs: None,
+            signing: Duration::ZERO,
+        };
         for _ in 0..PATIENCE {
             if group.leader().is_some() {
                 return Ok(group);
@@ -179,7 +201,7 @@ impl<A: ConsensusAlgorithm> Group<A> {
         let leader = self.leader().context("nobody leads")?;
         for _ in 0..count {
             self.asked += 1;
-            let id = ProposalId::new(ClientId::anonymous(1), self.asked);
+            let (id, payload) = self.request(payload)?;
             for (place, node) in self.nodes.iter_mut().enumerate() {
                 if self.asks_all || place == leader {
                     node.push(self.now, Event::Propose { id, payload: payload.clone() })?;
@@ -201,6 +223,19 @@ impl<A: ConsensusAlgorithm> Group<A> {
         bail!("{} is stuck", A::NAME)
     }
 
+    /// The client's next request.
+    fn request(&mut self, command: &Bytes) -> Result<(ProposalId, Bytes)> {
+        let Some((keys, group)) = &self.signs else {
+            return Ok((ProposalId::new(ClientId::anonymous(1), self.asked), command.clone()));
+        };
+        let began = thread_cpu_time();
+        let id = ProposalId::new(CLIENT, self.asked);
+        let signature = keys.sign(CLIENT, &Ask::of(id, command).to_bytes(*group)).context("its own key")?;
+        let payload = Request::signed(id, command, &signature).payload().clone();
+        self.signing += thread_cpu_time().saturating_sub(began);
+        Ok((id, payload))
+    }
+
     /// How many requests were executed, in how many seconds of CPU of all replicas, by how many messages.
     fn measure(&mut self, batch: usize, seconds: f64) -> Result<(u64, f64, u64)> {
         let payload = Bytes::from(vec![0x5a; 256]);
@@ -209,11 +244,12 @@ impl<A: ConsensusAlgorithm> Group<A> {
             self.burst(batch, &payload)?;
         }
         let (asked, messages, start, cpu) = (self.asked, self.messages, Instant::now(), thread_cpu_time());
+        let signing = self.signing;
         while start.elapsed().as_secs_f64() < seconds {
             self.burst(batch, &payload)?;
         }
-        let spent = thread_cpu_time().saturating_sub(cpu).as_secs_f64();
-        Ok((self.asked - asked, spent, self.messages - messages))
+        let spent = thread_cpu_time().saturating_sub(cpu).saturating_sub(self.signing - signing);
+        Ok((self.asked - asked, spent.as_secs_f64(), self.messages - messages))
     }
 }
 
@@ -255,18 +291,24 @@ pub(crate) fn run(rounds: &Rounds, options: &Options) -> Result<serde_json::Valu
     let mut lines = Vec::new();
     for &replicas in &options.replicas {
         for &batch in &options.batch {
-            let (mut raft, mut gateway, mut vouched) = (Vec::new(), Vec::new(), Vec::new());
+            let (mut raft, mut gateway, mut vouched, mut signed) =
+                (Vec::new(), Vec::new(), Vec::new(), Vec::new());
             for _ in 0..rounds.rounds {
                 raft.push(of_raft(replicas, batch, options.wire, rounds.seconds)?);
                 gateway.push(of_pbft(replicas, batch, Vouching::Gateway, options.wire, rounds.seconds)?);
                 vouched.push(of_pbft(replicas, batch, Vouching::Quorum, options.wire, rounds.seconds)?);
+                signed.push(of_pbft(replicas, batch, Vouching::Signed, options.wire, rounds.seconds)?);
             }
             let n = usize::try_from(replicas)?;
-            let bound = 1.0 / ((2 * quorum::byzantine(n) - 2) as f64 * verify + 2.0 * sign) * batch as f64;
+            let per_batch = (2 * quorum::byzantine(n) - 2) as f64 * verify + 2.0 * sign;
             let plain = Spread::of(&raft.iter().map(|sample| sample.rate).collect::<Vec<_>>()).median;
-            for (contestant, samples) in
-                [("raft", &raft), ("pbft, gateways", &gateway), ("pbft, vouched for", &vouched)]
-            {
+            for (contestant, samples, checked) in [
+                ("raft", &raft, 0),
+                ("pbft, gateways", &gateway, 0),
+                ("pbft, vouched for", &vouched, 0),
+                ("pbft, signed clients", &signed, batch),
+            ] {
+                let bound = batch as f64 / (per_batch + checked as f64 * verify);
                 let median = |value: fn(&Sample) -> f64| {
                     Spread::of(&samples.iter().map(value).collect::<Vec<f64>>()).median
                 };
@@ -310,12 +352,22 @@ fn of_pbft(replicas: u64, batch: usize, vouching: Vouching, is_wired: bool, seco
     let spent = Arc::new(Spent::default());
     let mut group = Group::<Pbft>::new(replicas, vouching == Vouching::Quorum, is_wired, |id| {
         let keys = Keyring::new(Counting { keys: keys(id, replicas)?, spent: Arc::clone(&spent) });
-        Ok(pbft::Config { keys, vouching, max_batch_requests: batch, ..pbft::Config::default() })
+        let mut config =
+            pbft::Config { keys, vouching, max_batch_requests: batch, ..pbft::Config::default() };
+        if vouching == Vouching::Signed {
+            let public = Counting { keys: client_keys()?, spent: Arc::clone(&spent) };
+            config.clients = Keyring::new(public);
+            config.max_open_per_client = batch.min(MAX_REPLIES);
+        }
+        Ok(config)
     })?;
+    if vouching == Vouching::Signed {
+        group.signs = Some((client_keys()?, pbft::Config::default().group));
+    }
     let (nanos, cpu) = (spent.nanos.load(Relaxed), thread_cpu_time());
     let (requests, used, messages) = group.measure(batch, seconds)?;
     // The warm-up is counted on both sides.
-    let all = thread_cpu_time().saturating_sub(cpu).as_secs_f64();
+    let all = thread_cpu_time().saturating_sub(cpu).saturating_sub(group.signing).as_secs_f64();
     let nanos = spent.nanos.load(Relaxed) - nanos;
     Ok(Sample {
         rate: requests as f64 * replicas as f64 / used,
@@ -370,7 +422,8 @@ mod tests {
 
     #[test]
     fn everybody_executes_everything() {
-        for (vouching, is_wired) in [(Vouching::Gateway, false), (Vouching::Quorum, true)] {
+        let kinds = [(Vouching::Gateway, false), (Vouching::Quorum, true), (Vouching::Signed, true)];
+        for (vouching, is_wired) in kinds {
             let sample = of_pbft(4, 8, vouching, is_wired, 0.01).unwrap();
             assert!(sample.rate > 0.0 && sample.signatures > 0.0 && sample.messages >= 24.0, "{sample:?}");
         }

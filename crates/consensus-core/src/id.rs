@@ -93,7 +93,7 @@ impl ClientId {
     }
 
     /// A client that the group knows, as by its key (62 bits are kept): a session that nobody has to open, and that is never
-    /// forgotten where there are no more such than sessions are kept.
+    /// forgotten where there are no more sessions than are kept ([`crate::MAX_SESSIONS`]).
     #[must_use]
     pub const fn known(number: u64) -> Self {
         Self(number | Self::KNOWN)

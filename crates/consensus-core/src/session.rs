@@ -171,10 +171,9 @@ impl Sessions {
         Some((slot, reply?.clone()))
     }
 
-    /// Whoever was opened goes before whoever is known, and the idlest first.
     fn end_idlest(&mut self) {
-        let order = |(client, session): &(&ClientId, &Session)| (client.is_known(), session.last_used);
-        let idlest = self.table.iter().min_by_key(order).map(|(&client, _)| client);
+        let idlest =
+            self.table.iter().min_by_key(|(_, session)| session.last_used).map(|(&client, _)| client);
         if let Some(session) = idlest.and_then(|client| self.table.remove(&client)) {
             self.held -= session.held;
         }

@@ -126,10 +126,15 @@ fn a_client_that_is_known_has_a_session_for_good() {
     assert_eq!(format!("{known:?}"), "known:7");
     assert_eq!(run(&mut sessions, 1, command(known, 900), &reply_to(900)), Admission::Fresh);
     assert_eq!(run(&mut sessions, 2, command(known, 900), &reply_to(0)), Admission::Repeated(reply_to(900)));
-    // As many as are kept are opened after that, and it is the idlest.
-    (1..=MAX_SESSIONS as u64).for_each(|slot| drop(sessions.open(Slot(100 + slot))));
+    // There is room for it and all others that are known, however long it is idle.
+    for client in 8..MAX_SESSIONS as u64 + 7 {
+        run(&mut sessions, client, command(ClientId::known(client), 1), &reply_to(1));
+    }
     assert_eq!(sessions.len(), MAX_SESSIONS);
     assert_eq!(sessions.admit(Slot(9_000), command(known, 900)), Admission::Repeated(reply_to(900)));
+    // Who is known and was forgotten all the same begins anew.
+    run(&mut sessions, 9_001, command(ClientId::known(1), 1), &reply_to(1));
+    assert_eq!(sessions.admit(Slot(9_002), command(ClientId::known(8), 1)), Admission::Fresh);
 }
 
 #[test]

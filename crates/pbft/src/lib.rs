@@ -1,6 +1,6 @@
 //! Practical Byzantine Fault Tolerance (Castro and Liskov 1999, 2002) with signed messages, as a deterministic state machine under
 //! the trait of `consensus-core`: n ≥ 3f+1 replicas agree on a log while f of them do anything.
-//! The clauses that it keeps (B1 to B28) are in `spec.md` beside this crate's manifest.
+//! The clauses that it keeps (B1 to B32) are in `spec.md` beside this crate's manifest.
 //!
 //! It knows no clock, socket, disk, thread or random source, and not how its effects are carried out: a `consensus_core::Node`
 //! drives it.
