@@ -85,6 +85,7 @@ pub const PBFT: &[Hunt] = &[
     hunt(Mutant::ProposalNotWritten, SUSPECT, 4, Amnesia, 600),
     hunt(Mutant::CertificateNotWritten, SUSPECT, 4, Amnesia, 600),
     hunt(Mutant::ViewChangeNotWritten, SUSPECT, 4, Amnesia, 600),
+    hunt(Mutant::AskUnchecked, UNSAFE, 4, Liars, 600),
 ];
 
 /// Bugs that random runs hide. Each has a schedule of its own in `crates/pbft/tests/mutants.rs`.
@@ -96,7 +97,6 @@ pub const PBFT_BY_SCHEDULE: &[Mutant] = &[
     Mutant::StableAtWeak,
     Mutant::NamesUnchecked,
     Mutant::SkippedCounted,
-    Mutant::AskUnchecked,
     Mutant::NumberNotAsked,
     Mutant::ShareIgnored,
 ];
