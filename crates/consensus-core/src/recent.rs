@@ -9,7 +9,7 @@ use crate::id::{ProposalId, Slot};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// The most proposals that are remembered; the oldest go first.
 pub const MAX_RECENT: usize = 1 << 14;
@@ -17,21 +17,18 @@ pub const MAX_RECENT: usize = 1 << 14;
 pub const MAX_RECENT_BYTES: usize = 4 << 20;
 
 /// The proposals of clients without a session that were carried out lately.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "Vec<Row>", try_from = "Vec<Row>")]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(try_from = "Vec<Row>")]
 pub(crate) struct Recent {
-    done: BTreeMap<ProposalId, Done>,
-    /// Oldest first; what stands before `replied` has no reply any more.
-    order: VecDeque<ProposalId>,
+    /// Oldest first; those before `replied` have no reply any more.
+    rows: VecDeque<Row>,
+    /// How many were let go before the oldest.
+    gone: u64,
+    /// Which one, counted from the first that ever was, goes by this name.
+    places: BTreeMap<ProposalId, u64>,
     replied: usize,
     /// Bytes of replies.
     held: usize,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Done {
-    slot: Slot,
-    reply: Option<Bytes>,
 }
 
 type Row = (ProposalId, Slot, Option<Bytes>);
@@ -41,10 +38,17 @@ type Row = (ProposalId, Slot, Option<Bytes>);
 #[error("the table of recent proposals exceeds its bounds, or is not in order")]
 pub(crate) struct Impossible;
 
-impl From<Recent> for Vec<Row> {
-    fn from(recent: Recent) -> Self {
-        let Recent { mut done, order, .. } = recent;
-        order.into_iter().filter_map(|id| done.remove(&id).map(|done| (id, done.slot, done.reply))).collect()
+impl PartialEq for Recent {
+    fn eq(&self, other: &Self) -> bool {
+        self.rows == other.rows
+    }
+}
+
+impl Eq for Recent {}
+
+impl Serialize for Recent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(&self.rows)
     }
 }
 
@@ -59,40 +63,42 @@ impl TryFrom<Vec<Row>> for Recent {
         if has_gap || !rises || rows.len() > MAX_RECENT || held > MAX_RECENT_BYTES {
             return Err(Impossible);
         }
-        let order: VecDeque<ProposalId> = rows.iter().map(|&(id, ..)| id).collect();
-        let done: BTreeMap<_, _> =
-            rows.into_iter().map(|(id, slot, reply)| (id, Done { slot, reply })).collect();
-        if done.len() != order.len() {
+        let places: BTreeMap<ProposalId, u64> = rows.iter().map(|&(id, ..)| id).zip(0..).collect();
+        if places.len() != rows.len() {
             return Err(Impossible);
         }
-        Ok(Self { done, order, replied, held })
+        Ok(Self { rows: rows.into(), gone: 0, places, replied, held })
     }
 }
 
 impl Recent {
     /// Where it was carried out, and the reply if that is still kept.
     pub(crate) fn get(&self, id: ProposalId) -> Option<(Slot, Option<&Bytes>)> {
-        let done = self.done.get(&id)?;
-        Some((done.slot, done.reply.as_ref()))
+        let place = self.places.get(&id)?.checked_sub(self.gone)?;
+        let (_, slot, reply) = self.rows.get(usize::try_from(place).ok()?)?;
+        Some((*slot, reply.as_ref()))
     }
 
     /// It was carried out, for the first time.
     pub(crate) fn record(&mut self, id: ProposalId, slot: Slot, reply: &Bytes) {
         // A reply that is a slice of something larger would keep all of it alive.
-        let reply = Some(Bytes::copy_from_slice(reply));
-        self.held += reply.as_ref().map_or(0, Bytes::len);
-        if self.done.insert(id, Done { slot, reply }).is_some() {
+        let reply = Bytes::copy_from_slice(reply);
+        self.held += reply.len();
+        let place = self.gone + self.rows.len() as u64;
+        if self.places.insert(id, place).is_some() {
             debug_assert!(false, "{id:?} is recorded twice");
         }
-        self.order.push_back(id);
+        self.rows.push_back((id, slot, Some(reply)));
         while self.held > MAX_RECENT_BYTES {
-            let Some(done) = self.order.get(self.replied).and_then(|id| self.done.get_mut(id)) else { break };
-            self.held -= done.reply.take().map_or(0, |reply| reply.len());
+            let Some((.., reply)) = self.rows.get_mut(self.replied) else { break };
+            self.held -= reply.take().map_or(0, |reply| reply.len());
             self.replied += 1;
         }
-        while self.order.len() > MAX_RECENT {
-            let Some(done) = self.order.pop_front().and_then(|id| self.done.remove(&id)) else { break };
-            self.held -= done.reply.map_or(0, |reply| reply.len());
+        while self.rows.len() > MAX_RECENT {
+            let Some((id, _, reply)) = self.rows.pop_front() else { break };
+            self.places.remove(&id);
+            self.gone += 1;
+            self.held -= reply.map_or(0, |reply| reply.len());
             self.replied = self.replied.saturating_sub(1);
         }
     }

@@ -8,45 +8,70 @@
 use crate::digest::Digest;
 use crate::request::{Batch, Request};
 use crate::shares::{Share, Shares};
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use consensus_core::{NodeId, ProposalId, Time};
 use core::time::Duration;
 
-/// How many requests are remembered after they were executed.
+/// At least so many requests are remembered after they were executed, and at most twice as many.
 const REMEMBERED: usize = 8_192;
 
 /// A request, whoever vouches for it: two clients, or a liar, may use one name for two things.
 type Key = (ProposalId, Digest);
 
+/// When a request's turn is, where clients can be told apart, and when it arrived.
+type Place = (u64, u64);
+
 /// The requests that wait.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Requests {
-    waiting: BTreeMap<Key, Waiting>,
+    waiting: BTreeMap<Key, Box<Waiting>>,
     arrivals: u64,
     /// How many of them the primary is to order.
     ready: usize,
-    /// What a primary may order next, by turn and arrival.
-    queue: BTreeMap<(u64, u64), Key>,
+    /// What we may order next as the primary, by turn and then by arrival; some of it may wait no more.
+    queue: VecDeque<(Place, Key)>,
     shares: Shares,
     /// What we vouch for, and have not told yet.
-    fresh: Vec<Key>,
+    fresh: Vec<Request>,
     /// How much each replica vouches for.
     load: BTreeMap<NodeId, Load>,
-    executed: VecDeque<ProposalId>,
-    executed_at: BTreeMap<ProposalId, (Digest, Time)>,
+    executed: Executed,
 }
 
 #[derive(Clone, Debug)]
 struct Waiting {
     request: Request,
-    vouchers: BTreeSet<NodeId>,
+    vouchers: Vec<NodeId>,
     /// The primary is to order it.
     is_ready: bool,
-    /// Where clients can be told apart, its client's turn.
+    /// It was executed not long before it was asked for.
+    is_repeated: bool,
+    /// Zero where clients cannot be told apart.
     turn: u64,
     arrival: u64,
     since: Time,
+}
+
+/// What was executed not long ago, and when: in two generations, of which the older one goes as a whole.
+#[derive(Clone, Debug, Default)]
+struct Executed {
+    young: BTreeMap<ProposalId, (Digest, Time)>,
+    old: BTreeMap<ProposalId, (Digest, Time)>,
+}
+
+impl Executed {
+    fn insert(&mut self, now: Time, request: &Request) {
+        self.young.insert(request.id(), (request.digest(), now));
+        if self.young.len() >= REMEMBERED {
+            self.old = core::mem::take(&mut self.young);
+        }
+    }
+
+    fn get(&self, id: ProposalId) -> Option<(Digest, Time)> {
+        self.young.get(&id).or_else(|| self.old.get(&id)).copied()
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,6 +85,8 @@ struct Load {
 pub(crate) struct Rules {
     /// Who we are.
     pub(crate) own: NodeId,
+    /// Whether we order what is ready: as the primary.
+    pub(crate) orders: bool,
     /// With so many vouchers we vouch too, and take it over from the primary.
     pub(crate) genuine: usize,
     /// With so many the primary is to order it.
@@ -95,11 +122,13 @@ impl Requests {
     /// `voucher` was asked for this.
     pub(crate) fn add(&mut self, now: Time, voucher: NodeId, request: Request, rules: &Rules) -> Admitted {
         let key = key(&request);
-        let is_late = self.executed_at.get(&key.0).is_some_and(|(_, at)| *at + rules.late > now);
-        if is_late && voucher != rules.own {
-            return Admitted::Known;
-        }
-        if self.waiting.get(&key).is_some_and(|waiting| waiting.vouchers.contains(&voucher)) {
+        let known = self.waiting.get_mut(&key);
+        let lately = match &known {
+            Some(waiting) if !waiting.is_repeated => None,
+            Some(_) | None => self.executed.get(key.0),
+        };
+        let is_late = lately.is_some_and(|(_, at)| at + rules.late > now) && voucher != rules.own;
+        if is_late || known.as_ref().is_some_and(|waiting| waiting.vouchers.contains(&voucher)) {
             return Admitted::Known;
         }
         let (load, size) = (self.load.entry(voucher).or_default(), request.size());
@@ -109,33 +138,37 @@ impl Requests {
         if rules.share.is_some_and(|share| !self.shares.has_room(voucher, &request, share)) {
             return Admitted::OverShare;
         }
-        let is_shared = rules.share.is_some();
-        if is_shared {
+        if rules.share.is_some() {
             self.shares.take(voucher, &request);
         }
         load.count += 1;
         load.bytes += size;
-        self.arrivals += 1;
-        let (vouchers, arrival) = (BTreeSet::new(), self.arrivals);
-        let shares = &mut self.shares;
-        let new = || {
-            let turn = if is_shared { shares.next_turn(key.0.client) } else { 0 };
-            Waiting { request, vouchers, is_ready: false, turn, arrival, since: now }
-        };
-        let waiting = self.waiting.entry(key).or_insert_with(new);
-        waiting.vouchers.insert(voucher);
         if voucher == rules.own {
-            self.fresh.push(key);
+            self.fresh.push(request.clone());
         }
-        let (count, place) = (waiting.vouchers.len(), (waiting.turn, waiting.arrival));
-        let vouches = waiting.vouchers.contains(&rules.own);
+        let waiting = match known {
+            Some(waiting) => waiting,
+            None => {
+                self.arrivals += 1;
+                let (arrival, vouchers, is_repeated) = (self.arrivals, Vec::new(), lately.is_some());
+                let turn = rules.share.map_or(0, |_| self.shares.next_turn(key.0.client));
+                let (is_ready, since) = (false, now);
+                let new = Waiting { request, vouchers, is_ready, is_repeated, turn, arrival, since };
+                self.waiting.entry(key).or_insert_with(|| Box::new(new))
+            }
+        };
+        waiting.vouchers.push(voucher);
+        let count = waiting.vouchers.len();
         // Not with each voucher that comes after that: it would be ordered once more.
         if count >= rules.ready && !waiting.is_ready {
             (waiting.is_ready, waiting.since) = (true, now);
             self.ready += 1;
-            self.queue.insert(place, key);
+            if rules.orders {
+                let behind = self.queue.partition_point(|((turn, _), _)| *turn <= waiting.turn);
+                self.queue.insert(behind, ((waiting.turn, waiting.arrival), key));
+            }
         }
-        if count >= rules.genuine && !vouches && rules.genuine < rules.ready {
+        if count >= rules.genuine && rules.genuine < rules.ready && !waiting.vouchers.contains(&rules.own) {
             let request = waiting.request.clone();
             self.add(now, rules.own, request, rules);
         }
@@ -144,7 +177,6 @@ impl Requests {
 
     fn forget(&mut self, key: Key) {
         let Some(waiting) = self.waiting.remove(&key) else { return };
-        self.queue.remove(&(waiting.turn, waiting.arrival));
         self.ready -= usize::from(waiting.is_ready);
         self.shares.serve(waiting.turn);
         for voucher in &waiting.vouchers {
@@ -156,23 +188,13 @@ impl Requests {
         }
     }
 
-    fn forget_all(&mut self, id: ProposalId) {
-        let all = (id, Digest::LOWEST)..=(id, Digest::HIGHEST);
-        let keys: Vec<Key> = self.waiting.range(all).map(|(&key, _)| key).collect();
-        keys.into_iter().for_each(|key| self.forget(key));
-    }
-
-    /// It was executed.
+    /// It was executed, and nothing else under its name will be.
     pub(crate) fn execute(&mut self, now: Time, request: &Request) {
-        self.forget_all(request.id());
-        if self.executed_at.insert(request.id(), (request.digest(), now)).is_none() {
-            self.executed.push_back(request.id());
+        let all = (request.id(), Digest::LOWEST)..=(request.id(), Digest::HIGHEST);
+        while let Some((&key, _)) = self.waiting.range(all.clone()).next() {
+            self.forget(key);
         }
-        if self.executed.len() > REMEMBERED
-            && let Some(oldest) = self.executed.pop_front()
-        {
-            self.executed_at.remove(&oldest);
-        }
+        self.executed.insert(now, request);
     }
 
     /// What too few vouched for since `since` is forgotten: its client asked too few.
@@ -183,19 +205,18 @@ impl Requests {
         over.into_iter().for_each(|key| self.forget(key));
     }
 
-    /// Whether this very request waits, or was executed: who signed it was looked at.
+    /// Whether this very request waits, or was executed not long ago: who signed it was looked at.
     pub(crate) fn knows(&self, request: &Request) -> bool {
         let key = key(request);
-        self.waiting.contains_key(&key)
-            || self.executed_at.get(&key.0).is_some_and(|(digest, _)| *digest == key.1)
+        self.waiting.contains_key(&key) || self.executed.get(key.0).is_some_and(|(digest, _)| digest == key.1)
     }
 
-    /// Whether it would be counted if this replica vouched for it.
+    /// Whether there is room for it, if this replica vouches for it.
     pub(crate) fn would_count(&self, now: Time, voucher: NodeId, request: &Request, rules: &Rules) -> bool {
+        let lately = || self.executed.get(request.id()).is_some_and(|(_, at)| at + rules.late > now);
         let load = self.load.get(&voucher).copied().unwrap_or_default();
-        let is_late = self.executed_at.get(&request.id()).is_some_and(|(_, at)| *at + rules.late > now);
         let has_room = rules.share.is_none_or(|share| self.shares.has_room(voucher, request, share));
-        load.count < rules.count && has_room && !(is_late && voucher != rules.own)
+        load.count < rules.count && has_room && (voucher == rules.own || !lately())
     }
 
     /// Whether somebody correct was asked for each of these, if `primary` vouches for them too.
@@ -205,8 +226,8 @@ impl Requests {
             let vouchers = self.waiting.get(&key).map(|waiting| &waiting.vouchers);
             let count =
                 vouchers.map_or(1, |vouchers| vouchers.len() + usize::from(!vouchers.contains(&primary)));
-            let was_executed = self.executed_at.get(&key.0).is_some_and(|(digest, _)| *digest == key.1);
-            count >= rules.genuine || was_executed
+            let was_executed = || self.executed.get(key.0).is_some_and(|(digest, _)| digest == key.1);
+            count >= rules.genuine || was_executed()
         })
     }
 
@@ -229,18 +250,24 @@ impl Requests {
     pub(crate) fn next_batch(&mut self, most: usize, bytes: usize) -> Option<Batch> {
         let (mut requests, mut size) = (Vec::new(), 0);
         while requests.len() < most
-            && let Some(next) = self.queue.first_entry()
+            && let Some(&((_, arrival), key)) = self.queue.front()
         {
-            if let Some(waiting) = self.waiting.get(next.get()) {
+            if let Some(waiting) = self.awaits(arrival, key) {
                 size += waiting.request.size();
                 if size > bytes && !requests.is_empty() {
                     break;
                 }
                 requests.push(waiting.request.clone());
             }
-            next.remove();
+            self.queue.pop_front();
         }
         (!requests.is_empty()).then(|| Batch::new(requests))
+    }
+
+    /// What is still to be ordered of what came under this number.
+    fn awaits(&self, arrival: u64, key: Key) -> Option<&Waiting> {
+        let waiting = self.waiting.get(&key)?;
+        (waiting.is_ready && waiting.arrival == arrival).then_some(waiting)
     }
 
     /// Of what waits since before `since` only our own word is kept: it may have been executed without us, or others may have
@@ -262,7 +289,7 @@ impl Requests {
         }
         self.waiting.retain(|_, waiting| !waiting.vouchers.is_empty());
         self.ready = self.waiting.values().filter(|waiting| waiting.is_ready).count();
-        self.queue.retain(|_, key| self.waiting.get(key).is_some_and(|waiting| waiting.is_ready));
+        self.tidy_queue();
     }
 
     /// Everything that is ready is to be ordered, but for what these batches hold.
@@ -271,19 +298,29 @@ impl Requests {
             ordered.flat_map(|batch| batch.requests().iter().map(Request::id)).collect();
         let ready =
             self.waiting.iter().filter(|(key, waiting)| waiting.is_ready && !ordered.contains(&key.0));
-        self.queue = ready.map(|(&key, waiting)| ((waiting.turn, waiting.arrival), key)).collect();
+        let place = |(&key, waiting): (&Key, &Box<Waiting>)| ((waiting.turn, waiting.arrival), key);
+        let mut queue: Vec<(Place, Key)> = ready.map(place).collect();
+        queue.sort_unstable_by_key(|(place, _)| *place);
+        self.queue = queue.into();
+    }
+
+    /// Forgets what waits no more.
+    fn tidy_queue(&mut self) {
+        let mut queue = core::mem::take(&mut self.queue);
+        queue.retain(|&((_, arrival), key)| self.awaits(arrival, key).is_some());
+        self.queue = queue;
     }
 
     /// What we vouch for, and have not told yet.
     pub(crate) fn take_fresh(&mut self) -> Vec<Request> {
-        let fresh = core::mem::take(&mut self.fresh);
-        fresh.iter().filter_map(|key| Some(self.waiting.get(key)?.request.clone())).collect()
+        core::mem::take(&mut self.fresh)
     }
 
     /// What we have vouched for since before `since`, as much as fits: the oldest first.
     pub(crate) fn overdue(&self, own: NodeId, since: Time, most: usize, bytes: usize) -> Vec<Request> {
         let is_late = |waiting: &&Waiting| waiting.since <= since && waiting.vouchers.contains(&own);
-        let mut late: Vec<&Waiting> = self.waiting.values().filter(is_late).collect();
+        let mut late: Vec<&Waiting> =
+            self.waiting.values().map(|waiting| &**waiting).filter(is_late).collect();
         late.sort_unstable_by_key(|waiting| waiting.arrival);
         let mut size = 0;
         let fits = |waiting: &&Waiting| {
@@ -306,7 +343,7 @@ impl Requests {
             }
         }
         let shared: usize = counted.values().map(|load| load.count).sum();
-        assert!(self.shares.waiting() == shared || self.shares.waiting() == 0, "shares add up");
+        assert!([0, shared].contains(&self.shares.waiting()), "shares add up");
         for (node, load) in &self.load {
             assert_eq!(
                 *load,
@@ -314,5 +351,55 @@ impl Requests {
                 "what {node} vouches for adds up"
             );
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use consensus_core::ClientId;
+
+    fn request(number: u64) -> Request {
+        Request::new(ProposalId::new(ClientId::anonymous(7), number), Bytes::from_static(b"x"))
+    }
+
+    fn rules(orders: bool) -> Rules {
+        let (own, late) = (NodeId(1), Duration::from_secs(1));
+        Rules { own, orders, genuine: 2, ready: 3, count: 1 << 20, bytes: 1 << 30, late, share: None }
+    }
+
+    #[test]
+    fn what_was_executed_is_remembered_for_so_many_others_and_then_forgotten() {
+        let (mut requests, count) = (Requests::default(), REMEMBERED as u64);
+        let add = |requests: &mut Requests, number| {
+            requests.add(Time::ZERO, NodeId(2), request(number), &rules(false))
+        };
+        (1..=count).for_each(|number| requests.execute(Time::ZERO, &request(number)));
+        assert_eq!([1, count].map(|number| add(&mut requests, number)), [Admitted::Known; 2]);
+        (1..=count).for_each(|number| requests.execute(Time::ZERO, &request(count + number)));
+        assert_eq!(
+            [1, count + 1].map(|number| add(&mut requests, number)),
+            [Admitted::Counted, Admitted::Known]
+        );
+        requests.check();
+    }
+
+    #[test]
+    fn a_primary_orders_what_is_ready_once_and_nothing_that_waits_no_more() {
+        let mut requests = Requests::default();
+        for number in 1..=3 {
+            for voucher in [2, 3, 4, 1] {
+                requests.add(Time::ZERO, NodeId(voucher), request(number), &rules(true));
+            }
+        }
+        requests.execute(Time::ZERO, &request(2));
+        let batch = requests.next_batch(10, 1 << 20).unwrap();
+        assert_eq!(batch.requests(), [request(1), request(3)]);
+        assert_eq!(requests.next_batch(10, 1 << 20), None);
+        requests.requeue([Batch::new(Vec::from([request(3)]))].iter());
+        assert_eq!(requests.next_batch(10, 1 << 20).unwrap().requests(), [request(1)]);
+        requests.check();
     }
 }

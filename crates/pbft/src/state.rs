@@ -136,8 +136,8 @@ impl Pbft {
     pub(crate) fn rules(&self) -> Rules {
         let (genuine, ready) = self.config.vouchers();
         let (count, bytes) = (self.config.max_open_requests, self.config.max_open_bytes);
-        let (late, share) = (self.config.view_timeout(), self.config.share());
-        Rules { own: self.id, genuine, ready, count, bytes, late, share }
+        let (own, orders, late) = (self.id, self.is_primary(), self.config.view_timeout());
+        Rules { own, orders, genuine, ready, count, bytes, late, share: self.config.share() }
     }
 
     /// Our signature.
