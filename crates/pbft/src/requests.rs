@@ -298,8 +298,8 @@ impl Requests {
             ordered.flat_map(|batch| batch.requests().iter().map(Request::id)).collect();
         let ready =
             self.waiting.iter().filter(|(key, waiting)| waiting.is_ready && !ordered.contains(&key.0));
-        let place = |(&key, waiting): (&Key, &Box<Waiting>)| ((waiting.turn, waiting.arrival), key);
-        let mut queue: Vec<(Place, Key)> = ready.map(place).collect();
+        let places = ready.map(|(&key, waiting)| ((waiting.turn, waiting.arrival), key));
+        let mut queue: Vec<(Place, Key)> = places.collect();
         queue.sort_unstable_by_key(|(place, _)| *place);
         self.queue = queue.into();
     }
