@@ -164,7 +164,7 @@ impl Config {
         self.check_frames()
     }
 
-    /// Clients sign, and are known, or neither.
+    /// Clients sign and are known, or neither.
     fn check_clients(&self) -> Result<(), ConfigError> {
         let at_fault = |field, problem| Err(ConfigError::new(field, problem));
         let clients = self.clients.members();
@@ -178,6 +178,7 @@ impl Config {
         if clients.len() > MAX_SESSIONS {
             return at_fault("clients", format!("{} are too many: at most {MAX_SESSIONS}", clients.len()));
         }
+        // Others have no session that stays. [B30]
         if let Some(stranger) = clients.iter().find(|client| !client.is_known()) {
             let problem = format!("{stranger:?} cannot be told from others: name it by ClientId::known");
             return at_fault("clients", problem);
@@ -273,9 +274,10 @@ impl Config {
 
     /// What is carried out of a request: where clients sign, what stands behind the signature.
     pub(crate) fn command(&self, request: &Request) -> Bytes {
-        let is_signed = self.vouching == Vouching::Signed;
-        let behind = request.signature().filter(|_| is_signed).map(|(_, command)| command);
-        behind.unwrap_or_else(|| request.payload().clone())
+        match self.vouching {
+            Vouching::Signed => request.signature().map(|(_, command)| command).unwrap_or_default(),
+            Vouching::Quorum | Vouching::Gateway | Vouching::Named => request.payload().clone(),
+        }
     }
 
     /// How many PREPAREs of backups a prepared certificate has: with the primary they are a quorum.

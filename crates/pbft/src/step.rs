@@ -161,7 +161,7 @@ impl Pbft {
     }
 
     /// [B29] Whether a request that would count is signed by its client, where clients sign. This is asked here and not at the door,
-    /// which cannot know what waits already: so each signature is checked once, whoever tells of it and however often.
+    /// which cannot know what waits already, whoever told of it.
     fn may_ask(&self, now: Time, voucher: NodeId, request: &Request, rules: &Rules) -> bool {
         self.config.vouching != Vouching::Signed
             || !self.requests.would_count(now, voucher, request, rules)
