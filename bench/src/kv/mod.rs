@@ -87,37 +87,53 @@ pub(crate) fn run(rounds: &Rounds, options: &Options) -> Result<serde_json::Valu
     let root = options.root()?;
     let writes_per_s = disk::durable_writes_per_s(&root, options.value as usize)?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-    let measured = LocalSet::new().block_on(&runtime, async {
+    let mut measured: Vec<Measured> =
+        servers.iter().map(|server| Measured::nothing(server, options)).collect();
+    let ended = LocalSet::new().block_on(&runtime, async {
         let mut terminate = signal(SignalKind::terminate())?;
         tokio::select! {
-            measured = all(&servers, &root, rounds, options) => measured,
+            ended = all(&servers, &root, rounds, options, &mut measured) => ended,
             _ = tokio::signal::ctrl_c() => bail!("interrupted"),
             _ = terminate.recv() => bail!("terminated"),
         }
-    })?;
+    });
+    // What was measured until something failed cost minutes, and is told first.
     print_heading(rounds, options, &root, writes_per_s);
+    if ended.is_err() {
+        println!("**Not all rounds were run**: what stands here was measured before something failed.");
+    }
     print_loads(&measured);
     print_rest(&measured, options);
+    ended?;
     Ok(serde_json::json!({ "disk_durable_writes_per_s": writes_per_s, "servers": measured }))
 }
 
-async fn all(servers: &[Server], root: &Path, rounds: &Rounds, options: &Options) -> Result<Vec<Measured>> {
-    let mut measured: Vec<Measured> = servers
-        .iter()
-        .map(|server| Measured {
+impl Measured {
+    /// Of this server, yet.
+    fn nothing(server: &Server, options: &Options) -> Self {
+        let clients =
+            |&operation: &Operation| options.clients.iter().map(move |&clients| (operation, clients));
+        let loads = options.operations.iter().flat_map(clients);
+        Self {
             server: server.name,
-            loads: options
-                .operations
-                .iter()
-                .flat_map(|&operation| options.clients.iter().map(move |&clients| (operation, clients)))
+            loads: loads
                 .map(|(operation, clients)| LoadRounds { operation, clients, rounds: Vec::new() })
                 .collect(),
             peak_memory: Vec::new(),
             write_gap_s: Vec::new(),
-        })
-        .collect();
+        }
+    }
+}
+
+async fn all(
+    servers: &[Server],
+    root: &Path,
+    rounds: &Rounds,
+    options: &Options,
+    measured: &mut [Measured],
+) -> Result<()> {
     for round in 1..=rounds.rounds {
-        for (server, measured) in servers.iter().zip(&mut measured) {
+        for (server, measured) in servers.iter().zip(&mut *measured) {
             eprintln!("round {round} of {}: {}", rounds.rounds, server.name);
             one_round(server, root, rounds, options, measured)
                 .await
@@ -125,7 +141,7 @@ async fn all(servers: &[Server], root: &Path, rounds: &Rounds, options: &Options
         }
     }
     for trial in 1..=options.gap_trials {
-        for (server, measured) in servers.iter().zip(&mut measured) {
+        for (server, measured) in servers.iter().zip(&mut *measured) {
             eprintln!("write gap {trial} of {}: {}", options.gap_trials, server.name);
             let gap = gap::trial(server, root, options.value as usize)
                 .await
@@ -133,7 +149,7 @@ async fn all(servers: &[Server], root: &Path, rounds: &Rounds, options: &Options
             measured.write_gap_s.push(gap);
         }
     }
-    Ok(measured)
+    Ok(())
 }
 
 /// A fresh cluster for each round: nobody inherits a log, and the other side does not run meanwhile.
