@@ -161,9 +161,11 @@ impl Pbft {
         if !self.may_help(from) {
             return;
         }
-        if status.stable < self.stable.sequence {
+        // Whoever waits for the state of a checkpoint may be the only one who can still prove it to those who have that.
+        let highest = self.checkpoints.ahead.as_ref().unwrap_or(&self.stable);
+        if status.stable < highest.sequence {
             // EARLY: it proves itself.
-            out.send_early(from, Message::Stable(Box::new(self.stable.clone())));
+            out.send_early(from, Message::Stable(Box::new(highest.clone())));
         }
         self.send_checkpoints(from, status.stable, out);
         self.send_committed(from, status.executed, out);

@@ -124,3 +124,27 @@ fn who_asks_without_end_is_answered_a_bounded_number_of_times() {
     assert_eq!(cluster.said(1, 4).len(), 3);
     assert_eq!(proposals(&answers), []);
 }
+
+/// Replica 1 tells replica 4 alone of its last checkpoint, and is gone for good: of the others, who have that state, none can prove
+/// that it is stable. Found by a simulated run in which a replica asked for such a state for ever.
+// tests [B26] [B17]
+#[test]
+fn who_alone_can_prove_a_checkpoint_tells_those_who_have_its_state() {
+    let mut cluster = Cluster::with(4, Config { checkpoint_interval: 2, window: 4, ..gateway() });
+    for number in 1..=4 {
+        cluster.propose(1, number);
+        cluster.settle_but(|envelope| {
+            let is_vote = matches!(envelope.message, Message::Checkpoint(_));
+            let is_last =
+                matches!(&envelope.message, Message::Checkpoint(vote) if vote.sequence == Sequence(4));
+            if envelope.to == n(4) { !is_vote } else { is_last }
+        });
+    }
+    assert_eq!(
+        [1, 2, 3, 4].map(|id| (cluster.stable(id), cluster.executed(id))),
+        [(2, 4), (2, 4), (2, 4), (0, 0)]
+    );
+    cluster.crash(1);
+    cluster.run_for_ms(1_000);
+    assert_eq!([2, 3, 4].map(|id| (cluster.stable(id), cluster.executed(id))), [(4, 4); 3]);
+}
