@@ -1,7 +1,6 @@
 //! The whole verdict as one document: tables for people, JSON for programs. Both say the same.
 
 use crate::controls::Control;
-use crate::recipe::Recipe;
 use crate::report::{FailedSeed, SuiteReport, byzantine_marks, marks};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -257,13 +256,13 @@ impl Recovery {
 }
 
 impl FailureLine {
-    fn of(FailedSeed { seed, failure, shrunk }: &FailedSeed, replay: &str) -> Self {
+    fn of(FailedSeed { recipe, failure, shrunk }: &FailedSeed, replay: &str) -> Self {
         Self {
-            seed: *seed,
+            seed: recipe.seed,
             property: failure.property.name().into(),
             at: failure.at.as_nanos(),
             detail: failure.detail.clone(),
-            replay: Recipe::from(*seed).command(replay),
+            replay: recipe.command(replay),
             small: shrunk.as_ref().map(|shrunk| Small {
                 faults_before: shrunk.faults_before,
                 faults: shrunk.faults,

@@ -168,7 +168,7 @@ impl Log {
         }
     }
 
-    fn is_decided(&self, id: BatchId) -> bool {
+    pub(crate) fn is_decided(&self, id: BatchId) -> bool {
         self.open.values().any(|open| open.decided == Some(Offer::Batch(id)))
     }
 
