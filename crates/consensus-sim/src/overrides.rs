@@ -284,7 +284,10 @@ mod tests {
             let before = Setting::ALL.map(|other| other.of(&plan));
             let value = setting.bounds().1.min(7);
             Overrides::none().with(setting, value).apply(&mut plan);
-            for (other, before) in Setting::ALL.into_iter().zip(before) {
+            let also = if setting == Setting::Still { Some(Setting::CompactAfterBytes) } else { None };
+            for (other, before) in
+                Setting::ALL.into_iter().zip(before).filter(|(other, _)| Some(*other) != also)
+            {
                 let expected = if other == setting { Some(value) } else { before };
                 assert_eq!(other.of(&plan), expected, "{other} after {setting}={value}");
             }

@@ -16,6 +16,7 @@ use crate::still::Still;
 use crate::suit::{Inputs, Roaming, Transactions};
 use crate::timing::TimingPlan;
 use crate::topology::Topology;
+pub(crate) use check::MAX_BYTES;
 pub use check::MAX_NODES;
 use consensus_core::Problem;
 use core::time::Duration;

@@ -48,9 +48,11 @@ pub enum Current {
     Cuts,
     /// None at all, and clocks that stop.
     Calm,
+    /// As calm, with many clients and little that may be under way.
+    Crowd,
 }
 
-use Current::{Amnesia, Calm, Crossing, Cuts, Drops, Readers};
+use Current::{Amnesia, Calm, Crossing, Crowd, Cuts, Drops, Readers};
 use Ruse::Liar;
 use Tide::{Crashes, Losses, Spread, Swarm};
 
@@ -112,6 +114,7 @@ pub const BENOR_LOG: &[Hunt<Current>] = &[
     hunt(Mutant::ReadsWhatIsSettled, &[Linearizable], 3, Readers, 600),
     hunt(Mutant::DecidesSilently, &[NoTimer], 3, Calm, 100),
     hunt(Mutant::WaitsForTheMoot, &[NoTimer], 5, Calm, 300),
+    hunt(Mutant::EarlyForgotten, &[NoTimer], 3, Crowd, 100),
     hunt(Mutant::SnapshotWithoutNumbers, &[Integrity, Invariant, Durability, Recovery], 3, Cuts, 600),
 ];
 
@@ -168,6 +171,7 @@ impl Hunt<Current> {
             Readers => readers(draw, plan),
             Cuts => cuts(draw, plan),
             Calm => calm(draw, plan),
+            Crowd => crowd(draw, plan),
         };
         tuning.config.mutant = mutant;
         tuning
@@ -230,6 +234,13 @@ fn cuts(draw: &mut Stream, plan: &mut Plan) -> Tuning<log::Config> {
 fn calm(draw: &mut Stream, plan: &mut Plan) -> Tuning<log::Config> {
     let tuning = subjects::benor_log(draw, plan);
     plan.keep_still(Still::InCalm);
+    tuning
+}
+
+fn crowd(draw: &mut Stream, plan: &mut Plan) -> Tuning<log::Config> {
+    let mut tuning = calm(draw, plan);
+    plan.workload.clients = 24;
+    (tuning.config.max_open_batches, tuning.config.max_queued_entries) = (1, 64);
     tuning
 }
 

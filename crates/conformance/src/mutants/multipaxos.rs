@@ -37,10 +37,13 @@ pub enum Season {
     Repetitions,
     /// No fault at all, and clocks that stop.
     Calm,
+    /// As calm, with leases, and many readers, who are told of nothing before they must be.
+    CalmReaders,
 }
 
 use Season::{
-    Amnesia, Ballots, Calm, Deposed, FewAcceptances, HandOvers, Operators, Readers, Repetitions, Swarm,
+    Amnesia, Ballots, Calm, CalmReaders, Deposed, FewAcceptances, HandOvers, Operators, Readers, Repetitions,
+    Swarm,
 };
 
 /// Two nodes decided differently, or one forgot what it had decided: whichever shows first.
@@ -86,7 +89,7 @@ pub const MULTIPAXOS: &[Hunt] = &[
     hunt(Mutant::OldQuorumCounts, UNSAFE, 3, Operators, 2_000),
     hunt(Mutant::LearntProvesNothingBefore, UNSAFE, 3, Operators, 2_000),
     hunt(Mutant::AcknowledgesWhenAsked, &[NoTimer], 3, Calm, 100),
-    hunt(Mutant::ReadAheadOfMark, &[NoTimer], 3, Calm, 300),
+    hunt(Mutant::ReadAheadOfMark, &[NoTimer], 3, CalmReaders, 300),
 ];
 
 /// Bugs that random delays hide. Each has a schedule of its own in
@@ -120,6 +123,7 @@ impl Hunt {
             Operators => operators(draw, plan),
             Repetitions => repetitions(draw, plan),
             Calm => calm(draw, plan),
+            CalmReaders => calm_readers(draw, plan),
         };
         tuning.config.mutant = mutant;
         tuning
@@ -129,6 +133,14 @@ impl Hunt {
 fn calm(draw: &mut Stream, plan: &mut Plan) -> Tuning<Config> {
     let tuning = subjects::multipaxos(draw, plan);
     plan.keep_still(Still::InCalm);
+    tuning
+}
+
+fn calm_readers(draw: &mut Stream, plan: &mut Plan) -> Tuning<Config> {
+    let mut tuning = calm(draw, plan);
+    (plan.workload.clients, plan.workload.read_ppm) = (12, MILLION * 3 / 4);
+    plan.workload.log_read_ppm = 0;
+    (tuning.config.eager_commit, tuning.config.lease_drift_ppm) = (false, Some(1_000));
     tuning
 }
 

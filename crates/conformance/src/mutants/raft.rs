@@ -62,11 +62,13 @@ pub enum Weather {
     Doubts,
     /// No fault at all, and clocks that stop.
     Calm,
+    /// As calm, with leases, and many readers, who are told of nothing before they must be.
+    CalmReaders,
 }
 
 use Weather::{
-    Amnesia, Calm, Departures, Deposed, Doubts, Drift, Echoes, Elections, Flicker, HandOvers, Heirs,
-    LateCalls, LateEchoes, Operators, Readers, Restarts, Rivals, SlowDisks, Swarm, Witnesses,
+    Amnesia, Calm, CalmReaders, Departures, Deposed, Doubts, Drift, Echoes, Elections, Flicker, HandOvers,
+    Heirs, LateCalls, LateEchoes, Operators, Readers, Restarts, Rivals, SlowDisks, Swarm, Witnesses,
 };
 
 /// Two nodes decided differently, or one forgot what it had decided: whichever shows first.
@@ -137,7 +139,7 @@ pub const RAFT: &[Hunt] = &[
     hunt(Mutant::JointForgetsWitnesses, STUCK, 4, Departures, 600),
     hunt(Mutant::WitnessReads, &[Linearizable], 4, Departures, 600),
     hunt(Mutant::ReadsAwaitHeartbeat, &[NoTimer], 3, Calm, 100),
-    hunt(Mutant::ReadAheadOfCommit, &[NoTimer], 3, Calm, 300),
+    hunt(Mutant::ReadAheadOfCommit, &[NoTimer], 3, CalmReaders, 300),
 ];
 
 /// Bugs that random delays hide, that need a disk to be lost or nodes that are configured differently, or that the next client would
@@ -191,6 +193,7 @@ impl Hunt {
             Restarts => leases::restarts(draw, plan),
             Doubts => leases::doubts(draw, plan),
             Calm => calm(draw, plan),
+            CalmReaders => calm_readers(draw, plan),
         };
         if !matches!(self.weather, Witnesses | Departures) {
             plan.witnesses = 0;
@@ -203,6 +206,14 @@ impl Hunt {
 fn calm(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
     let tuning = subjects::raft(draw, plan);
     plan.keep_still(Still::InCalm);
+    tuning
+}
+
+fn calm_readers(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
+    let mut tuning = calm(draw, plan);
+    (plan.workload.clients, plan.workload.read_ppm) = (12, MILLION * 3 / 4);
+    plan.workload.log_read_ppm = 0;
+    (tuning.config.eager_commit, tuning.config.lease_drift_ppm) = (false, Some(1_000));
     tuning
 }
 
