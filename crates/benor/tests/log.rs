@@ -313,6 +313,25 @@ fn a_batch_is_decided_by_enough_proposals_and_has_one_name() {
     assert_eq!((settled(&cluster, 1), texts(&cluster, 1)), (1, vec!["2/1".to_owned()]));
 }
 
+// tests [L15]
+#[test]
+fn proposals_of_both_values_are_a_lie() {
+    const ZERO: Option<Proposal> = Some(Proposal::Value(false));
+    let batch = id(2, 1);
+    let mut cluster = alone(5);
+    tell(&mut cluster, 2, Message::Parcel(parcel(2, 1)));
+    for voter in 2..=3 {
+        tell(&mut cluster, voter, says(vec![offers(1, Offer::Batch(batch))]));
+    }
+    tell(&mut cluster, 2, says(vec![votes(1, 1, true, ZERO, batch)]));
+    tell(&mut cluster, 3, says(vec![votes(1, 1, true, ONE, batch)]));
+    let accused = matches!(cluster.accusations[..], [(_, NodeId(3), Offence::Impossible(_))]);
+    assert!(accused, "{:?}", cluster.accusations);
+    tell(&mut cluster, 4, says(vec![votes(1, 1, true, None, batch)]));
+    let own = word(&cluster, 1).unwrap().standing.casts.unwrap().proposal;
+    assert_eq!(own, Some(Proposal::Nothing), "ours is not the second");
+}
+
 // tests [L5]
 #[test]
 fn who_decides_tells_the_others() {
