@@ -33,6 +33,9 @@ enum Task {
     /// Measure how long clients are not served while one node alone reaches a quorum, Raft beside Multi-Paxos.
     #[command(disable_help_flag = true)]
     Partial(Words),
+    /// Measure how many messages and writes an answer takes in calm weather, with all clocks stopped.
+    #[command(disable_help_flag = true)]
+    Calm(Words),
     /// Measure ours and the peers in the same run (release build, minutes).
     ///
     /// Try: cargo xtask bench core --quick
@@ -72,6 +75,7 @@ fn main() -> Result<()> {
         Task::Mutants(words) => ci::mutants(&words.after(None)),
         Task::Elections(words) => ci::conformance(&words.after(Some("elections"))),
         Task::Partial(words) => ci::conformance(&words.after(Some("partial"))),
+        Task::Calm(words) => ci::conformance(&words.after(Some("calm"))),
         Task::Bench(words) => bench(&words.after(None)),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Tidy => tidy::run(),

@@ -90,6 +90,10 @@ consensus_core::mutants! {
     VotesWithoutOffer,
     /// Of the log: who decides tells nobody, be it of its last vote.
     DecidesSilently,
+    /// Of the log: batches that came too early are not asked for when there is room for them.
+    EarlyForgotten,
+    /// Of the log: with nothing to offer where nothing can be decided any more, a node waits for an interval all the same.
+    WaitsForTheMoot,
     /// Of the log: batches that were lost on their way are not asked for.
     NeverFetches,
     /// Of the log: whoever reads asks nobody else.

@@ -162,6 +162,20 @@ fn a_batch_is_kept_if_it_is_news() {
     assert_eq!(fetched[0].message, Message::Parcel(parcel(2, 1)), "it is on the disk");
 }
 
+// tests [L2]
+#[test]
+fn a_batch_that_came_too_early_is_asked_for_when_there_is_room() {
+    let mut cluster = alone_with(3, Config { max_open_batches: 1, ..Config::default() });
+    tell(&mut cluster, 2, Message::Parcel(parcel(2, 1)));
+    let said = tell(&mut cluster, 2, Message::Parcel(parcel(2, 2)));
+    assert!(!said.iter().any(|sent| matches!(sent.message, Message::Fetch(_))), "there is no room yet");
+    let said = tell(&mut cluster, 3, says(vec![Word::of_decided(Instance(1), Offer::Batch(id(2, 1)))]));
+    let fetch = |sent: &&Envelope<Message>| sent.to == n(2) && sent.message == Message::Fetch(vec![id(2, 2)]);
+    assert_eq!(said.iter().filter(fetch).count(), 1, "{said:?}");
+    let said = tell(&mut cluster, 3, says(vec![offers(3, Offer::Nothing)]));
+    assert_eq!(said.iter().filter(fetch).count(), 0, "once");
+}
+
 // tests [L3]
 #[test]
 fn offers_count_by_distinct_voter() {
@@ -255,6 +269,19 @@ fn a_batch_is_offered_in_one_instance_at_a_time() {
 
 // tests [L4]
 #[test]
+fn nothing_is_offered_at_once_where_nothing_can_be_decided_any_more() {
+    let mut cluster = alone(5);
+    tell(&mut cluster, 2, Message::Parcel(parcel(2, 1)));
+    tell(&mut cluster, 3, says(vec![offers(2, Offer::Batch(id(2, 1)))]));
+    tell(&mut cluster, 4, says(vec![offers(3, Offer::Batch(id(4, 1)))]));
+    assert_eq!(offered(&cluster, 2), None, "it is offered in the first, and may come to nothing there");
+    tell(&mut cluster, 3, says(vec![Word::of_decided(Instance(1), Offer::Batch(id(2, 1)))]));
+    assert_eq!(offered(&cluster, 2), Some(Offer::Nothing), "it was decided there, and node 3 waits");
+    assert_eq!(offered(&cluster, 3), None, "a batch that nobody has decided may be on its way");
+}
+
+// tests [L4]
+#[test]
 fn what_comes_to_nothing_is_offered_again() {
     let mut cluster = alone(3);
     tell(&mut cluster, 2, Message::Parcel(parcel(2, 1)));
@@ -284,6 +311,25 @@ fn a_batch_is_decided_by_enough_proposals_and_has_one_name() {
     assert!(accused, "{:?}", cluster.accusations);
     tell(&mut cluster, 2, says(vec![votes(1, 1, true, ONE, id(2, 1))]));
     assert_eq!((settled(&cluster, 1), texts(&cluster, 1)), (1, vec!["2/1".to_owned()]));
+}
+
+// tests [L15]
+#[test]
+fn proposals_of_both_values_are_a_lie() {
+    const ZERO: Option<Proposal> = Some(Proposal::Value(false));
+    let batch = id(2, 1);
+    let mut cluster = alone(5);
+    tell(&mut cluster, 2, Message::Parcel(parcel(2, 1)));
+    for voter in 2..=3 {
+        tell(&mut cluster, voter, says(vec![offers(1, Offer::Batch(batch))]));
+    }
+    tell(&mut cluster, 2, says(vec![votes(1, 1, true, ZERO, batch)]));
+    tell(&mut cluster, 3, says(vec![votes(1, 1, true, ONE, batch)]));
+    let accused = matches!(cluster.accusations[..], [(_, NodeId(3), Offence::Impossible(_))]);
+    assert!(accused, "{:?}", cluster.accusations);
+    tell(&mut cluster, 4, says(vec![votes(1, 1, true, None, batch)]));
+    let own = word(&cluster, 1).unwrap().standing.casts.unwrap().proposal;
+    assert_eq!(own, Some(Proposal::Nothing), "ours is not the second");
 }
 
 // tests [L5]

@@ -1,7 +1,14 @@
 //! From declared guarantees to what is checked.
 
 use consensus_core::{Faults, Guarantees, Membership, Problem, Reads, Termination, Timing};
-use consensus_sim::{ByzantinePlan, MILLION, Plan, Property, Stream};
+use consensus_sim::{ByzantinePlan, MILLION, Plan, Property, Still, Stream};
+
+/// Of so many seeds one runs a second time and stops its clocks in calm, another after its storm.
+const STILL_EVERY: u64 = 32;
+/// See [`STILL_EVERY`].
+const STILL_IN_CALM: u64 = 8;
+/// See [`STILL_EVERY`].
+const STILL_AFTER_STORM: u64 = 24;
 
 /// What the suite makes of an algorithm's guarantees.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,8 +80,11 @@ pub fn claims_of(guarantees: Guarantees) -> Result<Claims, Unsupported> {
             unchecked.push("changes of the members: all runs keep the members they began with");
         }
     }
+    let mut properties = Property::of(problem, reads);
+    // Rounds that are as long as they must be are timers, in any weather.
+    properties.retain(|&property| property != Property::NoTimer || !synchronous);
     Ok(Claims {
-        properties: Property::of(problem, reads),
+        properties,
         unchecked,
         restarts,
         survives_losses,
@@ -100,8 +110,28 @@ impl Claims {
         plan.byzantine = Some(ByzantinePlan::draw(seed, plan.nodes, tolerated));
     }
 
+    /// When the clocks of this seed's second run stop, if it has one: mostly without a storm, which costs less.
+    pub(crate) fn still(&self, seed: u64) -> Option<Still> {
+        let still = match seed % STILL_EVERY {
+            STILL_IN_CALM => Still::InCalm,
+            STILL_AFTER_STORM => Still::AfterStorm,
+            _ => return None,
+        };
+        self.properties.contains(&Property::NoTimer).then_some(self.possible(still))
+    }
+
+    /// One decision is all there is: after a storm nothing is left to ask.
+    fn possible(&self, still: Still) -> Still {
+        if self.guarantees.problem == Problem::OneShot { Still::InCalm } else { still }
+    }
+
     /// Takes out of a plan what goes beyond the claims.
     pub fn restrain(&self, plan: &mut Plan) {
+        if let Some(still) = plan.still.take()
+            && !self.synchronous
+        {
+            plan.keep_still(self.possible(still));
+        }
         if self.synchronous {
             plan.make_synchronous();
         }

@@ -107,11 +107,11 @@ pub fn find<A: ConsensusAlgorithm>(
         let options = Options::<A> { seeds: from..budget, jobs, replay: String::new(), tune };
         let Some(failed) = check_until_failure(&options)? else { break };
         if by.contains(&failed.failure.property) {
-            control.found = Some((failed.seed, failed.failure.property));
+            control.found = Some((failed.recipe.seed, failed.failure.property));
             control.detail = failed.failure.to_string();
             break;
         }
-        from = failed.seed + 1;
+        from = failed.recipe.seed + 1;
     }
     Ok(control)
 }

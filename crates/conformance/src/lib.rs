@@ -23,6 +23,7 @@
 //! Invariants: a seed decides everything; each run is on one thread; a failure names the property, the seed and the command
 //! that replays it.
 
+pub mod calm;
 mod claims;
 pub mod controls;
 pub mod elections;

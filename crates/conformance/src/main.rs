@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use cli::hash::Hash;
 use cli::sim::Sim;
 use conformance::Summary;
+use conformance::calm;
 use conformance::controls::{self, Control};
 use conformance::elections::Table;
 use conformance::partial;
@@ -48,6 +49,10 @@ enum Command {
     Elections(PerRow),
     /// Measure how long clients are not served while one node alone reaches a quorum, Raft beside Multi-Paxos.
     Partial(PerRow),
+    /// Measure how many messages and writes an answer takes in calm weather, with all clocks stopped.
+    ///
+    /// Try: conformance calm --algorithm raft --seeds 100
+    Calm(Calm),
 }
 
 #[derive(Args)]
@@ -80,6 +85,15 @@ struct PerRow {
     /// How many runs for each row of the table.
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     seeds: u64,
+}
+
+#[derive(Args)]
+struct Calm {
+    /// Which algorithm; all of them by default.
+    #[arg(long, default_value = "all")]
+    algorithm: String,
+    #[command(flatten)]
+    rows: PerRow,
 }
 
 #[derive(Args)]
@@ -121,6 +135,11 @@ fn carry_out(command: &Command) -> Result<bool> {
             print(&table.to_string())?;
             Ok(table.is_safe())
         }
+        Command::Calm(Calm { algorithm, rows }) => {
+            let table = calm::Table::measure(&chosen(algorithm)?, rows.seeds)?;
+            print(&table.to_string())?;
+            Ok(table.holds())
+        }
         Command::Elections(PerRow { seeds }) => {
             print(&Table::measure(*seeds).to_string())?;
             Ok(true)
@@ -135,11 +154,15 @@ fn known(algorithm: &str) -> Result<&'static dyn Subject> {
     found.copied().with_context(|| format!("there is no algorithm {algorithm:?}; there is: {}", names()))
 }
 
+/// The algorithm of this name, or all of them.
+fn chosen(algorithm: &str) -> Result<Vec<&'static dyn Subject>> {
+    Ok(if algorithm == "all" { subjects::ALL.to_vec() } else { vec![known(algorithm)?] })
+}
+
 fn run_many(run: &Run) -> Result<bool> {
-    let chosen = if run.algorithm == "all" { subjects::ALL.to_vec() } else { vec![known(&run.algorithm)?] };
     let seeds = run.start..run.start.saturating_add(run.seeds);
     let mut reports = Vec::new();
-    for drawn in chosen {
+    for drawn in chosen(&run.algorithm)? {
         let planned = cli::plan::under(drawn, run.plan.as_deref())?;
         let subject = planned.as_deref().unwrap_or(drawn);
         let began = Instant::now();

@@ -192,7 +192,7 @@ where
             let options =
                 Options::<<Self as Tuned>::Algorithm> { seeds, jobs: 1, replay: String::new(), tune: &sick };
             let Some(failed) = check_until_failure(&options)? else { return Ok(catch) };
-            let (seed, property) = (failed.seed, failed.failure.property);
+            let (seed, property) = (failed.recipe.seed, failed.failure.property);
             let is_sound =
                 || Ok(run_seed::<<Self as Tuned>::Algorithm>(seed, &sound, false)?.failure.is_none());
             if by.contains(&property) && is_sound()? {

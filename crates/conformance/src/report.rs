@@ -1,17 +1,19 @@
 //! What came of many runs of one algorithm. [`Summary`] tells it.
 
 use crate::claims::Claims;
+use crate::recipe::Recipe;
 use crate::shrink::Shrunk;
+use crate::suite::Judged;
 use crate::summary::Summary;
-use consensus_sim::{Act, ByzantineCounts, Costs, Counts, Failure, Marks, Measures, Property, Report};
+use consensus_sim::{Act, ByzantineCounts, Costs, Counts, Failure, Marks, Measures, Property};
 use core::time::Duration;
 use std::fmt;
 
 /// A seed on which a property failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailedSeed {
-    /// The seed.
-    pub seed: u64,
+    /// The run: all that a seed draws, or the same with clocks that stop.
+    pub recipe: Recipe,
     /// What failed.
     pub failure: Failure,
     /// The same failure in a smaller run, for the first seeds that fail.
@@ -47,6 +49,8 @@ pub struct SuiteReport {
     pub measures: Measures,
     /// Runs that were run twice, to compare.
     pub repeated: u64,
+    /// Seeds that were run with clocks that stop, too.
+    pub stilled: u64,
     /// The longest time that it took until every client was served again after the faults, and its seed.
     pub slowest: Option<(Duration, u64)>,
     /// The command that replays a seed, up to the seed's number.
@@ -69,14 +73,18 @@ impl SuiteReport {
             undecided: 0,
             measures: Measures::default(),
             repeated: 0,
+            stilled: 0,
             slowest: None,
             replay: replay.into(),
         }
     }
 
-    pub(crate) fn add(&mut self, seed: u64, report: Report, repeated: bool) {
+    pub(crate) fn add(&mut self, judged: Judged) {
+        let Judged { recipe, report, repeated, stilled } = judged;
+        let seed = recipe.seed;
         self.runs += 1;
         self.repeated += u64::from(repeated);
+        self.stilled += u64::from(stilled);
         for &recovery in &report.costs.recoveries {
             // Of equally slow ones the lowest seed, whichever thread came first.
             if self
@@ -94,14 +102,16 @@ impl SuiteReport {
         self.undecided += report.undecided;
         self.measures.add(&report.measures);
         if let Some(failure) = report.failure {
-            self.failures.push(FailedSeed { seed, failure, shrunk: None });
+            self.failures.push(FailedSeed { recipe, failure, shrunk: None });
         }
     }
 
     /// Makes the report independent of which thread was first.
     pub(crate) fn put_in_order(&mut self) {
-        self.failures.sort_by_key(|failed| failed.seed);
+        self.failures.sort_by_key(|failed| failed.recipe.seed);
         self.costs.recoveries.sort_unstable();
+        self.costs.alone.sort_unstable();
+        self.costs.together.sort_unstable();
     }
 
     /// How many runs said something about `property`, and how many of those it failed. A run ends with the first property that
@@ -112,6 +122,9 @@ impl SuiteReport {
         let failed = self.failures.iter().filter(of).count() as u64;
         if property == Property::Determinism {
             return (self.repeated, failed);
+        }
+        if property == Property::NoTimer {
+            return (self.stilled, failed);
         }
         let undecided = if property.is_of_history() { self.undecided } else { 0 };
         (self.runs - (self.failed() - failed) - undecided, failed)

@@ -6,7 +6,7 @@ use crate::recipe::Recipe;
 use crate::report::{FailedSeed, SuiteReport};
 use crate::shrink::{self, Shrunk};
 use consensus_core::{ConsensusAlgorithm, Time};
-use consensus_sim::{Failure, Plan, Property, Report, Setup, Stream, Tape, World};
+use consensus_sim::{Failure, Overrides, Plan, Property, Report, Setting, Setup, Still, Stream, Tape, World};
 use core::ops::Range;
 use core::time::Duration;
 use std::sync::Mutex;
@@ -72,10 +72,10 @@ pub fn check_watched<A: ConsensusAlgorithm>(
                     if seed >= options.seeds.end {
                         break;
                     }
-                    let (report, repeated) = judge::<A>(seed, &claims, options.tune);
-                    watch(&report);
+                    let judged = judge::<A>(seed, &claims, options.tune);
+                    watch(&judged.report);
                     if let Ok(mut total) = total.lock() {
-                        total.add(seed, report, repeated);
+                        total.add(judged);
                     }
                 }
             });
@@ -84,7 +84,7 @@ pub fn check_watched<A: ConsensusAlgorithm>(
     let mut total = total.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     total.put_in_order();
     for failed in total.failures.iter_mut().take(SHRINK_FIRST) {
-        failed.shrunk = shrink_run::<A>(&failed.seed.into(), options.tune, shrink::MAX_RUNS)?;
+        failed.shrunk = shrink_run::<A>(&failed.recipe, options.tune, shrink::MAX_RUNS)?;
     }
     Ok(total)
 }
@@ -113,9 +113,9 @@ pub fn check_until_failure<A: ConsensusAlgorithm>(
                     // Lower seeds are run already, or at work; higher ones need not be.
                     next.store(options.seeds.end, Ordering::Relaxed);
                     if let Ok(mut first) = first.lock()
-                        && first.as_ref().is_none_or(|known| seed < known.seed)
+                        && first.as_ref().is_none_or(|known| seed < known.recipe.seed)
                     {
-                        *first = Some(FailedSeed { seed, failure, shrunk: None });
+                        *first = Some(FailedSeed { recipe: seed.into(), failure, shrunk: None });
                     }
                 }
             });
@@ -124,8 +124,19 @@ pub fn check_until_failure<A: ConsensusAlgorithm>(
     Ok(first.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
 }
 
-/// One seed, run twice now and then; whether it was.
-fn judge<A: ConsensusAlgorithm>(seed: u64, claims: &Claims, tune: Tune<'_, A::Config>) -> (Report, bool) {
+/// What came of one seed.
+pub(crate) struct Judged {
+    /// The run that the report's failure is one of.
+    pub(crate) recipe: Recipe,
+    pub(crate) report: Report,
+    /// Whether it was run twice, to compare.
+    pub(crate) repeated: bool,
+    /// Whether it was run with clocks that stop, too.
+    pub(crate) stilled: bool,
+}
+
+/// One seed, run twice now and then, or another time with clocks that stop.
+fn judge<A: ConsensusAlgorithm>(seed: u64, claims: &Claims, tune: Tune<'_, A::Config>) -> Judged {
     let recipe = Recipe::from(seed);
     let mut report = one::<A>(&recipe, claims, tune, false);
     let repeats = seed.is_multiple_of(REPEAT_EVERY) && report.failure.is_none();
@@ -136,7 +147,20 @@ fn judge<A: ConsensusAlgorithm>(seed: u64, claims: &Claims, tune: Tune<'_, A::Co
             report.failure = Some(Failure { property: Property::Determinism, at: Time::ZERO, detail });
         }
     }
-    (report, repeats)
+    let mut judged = Judged { recipe, report, repeated: repeats, stilled: false };
+    if let Some(still) = claims.still(seed).filter(|_| judged.report.failure.is_none()) {
+        let value = if still == Still::InCalm { 1 } else { 2 };
+        let overrides = Overrides::none().with(Setting::Still, value);
+        let recipe = Recipe { overrides, ..seed.into() };
+        let Report { failure, costs, .. } = one::<A>(&recipe, claims, tune, false);
+        let costs_so_far = &mut judged.report.costs;
+        (costs_so_far.alone, costs_so_far.together) = (costs.alone, costs.together);
+        if failure.is_some() {
+            (judged.recipe, judged.report.failure) = (recipe, failure);
+        }
+        judged.stilled = true;
+    }
+    judged
 }
 
 /// Runs one seed, with the readable trace if `trace`.

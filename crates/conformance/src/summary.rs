@@ -1,8 +1,9 @@
 //! The whole verdict as one document: tables for people, JSON for programs. Both say the same.
 
+use crate::calm::Legs;
 use crate::controls::Control;
-use crate::recipe::Recipe;
 use crate::report::{FailedSeed, SuiteReport, byzantine_marks, marks};
+use consensus_sim::Costs;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -236,7 +237,13 @@ impl Total {
                 .map(counted)
                 .collect(),
             marks: report.marks.iter().map(|(mark, count)| counted((mark.name(), count))).collect(),
-            measured: report.measures.to_string().lines().map(String::from).collect(),
+            measured: report
+                .measures
+                .to_string()
+                .lines()
+                .map(String::from)
+                .chain(in_calm(&report.costs))
+                .collect(),
             unchecked: report.unchecked.iter().map(|&claim| claim.into()).collect(),
             failures: report.failures.iter().map(|failed| FailureLine::of(failed, &report.replay)).collect(),
         }
@@ -257,13 +264,13 @@ impl Recovery {
 }
 
 impl FailureLine {
-    fn of(FailedSeed { seed, failure, shrunk }: &FailedSeed, replay: &str) -> Self {
+    fn of(FailedSeed { recipe, failure, shrunk }: &FailedSeed, replay: &str) -> Self {
         Self {
-            seed: *seed,
+            seed: recipe.seed,
             property: failure.property.name().into(),
             at: failure.at.as_nanos(),
             detail: failure.detail.clone(),
-            replay: Recipe::from(*seed).command(replay),
+            replay: recipe.command(replay),
             small: shrunk.as_ref().map(|shrunk| Small {
                 faults_before: shrunk.faults_before,
                 faults: shrunk.faults,
@@ -273,6 +280,15 @@ impl FailureLine {
             }),
         }
     }
+}
+
+/// How long answers took while all clocks stood still, if any run stopped them.
+fn in_calm(Costs { alone, together, .. }: &Costs) -> Option<String> {
+    let count = alone.len() + together.len();
+    let [alone, together] = [alone, together].map(|legs| Legs::of(legs.clone()));
+    (count > 0).then(|| {
+        format!("{count:>10} answers with all clocks stopped, in legs (p50, p99, worst): alone{alone}, together{together}")
+    })
 }
 
 fn nanos(span: core::time::Duration) -> u64 {

@@ -157,7 +157,7 @@ fn the_report_of_a_failed_suite_can_be_replayed() {
     assert!(report.failed() >= 3 && shrunk == 3, "{text}");
     assert_eq!(recipes.len() as u64, report.failed() + 3, "{text}");
     for recipe in recipes {
-        let failed = report.failures.iter().find(|failed| failed.seed == recipe.seed).unwrap();
+        let failed = report.failures.iter().find(|failed| failed.recipe.seed == recipe.seed).unwrap();
         let failure = run_recipe::<FixedLeader>(&recipe, &tune, false).unwrap().failure.unwrap();
         assert_eq!(failure.property, failed.failure.property, "{recipe}");
     }

@@ -3,6 +3,7 @@
 
 mod atomic_commit;
 mod byzantine;
+mod calm;
 mod controls;
 mod convergence;
 mod core;

@@ -14,7 +14,7 @@ pub struct Clock {
     origin: Time,
     /// What the clock showed then.
     reading: Time,
-    /// How many millionths of a second it counts in a second.
+    /// How many millionths of a second it counts in a second; zero: it has stopped.
     rate_ppm: u64,
 }
 
@@ -36,10 +36,13 @@ impl Clock {
         self.reading + Duration::from_nanos(u64::try_from(counted).unwrap_or(u64::MAX))
     }
 
-    /// The first moment of the world at which it shows at least `reading`.
+    /// The first moment of the world at which it shows at least `reading`; [`Time::MAX`] if it never does.
     #[must_use]
     pub fn when(&self, reading: Time) -> Time {
         let counted = u128::from(nanos(reading.since(self.reading)));
+        if self.rate_ppm == 0 {
+            return if counted == 0 { self.origin } else { Time::MAX };
+        }
         let passed = (counted * u128::from(MILLION)).div_ceil(u128::from(self.rate_ppm));
         self.origin + Duration::from_nanos(u64::try_from(passed).unwrap_or(u64::MAX))
     }
@@ -47,6 +50,11 @@ impl Clock {
     /// It did not count the last `span`, which lies within its life.
     pub fn stood_still(&mut self, span: Duration) {
         self.origin += span;
+    }
+
+    /// From `now` on, which lies within its life, it shows the same for ever.
+    pub fn stop(&mut self, now: Time) {
+        *self = Self { origin: now, reading: self.read(now), rate_ppm: 0 };
     }
 }
 
@@ -87,5 +95,15 @@ mod tests {
         clock.stood_still(Duration::from_millis(30));
         assert_eq!(clock.read(Time::from_millis(40)), before);
         assert!(clock.read(Time::from_millis(41)) > before);
+    }
+
+    #[test]
+    fn a_clock_that_stopped_shows_nothing_new_for_ever() {
+        let mut clock = Clock::new(Time::from_millis(5), Time::from_millis(100), MILLION + 50_000);
+        let (now, shown) = (Time::from_millis(10), clock.read(Time::from_millis(10)));
+        clock.stop(now);
+        assert_eq!((clock.read(now), clock.read(Time::from_millis(1 << 40))), (shown, shown));
+        assert_eq!(clock.when(shown), now, "what is due already is due");
+        assert_eq!(clock.when(shown + Duration::from_nanos(1)), Time::MAX);
     }
 }

@@ -13,6 +13,11 @@ pub struct Costs {
     pub writes: u64,
     /// How long it took, after each end of the faults, until every client was served: with the clients' own pauses.
     pub recoveries: Vec<Duration>,
+    /// How long operations took while all clocks stood still and nobody else asked, in hundredths of the longest leg: of a
+    /// message's delay, the burst that its receiver collects, and a sync.
+    pub alone: Vec<u64>,
+    /// The same where all clients asked at once.
+    pub together: Vec<u64>,
 }
 
 impl Costs {
@@ -22,5 +27,7 @@ impl Costs {
         self.message_bytes += other.message_bytes;
         self.writes += other.writes;
         self.recoveries.extend_from_slice(&other.recoveries);
+        self.alone.extend_from_slice(&other.alone);
+        self.together.extend_from_slice(&other.together);
     }
 }

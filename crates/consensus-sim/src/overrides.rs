@@ -4,6 +4,7 @@
 //! the algorithm's own configuration too, so that they change nothing else.
 
 use crate::plan::Plan;
+use crate::still::Still;
 use core::fmt;
 use core::str::FromStr;
 use core::time::Duration;
@@ -36,11 +37,13 @@ pub enum Setting {
     CompactAfterBytes,
     /// Whether the links are all alike, from everybody to everybody (1), or as drawn (0); see [`crate::NetworkPlan::topology`].
     FullMesh,
+    /// All clocks stop, without a storm (1) or after it (2); 0: as drawn. See [`Plan::keep_still`].
+    Still,
 }
 
 impl Setting {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Nodes,
         Self::Clients,
         Self::Operations,
@@ -50,6 +53,7 @@ impl Setting {
         Self::BurstUs,
         Self::CompactAfterBytes,
         Self::FullMesh,
+        Self::Still,
     ];
 
     /// Its name on a command line.
@@ -65,6 +69,7 @@ impl Setting {
             Self::BurstUs => "burst_us",
             Self::CompactAfterBytes => "compact_after_bytes",
             Self::FullMesh => "full_mesh",
+            Self::Still => "still",
         }
     }
 
@@ -82,6 +87,7 @@ impl Setting {
             Self::BurstUs => (0, 1_000_000),
             Self::CompactAfterBytes => (1, 1 << 40),
             Self::FullMesh => (0, 1),
+            Self::Still => (0, 2),
         }
     }
 
@@ -101,6 +107,11 @@ impl Setting {
             Self::FullMesh => {
                 Some(u64::from(plan.network.topology.is_none() && plan.network.links.is_empty()))
             }
+            Self::Still => Some(match plan.still {
+                None => 0,
+                Some(Still::InCalm) => 1,
+                Some(Still::AfterStorm) => 2,
+            }),
         }
     }
 
@@ -120,6 +131,9 @@ impl Setting {
                 plan.network.links.clear();
             }
             Self::FullMesh => {}
+            Self::Still if value == 1 => plan.keep_still(Still::InCalm),
+            Self::Still if value == 2 => plan.keep_still(Still::AfterStorm),
+            Self::Still => {}
         }
     }
 }
@@ -268,9 +282,12 @@ mod tests {
         for setting in Setting::ALL {
             let mut plan = Plan::draw(3);
             let before = Setting::ALL.map(|other| other.of(&plan));
-            let value = if setting == Setting::FullMesh { 1 } else { 7 };
+            let value = setting.bounds().1.min(7);
             Overrides::none().with(setting, value).apply(&mut plan);
-            for (other, before) in Setting::ALL.into_iter().zip(before) {
+            let also = if setting == Setting::Still { Some(Setting::CompactAfterBytes) } else { None };
+            for (other, before) in
+                Setting::ALL.into_iter().zip(before).filter(|(other, _)| Some(*other) != also)
+            {
                 let expected = if other == setting { Some(value) } else { before };
                 assert_eq!(other.of(&plan), expected, "{other} after {setting}={value}");
             }

@@ -12,10 +12,12 @@ use crate::changes::Changes;
 use crate::hardship::{Bandwidth, Bursts, ClockPlan, Hardships, Misery};
 use crate::paths::LinkModel;
 use crate::random::{MILLION, Stream};
+use crate::still::Still;
 use crate::suit::{Inputs, Roaming, Transactions};
 use crate::timing::TimingPlan;
 use crate::topology::Topology;
 use crate::wrap::Seal;
+pub(crate) use check::MAX_BYTES;
 pub use check::MAX_NODES;
 use consensus_core::Problem;
 use core::time::Duration;
@@ -90,6 +92,9 @@ pub struct Plan {
     /// A link or a node for which a message waits longer than this, while none comes, counts as starved.
     #[serde(with = "text::span")]
     pub fair_within: Duration,
+    /// When all clocks stop, to see that nobody waits for a timer; `None`: they go on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub still: Option<Still>,
     /// Whether the whole cluster loses power once more at the very end, and must come back with everything.
     pub final_power_loss: bool,
     /// The disks.
@@ -278,6 +283,7 @@ impl Plan {
             lost_for_good: draw.index(nodes),
             left_out: Vec::new(),
             fair_within: FAIR_WITHIN,
+            still: None,
             final_power_loss: draw.chance(MILLION / 4),
             disk: DiskPlan::draw(draw),
             burst: Duration::from_micros(if draw.chance(MILLION / 2) { draw.between(20, 2_000) } else { 0 }),
@@ -340,6 +346,7 @@ impl Default for Plan {
             lost_for_good: 0,
             left_out: Vec::new(),
             fair_within: FAIR_WITHIN,
+            still: None,
             final_power_loss: false,
             disk: DiskPlan::default(),
             burst: Duration::ZERO,

@@ -90,7 +90,8 @@ impl Follower {
             return;
         }
         let durable = core.or_unwritten(last.min(core.log.durable()), last).max(Slot(first.0 - 1));
-        let is_due = self.owes_echo || durable > self.acknowledged || durable == last;
+        let has_news = durable > self.acknowledged || durable == last;
+        let is_due = self.owes_echo || has_news && !core.config.plants(Mutant::AcknowledgesWhenAsked);
         if !is_due {
             return;
         }

@@ -94,6 +94,10 @@ consensus_core::mutants! {
     ReadProbeReused,
     /// An answer to what was asked before a crash serves a read after it.
     ReadAnswerOfEarlierBoot,
+    /// An acceptor says what it has accepted when it is asked by a heartbeat, and not before.
+    AcknowledgesWhenAsked,
+    /// A node is told where to read, and only the next heartbeat tells it that this is chosen.
+    ReadAheadOfMark,
     /// An acceptor that a lease binds promises all the same.
     LeaseRefusesNobody,
     /// A lease is counted from when the echo of a probe arrives, not from when the probe left.

@@ -30,6 +30,8 @@ pub(crate) struct Progress {
     filled: Slot,
     /// The mark that was last sent.
     pub(crate) mark_sent: Slot,
+    /// Where it was last told to read under a lease: it must hear that this is chosen. [P27]
+    pub(crate) reads_at: Slot,
     /// The newest probe that was sent.
     pub(crate) probe_sent: u64,
     /// The newest probe that was echoed.
@@ -53,6 +55,7 @@ impl Progress {
             window: Window::new(),
             filled: Slot::ZERO,
             mark_sent: Slot::ZERO,
+            reads_at: Slot::ZERO,
             // No read waits for the first probe.
             probe_sent: 1,
             probe_echoed: 0,
@@ -96,7 +99,8 @@ pub(crate) fn feed(peer: &mut Progress, start: Slot, last: Slot, core: &Core, pr
     let is_idle = peer.window.is_empty() && peer.next > last;
     let mark = core.learner.mark;
     let probe = if peer.probe_sent < probe { probe } else { 0 };
-    if (core.config.eager_commit && is_idle && peer.mark_sent < mark) || probe > 0 {
+    let is_told = core.config.eager_commit || peer.mark_sent < peer.reads_at; // [P27]
+    if (is_told && is_idle && peer.mark_sent < mark) || probe > 0 {
         send_heartbeat_with(peer, start, core, probe, out);
     }
 }

@@ -8,6 +8,7 @@ use crate::acceptor::Follower;
 use crate::leader::Leader;
 use crate::message::Message;
 use crate::mutant::Mutant;
+use crate::progress::Progress;
 use crate::state::{Core, MultiPaxos, Role};
 use crate::step::{Out, Timer};
 use consensus_core::reads::{Asker, ReadAnswer, ReadToken};
@@ -28,6 +29,15 @@ fn serve(id: ReadId, answer: ReadAnswer, hint: Option<NodeId>, out: &mut Out) {
         ReadAnswer::At(at) => out.read_ready(id, at),
         ReadAnswer::NotLeader => out.refuse_read(id, Refusal::NotLeader { hint }),
         ReadAnswer::Busy => out.refuse_read(id, Refusal::Busy),
+    }
+}
+
+/// [P27] No probe tells whoever asks what is chosen.
+fn note_reader(peers: &mut [Progress], asker: &Asker, core: &Core) {
+    let Asker::Remote { from, .. } = asker else { return };
+    let peer = peers.iter_mut().find(|peer| peer.id == *from);
+    if let Some(peer) = peer.filter(|_| !core.config.plants(Mutant::ReadAheadOfMark)) {
+        peer.reads_at = core.learner.mark;
     }
 }
 
@@ -59,6 +69,7 @@ impl Leader {
         let mark = core.learner.mark;
         if self.holds_lease(now, core) {
             for asker in self.reads.take_fresh() {
+                note_reader(&mut self.peers, &asker, core);
                 answer(asker, core, ReadAnswer::At(mark), None, out);
             }
             return;

@@ -106,6 +106,19 @@ fn without_a_bound_on_clocks_a_quorum_is_asked() {
     assert!(is_promised(&mut cluster, rival, voter, None), "and nobody is bound");
 }
 
+// tests [P27]
+#[test]
+fn who_is_told_where_to_read_hears_at_once_that_it_may() {
+    let (mut cluster, leader) = led_with(3, Config { eager_commit: false, ..config() });
+    cluster.propose(leader, 1, b"x");
+    cluster.settle();
+    let [reader, other] = cluster.others(leader)[..] else { panic!() };
+    cluster.read(reader, 2);
+    cluster.settle();
+    assert_eq!(cluster.reads_ready(reader), [(2, Slot(1))], "no heartbeat was needed");
+    assert!(cluster.diary(other).is_empty(), "whoever does not ask waits for one");
+}
+
 // tests [P32]
 #[test]
 fn a_lease_ends_with_the_time_for_which_the_slowest_of_a_quorum_is_bound() {

@@ -99,8 +99,10 @@ fn send_append(
 #[inline]
 fn tell_idle(peer: &mut Progress, core: &Core, burst: Burst, out: &mut Out) {
     let is_idle = peer.window.is_empty();
-    let has_news = core.config.eager_commit && is_idle && peer.commit_sent < core.commit.min(peer.matched);
-    if has_news || peer.probe_sent < burst.awaited {
+    let is_told = core.config.eager_commit || peer.commit_sent < peer.reads_at; // [R20]
+    let has_news = is_told && is_idle && peer.commit_sent < core.commit.min(peer.matched);
+    let is_awaited = peer.probe_sent < burst.awaited && !core.config.plants(Mutant::ReadsAwaitHeartbeat);
+    if has_news || is_awaited {
         send_append(peer, core, place_behind(peer, core), burst, Entries::default(), out);
     }
 }

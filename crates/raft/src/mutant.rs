@@ -88,6 +88,10 @@ consensus_core::mutants! {
     ReadProbeReused,
     /// An answer to what was asked before a crash serves a read after it.
     ReadAnswerOfEarlierBoot,
+    /// The probe that reads wait for leaves with the next heartbeat.
+    ReadsAwaitHeartbeat,
+    /// A follower is told where to read, and only the next heartbeat tells it that this is committed.
+    ReadAheadOfCommit,
     /// A lease lasts an election timeout, whatever the clocks do.
     LeaseIgnoresDrift,
     /// A lease is counted from when the echo of a probe arrives, not from when the probe left.

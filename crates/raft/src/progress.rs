@@ -23,6 +23,8 @@ pub(crate) struct Progress {
     pub(crate) window: Window,
     /// The commit index that was last sent.
     pub(crate) commit_sent: Slot,
+    /// Where it was last told to read under a lease: it must hear that this is committed. [R20]
+    pub(crate) reads_at: Slot,
     /// When it was last sent an append.
     pub(crate) spoken_to: Time,
     /// The newest probe that was sent.
@@ -69,6 +71,7 @@ impl Progress {
             mode: Mode::Probe { is_waiting: false },
             window: Window::new(),
             commit_sent: Slot::ZERO,
+            reads_at: Slot::ZERO,
             spoken_to: Time::ZERO,
             // No read waits for the first probe.
             probe_sent: 1,

@@ -8,6 +8,7 @@ use crate::follower::Follower;
 use crate::leader::Leader;
 use crate::message::Message;
 use crate::mutant::Mutant;
+use crate::progress::Progress;
 use crate::state::{Core, Raft, Role};
 use crate::step::{Out, Timer};
 use crate::votes;
@@ -29,6 +30,15 @@ fn serve(id: ReadId, answer: ReadAnswer, hint: Option<NodeId>, out: &mut Out) {
         ReadAnswer::At(at) => out.read_ready(id, at),
         ReadAnswer::NotLeader => out.refuse_read(id, Refusal::NotLeader { hint }),
         ReadAnswer::Busy => out.refuse_read(id, Refusal::Busy),
+    }
+}
+
+/// [R20] No probe tells whoever asks what is committed.
+fn note_reader(peers: &mut [Progress], asker: &Asker, core: &Core) {
+    let Asker::Remote { from, .. } = asker else { return };
+    let peer = peers.iter_mut().find(|peer| peer.id == *from);
+    if let Some(peer) = peer.filter(|_| !core.config.plants(Mutant::ReadAheadOfCommit)) {
+        peer.reads_at = core.commit;
     }
 }
 
@@ -56,6 +66,7 @@ impl Leader {
         }
         if self.holds_lease(now, core) {
             for asker in self.reads.take_fresh() {
+                note_reader(&mut self.peers, &asker, core);
                 answer(asker, core, ReadAnswer::At(core.commit), None, out);
             }
             return;

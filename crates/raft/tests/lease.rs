@@ -16,7 +16,11 @@ fn config() -> Config {
 
 /// A leader of a group of this size that has just spoken to all others, and heard them.
 fn led(size: u64) -> (Cluster, NodeId) {
-    let mut cluster = Cluster::with(size, config(), false, 1);
+    led_with(size, config())
+}
+
+fn led_with(size: u64, config: Config) -> (Cluster, NodeId) {
+    let mut cluster = Cluster::with(size, config, false, 1);
     let leader = cluster.elect();
     cluster.run_for_ms(3 * T);
     beat(&mut cluster, leader);
@@ -75,6 +79,19 @@ fn a_leader_that_a_quorum_has_heard_answers_at_once() {
         cluster.run_for_ms(5 * T);
         assert!(is_served_at_once(&mut cluster, leader, 3));
     }
+}
+
+// tests [R20]
+#[test]
+fn who_is_told_where_to_read_hears_at_once_that_it_may() {
+    let (mut cluster, leader) = led_with(3, Config { eager_commit: false, ..config() });
+    cluster.propose(leader, 1, b"x");
+    cluster.settle();
+    let [reader, other] = cluster.others(leader)[..] else { panic!() };
+    cluster.read(reader, 2);
+    cluster.settle();
+    assert_eq!(cluster.reads_ready(reader), [(2, Slot(2))], "no heartbeat was needed");
+    assert!(cluster.diary(other).is_empty(), "whoever does not ask waits for one");
 }
 
 // tests [R43]

@@ -322,7 +322,8 @@ impl<P: Protocol> Commitment<P> {
         let id = header.id;
         out.cancel_timer(Timer::Voting(id));
         out.cancel_timer(Timer::Repeat(id));
-        for &peer in &unacknowledged {
+        let is_told = !self.config.plants(Mutant::VerdictToldLate);
+        for &peer in unacknowledged.iter().filter(|_| is_told) {
             out.send(peer, Message::Outcome { id, commit });
         }
         if header.is_delegated() && !P::IS_REPLICATED {

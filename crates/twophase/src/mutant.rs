@@ -69,6 +69,8 @@ consensus_core::mutants! {
     DropsCommit,
     /// A coordinator aborts whatever it is asked.
     AlwaysAborts,
+    /// A verdict is told when it is told again, and not before.
+    VerdictToldLate,
     /// Who is blocked does not say so.
     Silent,
     /// Who is blocked names somebody else.

@@ -1,7 +1,7 @@
 //! What it looks like when something is wrong: each mistake that is planted in the algorithm is found, by its property.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use conformance::{Options, Recipe, Tuning, check, check_until_failure, run_seed};
+use conformance::{Options, Tuning, check, check_until_failure, run_recipe, run_seed};
 use consensus_sim::{Plan, Property, Stream};
 use own_algorithm::{Config, FixedLeader, Flaw};
 use std::time::Duration;
@@ -27,13 +27,14 @@ fn a_failure_tells_how_to_see_it_again() {
     let text = report.to_string();
     println!("{text}");
     let failed = report.failures.first().expect("the mistake shows within 60 seeds");
-    assert!(text.contains(&format!("FAILED fixed-leader seed {}: {}", failed.seed, failed.failure.property)));
-    assert!(text.contains(&format!("replay: {}", Recipe::from(failed.seed).command(replay))));
+    let seed = failed.recipe.seed;
+    assert!(text.contains(&format!("FAILED fixed-leader seed {seed}: {}", failed.failure.property)));
+    assert!(text.contains(&format!("replay: {}", failed.recipe.command(replay))));
     let shrunk = failed.shrunk.as_ref().expect("the first failures are shrunk");
     assert!(text.contains(&format!("replay: {}", shrunk.recipe.command(replay))));
     assert!(text.ends_with(&format!("\n{} passed, {} failed", report.passed(), report.failed())));
     // The same seed fails in the same way, whenever and wherever it is run.
-    let again = run_seed::<FixedLeader>(failed.seed, &tune, true).unwrap();
+    let again = run_recipe::<FixedLeader>(&failed.recipe, &tune, true).unwrap();
     assert_eq!(again.failure.as_ref(), Some(&failed.failure));
     assert!(again.lines.len() > 10, "the trace tells what led to it");
 }

@@ -2,13 +2,14 @@
 //!
 //! Invariants: what is here is on our disk; nothing here is settled; of each node so many at most as it may have open.
 
-use super::message::{BatchId, Entries, Entry, Instance, Numbers, Offer, Parcel};
+use super::message::{BatchId, Entries, Entry, Instance, MAX_AHEAD, Numbers, Offer, Parcel};
 use super::open::Open;
 use super::record::Record;
 use super::state::Log;
 use super::step::Out;
 use crate::mutant::Mutant;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
 use consensus_core::{Bytes, Item, NodeId, ProposalId, Refusal};
 
 /// Proposals that are in no batch yet.
@@ -152,6 +153,27 @@ impl Log {
         if number <= end || self.is_decided(parcel.id) {
             out.persist(Record::Held(parcel.clone()));
             self.batches.insert(parcel, self.ledger.settled());
+        } else if !self.config.plants(Mutant::EarlyForgotten) {
+            let (next, last) = self.too_early.entry(origin).or_insert((number, number));
+            (*next, *last) = (number.min(*next), number.max(*last));
+        }
+    }
+
+    /// [L2] What came too early is asked for once there is room for it.
+    pub(crate) fn fetch_what_came_early(&mut self, out: &mut Out) {
+        let (batches, numbers) = (&self.batches, &self.ledger.numbers);
+        let (most, mut fetches) = (self.config.max_open_batches, Vec::new());
+        self.too_early.retain(|&origin, (next, last)| {
+            let settled = numbers.through(origin);
+            let end = settled.saturating_add(most).min(*last);
+            let ids = (settled.saturating_add(1).max(*next)..=end).map(|number| BatchId { origin, number });
+            let lacking = ids.filter(|&id| !batches.holds(id) && !numbers.contain(id));
+            fetches.push((origin, lacking.take(MAX_AHEAD as usize).collect::<Vec<_>>()));
+            *next = end.saturating_add(1).max(*next);
+            *next <= *last
+        });
+        for (origin, ids) in fetches.into_iter().filter(|(_, ids)| !ids.is_empty()) {
+            self.send(origin, super::Message::Fetch(ids), out);
         }
     }
 
@@ -168,7 +190,7 @@ impl Log {
         }
     }
 
-    fn is_decided(&self, id: BatchId) -> bool {
+    pub(crate) fn is_decided(&self, id: BatchId) -> bool {
         self.open.values().any(|open| open.decided == Some(Offer::Batch(id)))
     }
 

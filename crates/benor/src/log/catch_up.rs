@@ -154,6 +154,7 @@ impl Log {
         {
             self.ask(peer, Vec::new(), self.want(), out);
         }
+        self.fetch_what_came_early(out);
         let mut answers: BTreeMap<NodeId, BTreeMap<Instance, Word>> = BTreeMap::new();
         for (peer, word) in core::mem::take(&mut self.answers) {
             answers.entry(peer).or_default().insert(word.instance, word);

@@ -131,7 +131,14 @@ impl Open {
 
     fn count(&mut self, from: NodeId, standing: &Standing) -> Result<(), Offence> {
         let casts = standing.casts_in(self.past.round()).filter(|_| self.past.round() > 0);
-        casts.map_or(Ok(()), |casts| self.votes.add(from, casts))
+        let Some(casts) = casts else { return Ok(()) };
+        // [L15] Most of all voters report one value in a round, and no other.
+        match casts.proposal {
+            Some(Proposal::Value(value)) if self.votes.proposals_of(!value) > 0 => {
+                Err(Offence::Impossible("two majorities in one round"))
+            }
+            Some(_) | None => self.votes.add(from, casts),
+        }
     }
 
     /// Does what a vote says.
@@ -202,6 +209,8 @@ impl Open {
             return Next::Wait;
         }
         let most = [false, true].into_iter().find(|&value| self.votes.reports_of(value) >= needs.propose);
+        // [L15] Somebody lies who proposes the other.
+        let most = most.filter(|&value| self.votes.proposals_of(!value) == 0);
         Next::Cast(Vote::Proposal(most.map_or(Proposal::Nothing, Proposal::Value)))
     }
 

@@ -29,6 +29,7 @@ impl Log {
             queue: Queue::default(),
             last_number: 0,
             batches: Batches::default(),
+            too_early: BTreeMap::new(),
             open: BTreeMap::new(),
             noted: BTreeSet::new(),
             ledger: Ledger::default(),

@@ -69,9 +69,7 @@ impl Log {
             let offer = match self.choose(instance, &taken) {
                 Some(id) if is_near || is_begun => Offer::Batch(id),
                 // For an interval it may be on its way to us; but nobody waits for us who has enough.
-                None if is_begun && (instance <= self.impatient || self.is_offered(instance)) => {
-                    Offer::Nothing
-                }
+                None if is_begun && self.has_no_more_to_offer(instance) => Offer::Nothing,
                 Some(_) | None => return has_offered,
             };
             if !self.config.plants(Mutant::OffersForgotten) {
@@ -86,6 +84,20 @@ impl Log {
             }
             has_offered = true;
         }
+    }
+
+    /// Whether nothing is on its way to us that is worth waiting for.
+    fn has_no_more_to_offer(&self, instance: Instance) -> bool {
+        instance <= self.impatient || self.is_offered(instance) || self.is_moot(instance)
+    }
+
+    /// Whether batches are offered there, and each of them is decided elsewhere: nothing can come of it, and who offered one waits.
+    fn is_moot(&self, instance: Instance) -> bool {
+        let Some(open) = self.open.get(&instance) else { return false };
+        let is_over = |id| self.ledger.numbers.contain(id) || self.is_decided(id);
+        open.offered().next().is_some()
+            && open.offered().all(|(_, id)| is_over(id))
+            && !self.config.plants(Mutant::WaitsForTheMoot)
     }
 
     /// Whether so many have offered there that we need not wait for more.

@@ -29,6 +29,8 @@ pub struct Log {
     pub(crate) last_number: u64,
     /// Batches that are not settled.
     pub(crate) batches: Batches,
+    /// Of whom batches came too early: the first that was not asked for since, and the last.
+    pub(crate) too_early: BTreeMap<NodeId, (u64, u64)>,
     /// Instances that are not settled.
     pub(crate) open: BTreeMap<Instance, Open>,
     /// Those of them of which it is on our disk what they decided.

@@ -5,10 +5,12 @@ use crate::suite::Tuning;
 use benor::{Config, Mutant, log};
 use consensus_core::NodeId;
 use consensus_sim::Property::{
-    self, Agreement, Durability, Integrity, Invariant, Linearizable, NoFalseAccusation, PrefixOrder,
+    self, Agreement, Durability, Integrity, Invariant, Linearizable, NoFalseAccusation, NoTimer, PrefixOrder,
     Progress, Recovery, Termination, Validity,
 };
-use consensus_sim::{ByzantinePlan, FrameAttacks, Inputs, MILLION, Plan, Rhythm, Scenario, Stream, Traitor};
+use consensus_sim::{
+    ByzantinePlan, FrameAttacks, Inputs, MILLION, Plan, Rhythm, Scenario, Still, Stream, Traitor,
+};
 use core::time::Duration;
 
 /// Which faults a hunt among nodes that crash sends.
@@ -44,9 +46,13 @@ pub enum Current {
     Readers,
     /// As amnesia, with logs that are cut all the time.
     Cuts,
+    /// None at all, and clocks that stop.
+    Calm,
+    /// As calm, with many clients and little that may be under way.
+    Crowd,
 }
 
-use Current::{Amnesia, Crossing, Cuts, Drops, Readers};
+use Current::{Amnesia, Calm, Crossing, Crowd, Cuts, Drops, Readers};
 use Ruse::Liar;
 use Tide::{Crashes, Losses, Spread, Swarm};
 
@@ -106,6 +112,9 @@ pub const BENOR_LOG: &[Hunt<Current>] = &[
     hunt(Mutant::NeverFetches, &[Progress], 3, Drops, 600),
     hunt(Mutant::ReadsAlone, &[Linearizable], 3, Readers, 600),
     hunt(Mutant::ReadsWhatIsSettled, &[Linearizable], 3, Readers, 600),
+    hunt(Mutant::DecidesSilently, &[NoTimer], 3, Calm, 100),
+    hunt(Mutant::WaitsForTheMoot, &[NoTimer], 5, Calm, 300),
+    hunt(Mutant::EarlyForgotten, &[NoTimer], 3, Crowd, 100),
     hunt(Mutant::SnapshotWithoutNumbers, &[Integrity, Invariant, Durability, Recovery], 3, Cuts, 600),
 ];
 
@@ -116,7 +125,6 @@ pub const BENOR_BY_SCHEDULE: &[Mutant] = &[
     Mutant::HalfDecides,
     Mutant::AdoptsOnOne,
     Mutant::VotesWithoutOffer,
-    Mutant::DecidesSilently,
     Mutant::FirstReportsForgotten,
 ];
 
@@ -162,6 +170,8 @@ impl Hunt<Current> {
             Drops => drops(draw, plan),
             Readers => readers(draw, plan),
             Cuts => cuts(draw, plan),
+            Calm => calm(draw, plan),
+            Crowd => crowd(draw, plan),
         };
         tuning.config.mutant = mutant;
         tuning
@@ -218,6 +228,19 @@ fn cuts(draw: &mut Stream, plan: &mut Plan) -> Tuning<log::Config> {
     let mut tuning = amnesia(draw, plan);
     plan.compact_after_bytes = draw.between(50, 500);
     tuning.config.retained_slots = 0;
+    tuning
+}
+
+fn calm(draw: &mut Stream, plan: &mut Plan) -> Tuning<log::Config> {
+    let tuning = subjects::benor_log(draw, plan);
+    plan.keep_still(Still::InCalm);
+    tuning
+}
+
+fn crowd(draw: &mut Stream, plan: &mut Plan) -> Tuning<log::Config> {
+    let mut tuning = calm(draw, plan);
+    plan.workload.clients = 24;
+    (tuning.config.max_open_batches, tuning.config.max_queued_entries) = (1, 64);
     tuning
 }
 

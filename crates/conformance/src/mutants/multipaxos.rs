@@ -5,10 +5,10 @@
 use crate::subjects;
 use crate::suite::Tuning;
 use consensus_sim::Property::{
-    self, Agreement, Durability, Integrity, Invariant, Linearizable, NoFalseAccusation, PrefixOrder,
+    self, Agreement, Durability, Integrity, Invariant, Linearizable, NoFalseAccusation, NoTimer, PrefixOrder,
     Progress, Recovery,
 };
-use consensus_sim::{Changes, MILLION, Plan, Rhythm, Stream, TimingPlan};
+use consensus_sim::{Changes, MILLION, Plan, Rhythm, Still, Stream, TimingPlan};
 use core::time::Duration;
 use multipaxos::{Config, Mutant, Sizes};
 
@@ -35,9 +35,16 @@ pub enum Season {
     Operators,
     /// Much comes twice, and snapshots travel in many small pieces to nodes that were away.
     Repetitions,
+    /// No fault at all, and clocks that stop.
+    Calm,
+    /// As calm, with leases, and many readers, who are told of nothing before they must be.
+    CalmReaders,
 }
 
-use Season::{Amnesia, Ballots, Deposed, FewAcceptances, HandOvers, Operators, Readers, Repetitions, Swarm};
+use Season::{
+    Amnesia, Ballots, Calm, CalmReaders, Deposed, FewAcceptances, HandOvers, Operators, Readers, Repetitions,
+    Swarm,
+};
 
 /// Two nodes decided differently, or one forgot what it had decided: whichever shows first.
 const UNSAFE: &[Property] = &[Agreement, Durability, PrefixOrder, Linearizable, Integrity];
@@ -81,6 +88,8 @@ pub const MULTIPAXOS: &[Hunt] = &[
     hunt(Mutant::EnteredWhenAccepted, UNSAFE, 3, Operators, 600),
     hunt(Mutant::OldQuorumCounts, UNSAFE, 3, Operators, 2_000),
     hunt(Mutant::LearntProvesNothingBefore, UNSAFE, 3, Operators, 2_000),
+    hunt(Mutant::AcknowledgesWhenAsked, &[NoTimer], 3, Calm, 100),
+    hunt(Mutant::ReadAheadOfMark, &[NoTimer], 3, CalmReaders, 300),
 ];
 
 /// Bugs that random delays hide. Each has a schedule of its own in
@@ -113,10 +122,26 @@ impl Hunt {
             HandOvers => hand_overs(draw, plan),
             Operators => operators(draw, plan),
             Repetitions => repetitions(draw, plan),
+            Calm => calm(draw, plan),
+            CalmReaders => calm_readers(draw, plan),
         };
         tuning.config.mutant = mutant;
         tuning
     }
+}
+
+fn calm(draw: &mut Stream, plan: &mut Plan) -> Tuning<Config> {
+    let tuning = subjects::multipaxos(draw, plan);
+    plan.keep_still(Still::InCalm);
+    tuning
+}
+
+fn calm_readers(draw: &mut Stream, plan: &mut Plan) -> Tuning<Config> {
+    let mut tuning = calm(draw, plan);
+    (plan.workload.clients, plan.workload.read_ppm) = (12, MILLION * 3 / 4);
+    plan.workload.log_read_ppm = 0;
+    (tuning.config.eager_commit, tuning.config.lease_drift_ppm) = (false, Some(1_000));
+    tuning
 }
 
 fn ballots(draw: &mut Stream, plan: &mut Plan) -> Tuning<Config> {

@@ -7,10 +7,10 @@ use crate::leases;
 use crate::subjects;
 use crate::suite::Tuning;
 use consensus_sim::Property::{
-    self, Agreement, Durability, Integrity, Invariant, Linearizable, Monotonic, NoFalseAccusation, OneLeader,
-    PrefixOrder, Progress, Recovery,
+    self, Agreement, Durability, Integrity, Invariant, Linearizable, Monotonic, NoFalseAccusation, NoTimer,
+    OneLeader, PrefixOrder, Progress, Recovery,
 };
-use consensus_sim::{Changes, MILLION, Plan, Rhythm, Stream, TimingPlan};
+use consensus_sim::{Changes, MILLION, Plan, Rhythm, Still, Stream, TimingPlan};
 use core::time::Duration;
 use raft::Mutant;
 
@@ -60,11 +60,15 @@ pub enum Weather {
     Restarts,
     /// Leaders that are cut off, and followers that suspect them all the time.
     Doubts,
+    /// No fault at all, and clocks that stop.
+    Calm,
+    /// As calm, with leases, and many readers, who are told of nothing before they must be.
+    CalmReaders,
 }
 
 use Weather::{
-    Amnesia, Departures, Deposed, Doubts, Drift, Echoes, Elections, Flicker, HandOvers, Heirs, LateCalls,
-    LateEchoes, Operators, Readers, Restarts, Rivals, SlowDisks, Swarm, Witnesses,
+    Amnesia, Calm, CalmReaders, Departures, Deposed, Doubts, Drift, Echoes, Elections, Flicker, HandOvers,
+    Heirs, LateCalls, LateEchoes, Operators, Readers, Restarts, Rivals, SlowDisks, Swarm, Witnesses,
 };
 
 /// Two nodes decided differently, or one forgot what it had decided: whichever shows first.
@@ -134,6 +138,8 @@ pub const RAFT: &[Hunt] = &[
     hunt(Mutant::WitnessLeads, UNSAFE, 3, Witnesses, 600),
     hunt(Mutant::JointForgetsWitnesses, STUCK, 4, Departures, 600),
     hunt(Mutant::WitnessReads, &[Linearizable], 4, Departures, 600),
+    hunt(Mutant::ReadsAwaitHeartbeat, &[NoTimer], 3, Calm, 100),
+    hunt(Mutant::ReadAheadOfCommit, &[NoTimer], 3, CalmReaders, 300),
 ];
 
 /// Bugs that random delays hide, that need a disk to be lost or nodes that are configured differently, or that the next client would
@@ -186,6 +192,8 @@ impl Hunt {
             Heirs => leases::heirs(draw, plan),
             Restarts => leases::restarts(draw, plan),
             Doubts => leases::doubts(draw, plan),
+            Calm => calm(draw, plan),
+            CalmReaders => calm_readers(draw, plan),
         };
         if !matches!(self.weather, Witnesses | Departures) {
             plan.witnesses = 0;
@@ -193,6 +201,20 @@ impl Hunt {
         tuning.config.mutant = mutant;
         tuning
     }
+}
+
+fn calm(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
+    let tuning = subjects::raft(draw, plan);
+    plan.keep_still(Still::InCalm);
+    tuning
+}
+
+fn calm_readers(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {
+    let mut tuning = calm(draw, plan);
+    (plan.workload.clients, plan.workload.read_ppm) = (12, MILLION * 3 / 4);
+    plan.workload.log_read_ppm = 0;
+    (tuning.config.eager_commit, tuning.config.lease_drift_ppm) = (false, Some(1_000));
+    tuning
 }
 
 fn elections(draw: &mut Stream, plan: &mut Plan) -> Tuning<raft::Config> {

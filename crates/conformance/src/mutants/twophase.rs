@@ -5,9 +5,9 @@ use crate::suite::Tuning;
 use ::twophase::{Config, Mutant, Presumption};
 use consensus_sim::Property::{
     self, Agreement, Atomicity, CommitValidity, Durability, HonestBlocking, Integrity, Irrevocable,
-    Isolation, NoFalseAccusation, NonTriviality, Progress, Recovery, Termination,
+    Isolation, NoFalseAccusation, NoTimer, NonTriviality, Progress, Recovery, Termination,
 };
-use consensus_sim::{Plan, Rhythm, Stream};
+use consensus_sim::{Plan, Rhythm, Still, Stream};
 use core::time::Duration;
 
 /// In what weather a bug of two-phase commit shows.
@@ -17,6 +17,8 @@ pub enum Gale {
     Swarm,
     /// Nodes come and go, and their disks are slow.
     Crashes,
+    /// No fault at all, and clocks that stop.
+    Calm,
 }
 
 /// In what weather a bug of Paxos Commit shows.
@@ -28,7 +30,7 @@ pub enum Surf {
     Restarts,
 }
 
-use Gale::{Crashes, Swarm};
+use Gale::{Calm, Crashes, Swarm};
 use Surf::{Drawn, Restarts};
 
 type Hunt<W> = super::Hunt<Mutant, W>;
@@ -69,6 +71,7 @@ pub const TWOPHASE: &[Hunt<Gale>] = &[
     hunt(Mutant::Silent, &[HonestBlocking], 3, Swarm, 600),
     hunt(Mutant::BlamesOther, &[HonestBlocking], 3, Swarm, 600),
     hunt(Mutant::AsksBeforeDurable, MIXED, 3, Crashes, 600),
+    hunt(Mutant::VerdictToldLate, &[NoTimer], 3, Calm, 100),
 ];
 
 /// Every bug that is hunted in Paxos Commit.
@@ -104,6 +107,9 @@ impl Hunt<Gale> {
             restless(draw, plan);
         }
         let mut tuning = subjects::twophase(draw, plan);
+        if self.weather == Calm {
+            plan.keep_still(Still::InCalm);
+        }
         let begins = self.mutant == Mutant::AsksBeforeDurable;
         tuning.config.presumption = if begins { Presumption::Commit } else { Presumption::Abort };
         tuning.config.mutant = mutant;

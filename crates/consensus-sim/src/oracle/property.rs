@@ -72,6 +72,8 @@ properties! {
     Availability = "available when cut off",
     /// Once the faults are over, clients get replies again within the bound.
     Progress = "progress after healing",
+    /// Where nothing is amiss and a leader is there, if there is any, everybody is answered though all clocks stand still.
+    NoTimer = "no timer in calm",
     /// Once the faults are over, every live node decides within the bound.
     Termination = "termination",
     /// Once the faults are over, every live replica applies every write that a live replica has accepted or applied.
@@ -132,6 +134,7 @@ impl Property {
             | Self::NoFalseAccusation
             | Self::Invariant
             | Self::Durability
+            | Self::NoTimer
             | Self::Fairness
             | Self::Determinism => true,
             Self::Progress => is_log || is_atomic || converges,

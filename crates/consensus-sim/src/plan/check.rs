@@ -25,7 +25,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// The furthest that a clock may be off: sixty years.
 const FURTHEST: Duration = Duration::from_secs(2_000_000_000);
 /// The largest number of bytes of anything on a disk or in a message.
-const MAX_BYTES: u64 = 1 << 30;
+pub(crate) const MAX_BYTES: u64 = 1 << 30;
 /// The largest ballast of a command.
 const MAX_BALLAST_BYTES: u64 = 1 << 20;
 

@@ -460,6 +460,9 @@ impl<A: ConsensusAlgorithm> World<A> {
         let replies: Vec<Reply> = node.replies().collect();
         for reply in replies {
             let Some(host) = self.hosts.get_mut(index) else { return };
+            if let Reply::Refused { reason, .. } | Reply::ReadRefused { reason, .. } = &reply {
+                self.turned_away += u64::from(*reason == Refusal::Busy);
+            }
             let answer = match reply {
                 Reply::Done { id, slot, outcome } => {
                     host.waiting.remove(&id).map(|ticket| (ticket, Response::Decided { slot, outcome }))

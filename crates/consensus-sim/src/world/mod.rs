@@ -18,6 +18,7 @@ mod members;
 mod partial;
 mod phases;
 mod queue;
+mod still;
 mod workload;
 
 use crate::byzantine::ByzantineCounts;
@@ -359,6 +360,8 @@ pub struct World<A: ConsensusAlgorithm> {
     /// Counts partitions, so that an old mending does not end a new partition.
     partition: u64,
     byzantine: Intrigues,
+    /// How often a node had no room for what it was asked.
+    turned_away: u64,
     /// What clients heard who believe no single node.
     polls: BTreeMap<u32, Poll>,
     /// What each node (row) was told of each (column).
@@ -444,6 +447,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             pace: (0, 0),
             partition: 0,
             byzantine,
+            turned_away: 0,
             polls: BTreeMap::new(),
             opinions: Vec::new(),
         };

@@ -7,6 +7,7 @@ use crate::hardship::Misery;
 use crate::mask::FaultClass;
 use crate::oracle::Property;
 use crate::record::Happened;
+use crate::still::Still;
 use consensus_core::{ConsensusAlgorithm, Problem, Time};
 use core::time::Duration;
 
@@ -20,6 +21,9 @@ const CALM_OPERATIONS: u64 = 2;
 impl<A: ConsensusAlgorithm> World<A> {
     /// Storm, calm, and on request a last power loss and calm again.
     pub fn run_plan(&mut self) {
+        if self.plan.still == Some(Still::InCalm) {
+            return self.run_in_calm();
+        }
         self.start_faults();
         self.start_workload();
         self.run_until(self.now + self.plan.faults_for);
@@ -42,6 +46,9 @@ impl<A: ConsensusAlgorithm> World<A> {
             self.start_workload();
             self.expect_progress();
             self.expect_everything();
+        }
+        if self.plan.still == Some(Still::AfterStorm) {
+            self.expect_no_timer();
         }
     }
 

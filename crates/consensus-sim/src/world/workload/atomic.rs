@@ -212,7 +212,7 @@ impl<A: ConsensusAlgorithm> World<A> {
     }
 
     /// What is not as it should be once all is said and done.
-    fn unsettled(&self) -> Option<(Property, String)> {
+    pub(in super::super) fn unsettled(&self) -> Option<(Property, String)> {
         if self.proposers.iter().any(|proposer| proposer.wish.is_some()) {
             return Some((Property::Progress, "a client was not told the verdict".into()));
         }

@@ -94,6 +94,11 @@ impl<A: ConsensusAlgorithm> World<A> {
         self.proposers.iter().any(|proposer| proposer.wish.is_some())
     }
 
+    /// How many answers this client has had.
+    pub(super) fn told(&self, place: usize) -> u64 {
+        self.proposers.get(place).map_or(0, |proposer| proposer.completed)
+    }
+
     /// The nodes that are not lost for good.
     fn live(&self) -> Vec<NodeId> {
         self.hosts.iter().filter(|host| !host.lost).map(|host| host.id).collect()
