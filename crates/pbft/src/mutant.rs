@@ -73,6 +73,8 @@ consensus_core::mutants! {
     NamesUnchecked,
     /// A vote on a place that was certified once counts without a look at its signature, in later views too.
     SkippedCounted,
+    /// Whoever is behind a stable checkpoint goes on telling of what it waits for.
+    RepeatsWhatIsOver,
     /// Whoever may have signed a request, it is taken for its client's.
     AskUnchecked,
     /// A client's count is not part of what it signs.

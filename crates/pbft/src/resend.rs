@@ -100,8 +100,12 @@ impl Pbft {
         tell(part, out);
     }
 
-    /// What waits for long the primary may never have got, or ignores: it is told again, and so are all others.
+    /// What waits for long the primary may never have got, or ignores: it is told again, and so are all others. Whoever knows that it is
+    /// behind waits for what may be executed long since: that would be ordered again and again, and put it further behind.
     fn pass_on_again(&self, now: Time, out: &mut Out) {
+        if self.ahead().is_some() && !self.config.plants(Mutant::RepeatsWhatIsOver) {
+            return;
+        }
         let since = Time::from_nanos(now.as_nanos().saturating_sub(nanos(self.config.resend_interval())));
         let (most, bytes) = (self.config.max_batch_requests, self.config.max_batch_bytes);
         let overdue = self.requests.overdue(self.id, since, most, bytes);

@@ -34,12 +34,16 @@ impl Transfer {
 }
 
 impl Pbft {
+    /// A stable checkpoint beyond what we have executed.
+    pub(crate) fn ahead(&self) -> Option<&Stable> {
+        self.checkpoints.ahead.as_ref().filter(|ahead| ahead.sequence > self.executed)
+    }
+
     /// [B17] Takes over the state of a stable checkpoint that lies ahead, if we do not come to it ourselves; if that is under way
     /// and has brought nothing since the last turn, somebody else is asked.
     pub(crate) fn tend_transfer(&mut self, out: &mut Out) {
         let has_stalled = self.executed == self.executed_at_turn;
-        let ahead =
-            self.checkpoints.ahead.as_ref().filter(|ahead| ahead.sequence > self.executed && has_stalled);
+        let ahead = self.ahead().filter(|_| has_stalled);
         if let Some(ahead) = ahead
             && self.transfer.as_ref().is_none_or(|transfer| transfer.stable.sequence < ahead.sequence)
         {

@@ -3,7 +3,7 @@
 
 use crate::clients::narrow;
 use crate::common::asking::{asks, name, sign, signed};
-use crate::common::lone::{Lone, commits, prepares};
+use crate::common::lone::{Lone, commits, prepares, vouches};
 use crate::common::signing::{
     GROUP, batch, begins, checkpoint, commit, new_view, null, pre_prepare, prepare, prepared, says, stable,
     view_change, vote, wish, wishes,
@@ -345,6 +345,22 @@ fn forgets_early(mutant: Option<Mutant>) -> bool {
 fn a_checkpoint_of_too_few_is_found() {
     assert!(!forgets_early(None));
     assert!(forgets_early(Some(Mutant::StableAtWeak)));
+}
+
+/// Whether a replica that is behind a stable checkpoint goes on telling of what it waits for.
+fn repeats_what_may_be_over(mutant: Option<Mutant>) -> bool {
+    let mut lone = lone(mutant);
+    lone.ask(1);
+    assert!(vouches(&lone.wait(500)), "the primary may never have got it");
+    lone.hear(2, Message::Stable(Box::new(stable(128, Digest::default(), &[1, 2, 3]))));
+    vouches(&lone.wait(500))
+}
+
+/// Simulated runs show it, but seldom: a group with a small window runs away from whoever is behind. [B13]
+#[test]
+fn who_is_behind_does_not_say_again_what_may_be_over() {
+    assert!(!repeats_what_may_be_over(None));
+    assert!(repeats_what_may_be_over(Some(Mutant::RepeatsWhatIsOver)));
 }
 
 /// What a replica answers a client whose name a liar gave to another request.

@@ -1,7 +1,7 @@
 //! The normal case, clause by clause: B1, and B5 to B14. Signatures are in `signed.rs`, checkpoints in `checkpoint.rs`, lies that
 //! take more than a message in `lies.rs`.
 
-use crate::common::lone::{Lone, changes, checkpoints, commits, prepares, proposals, wanted};
+use crate::common::lone::{Lone, changes, checkpoints, commits, prepares, proposals, vouches, wanted};
 use crate::common::signing::{
     batch, begins, checkpoint, commit, committed, new_view, null, pre_prepare, prepare, vote, wishes,
 };
@@ -373,7 +373,6 @@ fn a_backup_takes_over_what_somebody_correct_was_asked_for() {
 // tests [B13]
 #[test]
 fn who_sees_enough_vouchers_vouches_and_the_primary_orders_what_all_will_see() {
-    let vouches = |said: &[Message]| said.iter().any(|message| matches!(message, Message::Requests(_)));
     for size in [4, 7] {
         let faults = (size - 1) / 3;
         let mut lone = Lone::new(size, size, config());

@@ -97,6 +97,7 @@ pub const PBFT_BY_SCHEDULE: &[Mutant] = &[
     Mutant::StableAtWeak,
     Mutant::NamesUnchecked,
     Mutant::SkippedCounted,
+    Mutant::RepeatsWhatIsOver,
     Mutant::NumberNotAsked,
     Mutant::ShareIgnored,
 ];

@@ -157,3 +157,8 @@ pub fn checkpoints(said: &[Message]) -> Vec<(u64, Digest)> {
     };
     said.iter().filter_map(of).collect()
 }
+
+/// Whether it tells of requests.
+pub fn vouches(said: &[Message]) -> bool {
+    said.iter().any(|message| matches!(message, Message::Requests(_)))
+}
