@@ -71,8 +71,8 @@ pub enum Termination {
 pub enum Reads {
     /// [`crate::Input::Read`] is answered by a barrier that costs no log entry.
     Barrier,
-    /// A read goes through the log like a write. A proposal without a payload, and without a session, is such a read and nothing else: it is
-    /// decided, and not applied. [`crate::Event::Read`] makes one.
+    /// A read goes through the log like a write. A proposal without a payload is such a read and nothing else, unless it opens a session: it
+    /// is decided, and not applied. [`crate::Event::Read`] makes one.
     ThroughLog,
     /// Reads are local and may be stale.
     Local,
