@@ -52,7 +52,8 @@ impl Request {
         Self::new(id, [&signature.r[..], &signature.s, command].concat().into())
     }
 
-    /// The signature in front of the payload, and the command behind it. [B29]
+    /// The signature in front of the payload, and the command behind it.
+    // [B29]
     #[must_use]
     pub fn signature(&self) -> Option<(Signature, Bytes)> {
         let (r, rest) = self.payload.split_first_chunk()?;
