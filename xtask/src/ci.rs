@@ -8,7 +8,7 @@ use std::process::Command;
 const SEEDS: &str = "120";
 /// More of those whose runs are short: where everybody signs, a run takes ten times as long.
 const SHORT: &[&str] = &["raft", "multipaxos", "benor", "twophase", "paxos-commit"];
-const MORE_SEEDS: &str = "480";
+const MORE_SEEDS: &str = "240";
 /// Seeds whose fingerprints must not depend on the build.
 const HASHED_SEEDS: &str = "60";
 
