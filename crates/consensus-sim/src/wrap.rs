@@ -3,7 +3,26 @@
 
 use bytes::Bytes;
 use consensus_core::{NodeId, ProposalId};
-use core::fmt;
+
+/// Lets a plan carry a function: plans are compared and shown for what they say, and code is not part of that.
+macro_rules! carried {
+    ($name:ident) => {
+        impl core::fmt::Debug for $name {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                f.write_str(stringify!($name))
+            }
+        }
+
+        impl PartialEq for $name {
+            fn eq(&self, _: &Self) -> bool {
+                true
+            }
+        }
+
+        impl Eq for $name {}
+    };
+}
+pub(crate) use carried;
 
 /// The participants, everybody, the payload, and a number drawn at random, for whatever else there is to choose.
 type Wrapping = fn(&[NodeId], &[NodeId], Bytes, u64) -> Wrapped;
@@ -36,20 +55,7 @@ impl Wrap {
     }
 }
 
-impl fmt::Debug for Wrap {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Wrap")
-    }
-}
-
-/// Plans are compared for what they say, and an envelope is not part of that.
-impl PartialEq for Wrap {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Wrap {}
+carried!(Wrap);
 
 /// Signs what a client proposes under a name, as data that a plan can carry. What is decided is what was signed.
 #[derive(Clone, Copy)]
@@ -70,17 +76,4 @@ impl Seal {
     }
 }
 
-impl fmt::Debug for Seal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Seal")
-    }
-}
-
-/// As with [`Wrap`].
-impl PartialEq for Seal {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Seal {}
+carried!(Seal);

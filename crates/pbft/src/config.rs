@@ -261,8 +261,12 @@ impl Config {
         can_tell.then_some(Share { count, bytes })
     }
 
-    /// Whether the client that a request is named after has signed it. [B29]
+    /// Whether the client that a request is named after has signed it, where clients sign. This is asked where a request would count, and
+    /// not at the door, which cannot know what waits already, whoever told of it. [B29]
     pub(crate) fn is_asked(&self, request: &Request) -> bool {
+        if self.vouching != Vouching::Signed {
+            return true;
+        }
         let Some((signature, command)) = request.signature() else { return false };
         let mut ask = Ask::of(request.id(), &command);
         if self.plants(Mutant::NumberNotAsked) {

@@ -36,7 +36,7 @@ pub(crate) struct Requests {
     /// What we vouch for, and have not told yet.
     fresh: Vec<Request>,
     /// How much each replica vouches for.
-    load: BTreeMap<NodeId, Load>,
+    load: BTreeMap<NodeId, Share>,
     executed: Executed,
 }
 
@@ -74,12 +74,6 @@ impl Executed {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Load {
-    count: usize,
-    bytes: usize,
-}
-
 /// What holds for a group.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
@@ -112,6 +106,16 @@ pub(crate) enum Admitted {
     TooMany,
     /// Its client has too many waiting.
     OverShare,
+    /// Its client did not ask for it.
+    Unasked,
+}
+
+/// `voucher` vouches for it no more.
+fn give_back(load: &mut BTreeMap<NodeId, Share>, shares: &mut Shares, voucher: NodeId, request: &Request) {
+    shares.give_back(voucher, request);
+    if let Some(load) = load.get_mut(&voucher) {
+        load.give_back(request.size());
+    }
 }
 
 fn key(request: &Request) -> Key {
@@ -119,8 +123,16 @@ fn key(request: &Request) -> Key {
 }
 
 impl Requests {
-    /// `voucher` was asked for this.
-    pub(crate) fn add(&mut self, now: Time, voucher: NodeId, request: Request, rules: &Rules) -> Admitted {
+    /// `voucher` was asked for this. `is_asked` looks at whether its client signed it, where clients sign: once, since what waits, or
+    /// was executed not long ago, was looked at. [B29]
+    pub(crate) fn add(
+        &mut self,
+        now: Time,
+        voucher: NodeId,
+        request: Request,
+        rules: &Rules,
+        is_asked: &dyn Fn(&Request) -> bool,
+    ) -> Admitted {
         let key = key(&request);
         let known = self.waiting.get_mut(&key);
         let lately = match &known {
@@ -138,11 +150,14 @@ impl Requests {
         if rules.share.is_some_and(|share| !self.shares.has_room(voucher, &request, share)) {
             return Admitted::OverShare;
         }
+        let was_looked_at = known.is_some() || lately.is_some_and(|(digest, _)| digest == key.1);
+        if !was_looked_at && !is_asked(&request) {
+            return Admitted::Unasked;
+        }
         if rules.share.is_some() {
             self.shares.take(voucher, &request);
         }
-        load.count += 1;
-        load.bytes += size;
+        load.take(size);
         if voucher == rules.own {
             self.fresh.push(request.clone());
         }
@@ -170,7 +185,7 @@ impl Requests {
         }
         if count >= rules.genuine && rules.genuine < rules.ready && !waiting.vouchers.contains(&rules.own) {
             let request = waiting.request.clone();
-            self.add(now, rules.own, request, rules);
+            self.add(now, rules.own, request, rules, is_asked);
         }
         Admitted::Counted
     }
@@ -179,12 +194,8 @@ impl Requests {
         let Some(waiting) = self.waiting.remove(&key) else { return };
         self.ready -= usize::from(waiting.is_ready);
         self.shares.serve(waiting.turn);
-        for voucher in &waiting.vouchers {
-            self.shares.give_back(*voucher, &waiting.request);
-            if let Some(load) = self.load.get_mut(voucher) {
-                load.count = load.count.saturating_sub(1);
-                load.bytes = load.bytes.saturating_sub(waiting.request.size());
-            }
+        for &voucher in &waiting.vouchers {
+            give_back(&mut self.load, &mut self.shares, voucher, &waiting.request);
         }
     }
 
@@ -209,14 +220,6 @@ impl Requests {
     pub(crate) fn knows(&self, request: &Request) -> bool {
         let key = key(request);
         self.waiting.contains_key(&key) || self.executed.get(key.0).is_some_and(|(digest, _)| digest == key.1)
-    }
-
-    /// Whether there is room for it, if this replica vouches for it.
-    pub(crate) fn would_count(&self, now: Time, voucher: NodeId, request: &Request, rules: &Rules) -> bool {
-        let lately = || self.executed.get(request.id()).is_some_and(|(_, at)| at + rules.late > now);
-        let load = self.load.get(&voucher).copied().unwrap_or_default();
-        let has_room = rules.share.is_none_or(|share| self.shares.has_room(voucher, request, share));
-        load.count < rules.count && has_room && (voucher == rules.own || !lately())
     }
 
     /// Whether somebody correct was asked for each of these, if `primary` vouches for them too.
@@ -275,13 +278,8 @@ impl Requests {
     pub(crate) fn doubt(&mut self, now: Time, since: Time, rules: &Rules) {
         let old = self.waiting.values_mut().filter(|waiting| waiting.since < since);
         for waiting in old {
-            let size = waiting.request.size();
-            for voucher in waiting.vouchers.iter().filter(|&&voucher| voucher != rules.own) {
-                self.shares.give_back(*voucher, &waiting.request);
-                if let Some(load) = self.load.get_mut(voucher) {
-                    load.count = load.count.saturating_sub(1);
-                    load.bytes = load.bytes.saturating_sub(size);
-                }
+            for &voucher in waiting.vouchers.iter().filter(|&&voucher| voucher != rules.own) {
+                give_back(&mut self.load, &mut self.shares, voucher, &waiting.request);
             }
             waiting.vouchers.retain(|voucher| *voucher == rules.own);
             waiting.is_ready &= waiting.vouchers.len() >= rules.ready;
@@ -334,12 +332,10 @@ impl Requests {
     pub(crate) fn check(&self) {
         let ready = self.waiting.values().filter(|waiting| waiting.is_ready).count();
         assert_eq!(ready, self.ready, "what is ready adds up");
-        let mut counted: BTreeMap<NodeId, Load> = BTreeMap::new();
+        let mut counted: BTreeMap<NodeId, Share> = BTreeMap::new();
         for waiting in self.waiting.values() {
             for &voucher in &waiting.vouchers {
-                let load = counted.entry(voucher).or_default();
-                load.count += 1;
-                load.bytes += waiting.request.size();
+                counted.entry(voucher).or_default().take(waiting.request.size());
             }
         }
         let shared: usize = counted.values().map(|load| load.count).sum();
@@ -374,7 +370,7 @@ mod tests {
     fn what_was_executed_is_remembered_for_so_many_others_and_then_forgotten() {
         let (mut requests, count) = (Requests::default(), REMEMBERED as u64);
         let add = |requests: &mut Requests, number| {
-            requests.add(Time::ZERO, NodeId(2), request(number), &rules(false))
+            requests.add(Time::ZERO, NodeId(2), request(number), &rules(false), &|_| true)
         };
         (1..=count).for_each(|number| requests.execute(Time::ZERO, &request(number)));
         assert_eq!([1, count].map(|number| add(&mut requests, number)), [Admitted::Known; 2]);
@@ -391,7 +387,7 @@ mod tests {
         let mut requests = Requests::default();
         for number in 1..=3 {
             for voucher in [2, 3, 4, 1] {
-                requests.add(Time::ZERO, NodeId(voucher), request(number), &rules(true));
+                requests.add(Time::ZERO, NodeId(voucher), request(number), &rules(true), &|_| true);
             }
         }
         requests.execute(Time::ZERO, &request(2));

@@ -26,6 +26,18 @@ pub(crate) struct Shares {
     served: u64,
 }
 
+impl Share {
+    pub(crate) fn take(&mut self, size: usize) {
+        self.count += 1;
+        self.bytes += size;
+    }
+
+    pub(crate) fn give_back(&mut self, size: usize) {
+        self.count = self.count.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(size);
+    }
+}
+
 impl Shares {
     /// Whether the client's share with this voucher has room for it. One request may always wait.
     pub(crate) fn has_room(&self, voucher: NodeId, request: &Request, share: Share) -> bool {
@@ -36,16 +48,13 @@ impl Shares {
     }
 
     pub(crate) fn take(&mut self, voucher: NodeId, request: &Request) {
-        let taken = self.taken.entry((voucher, request.id().client)).or_default();
-        taken.count += 1;
-        taken.bytes += request.size();
+        self.taken.entry((voucher, request.id().client)).or_default().take(request.size());
     }
 
     pub(crate) fn give_back(&mut self, voucher: NodeId, request: &Request) {
         let place = (voucher, request.id().client);
         if let Some(taken) = self.taken.get_mut(&place) {
-            taken.count = taken.count.saturating_sub(1);
-            taken.bytes = taken.bytes.saturating_sub(request.size());
+            taken.give_back(request.size());
             if taken.count == 0 {
                 self.taken.remove(&place);
             }

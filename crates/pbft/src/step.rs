@@ -5,7 +5,7 @@ use crate::message::{Message, Vote};
 use crate::mutant::Mutant;
 use crate::record::Record;
 use crate::request::Request;
-use crate::requests::{Admitted, Rules};
+use crate::requests::Admitted;
 use crate::state::Pbft;
 use crate::statement::{Kind, Sequence, View};
 use alloc::vec::Vec;
@@ -133,11 +133,13 @@ impl Pbft {
         let is_read = request.payload().is_empty() && !id.client.is_session() && !id.opens_session();
         let is_alone = is_read && rules.genuine > 1;
         let is_misnamed = self.config.vouching == Vouching::Named && !request.is_named();
-        if is_alone || is_misnamed || !self.may_ask(now, self.id, &request, &rules) {
+        if is_alone || is_misnamed {
             return out.refuse(id, Refusal::Unsupported);
         }
-        match self.requests.add(now, self.id, request, &rules) {
+        let config = &self.config;
+        match self.requests.add(now, self.id, request, &rules, &|request| config.is_asked(request)) {
             Admitted::Counted | Admitted::Known => {}
+            Admitted::Unasked => out.refuse(id, Refusal::Unsupported),
             Admitted::TooMany | Admitted::OverShare => out.refuse(id, Refusal::Busy),
         }
     }
@@ -149,24 +151,14 @@ impl Pbft {
             return;
         }
         for request in requests {
-            if !self.may_ask(now, from, &request, &rules) {
-                return self.mute(from, out);
-            }
-            match self.requests.add(now, from, request, &rules) {
+            let config = &self.config;
+            match self.requests.add(now, from, request, &rules, &|request| config.is_asked(request)) {
+                Admitted::Unasked => return self.mute(from, out),
                 // The next one may be another client's.
                 Admitted::Counted | Admitted::Known | Admitted::OverShare => {}
                 Admitted::TooMany => break,
             }
         }
-    }
-
-    /// [B29] Whether a request that would count is signed by its client, where clients sign. This is asked here and not at the door,
-    /// which cannot know what waits already, whoever told of it.
-    fn may_ask(&self, now: Time, voucher: NodeId, request: &Request, rules: &Rules) -> bool {
-        self.config.vouching != Vouching::Signed
-            || !self.requests.would_count(now, voucher, request, rules)
-            || self.requests.knows(request)
-            || self.config.is_asked(request)
     }
 
     /// [B29] Whether the primary puts forward nothing but what clients have signed, where they sign.

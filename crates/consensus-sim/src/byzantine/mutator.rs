@@ -2,8 +2,8 @@
 //! lying view changes, wrong nulls, stale checkpoints).
 
 use crate::random::Stream;
+use crate::wrap::carried;
 use consensus_core::wire;
-use core::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -41,17 +41,4 @@ fn through_the_wire<T: Mutate>(frame: &[u8], choices: &mut Stream) -> Option<Vec
     Some(wire::encode(&T::mutate(&message, choices)?))
 }
 
-impl fmt::Debug for Mutator {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Mutator")
-    }
-}
-
-/// Plans are compared for what they say, and a mutator is not part of that.
-impl PartialEq for Mutator {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Mutator {}
+carried!(Mutator);
