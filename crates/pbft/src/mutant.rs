@@ -59,6 +59,8 @@ consensus_core::mutants! {
     StableAtWeak,
     /// Places above the high watermark are taken too.
     WatermarksIgnored,
+    /// A primary goes up to its own high watermark, which backups may not have come to yet.
+    OutrunsBackups,
     /// The replies that clients were given are not part of a state's digest.
     RepliesNotDigested,
     /// What one replica says is the state is taken for it.

@@ -296,7 +296,7 @@ impl Pbft {
         }
         let low = self.stable.sequence.max(self.inherited).max(self.executed);
         self.assigned = self.assigned.max(low);
-        while self.is_in_window(self.assigned.next())
+        while self.is_in_all_windows(self.assigned.next())
             && self.assigned.0 - self.executed.0 < self.config.max_in_flight_batches
         {
             let (most, bytes) = (self.config.max_batch_requests, self.config.max_batch_bytes);
@@ -317,6 +317,15 @@ impl Pbft {
             self.broadcast(&Message::PrePrepare(message), out);
             self.certify(sequence, out);
         }
+    }
+
+    /// Whether backups take a place over that have not heard yet of our last stable checkpoint. [B12]
+    fn is_in_all_windows(&self, sequence: Sequence) -> bool {
+        if self.config.plants(Mutant::OutrunsBackups) || self.config.plants(Mutant::WatermarksIgnored) {
+            return self.is_in_window(sequence);
+        }
+        let before = self.stable.sequence.0.saturating_sub(self.config.checkpoint_interval);
+        sequence <= self.config.high(Sequence(before))
     }
 
     /// Tells that we lead.

@@ -347,6 +347,30 @@ fn a_checkpoint_of_too_few_is_found() {
     assert!(forgets_early(Some(Mutant::StableAtWeak)));
 }
 
+/// Whether a primary puts something where a backup that has not heard of its stable checkpoint does not look.
+fn outruns_its_backups(mutant: Option<Mutant>) -> bool {
+    let config = Config { checkpoint_interval: 1, window: 2, max_batch_requests: 1, ..with(mutant) };
+    let mut cluster = Cluster::with(4, config);
+    let is_news = |envelope: &crate::common::Envelope| {
+        let is_second =
+            matches!(&envelope.message, Message::Checkpoint(vote) if vote.sequence == Sequence(2));
+        envelope.to == n(4) && is_second
+    };
+    for numbers in [1..=1, 2..=2, 3..=4] {
+        numbers.for_each(|number| cluster.propose(1, number));
+        cluster.settle_but(is_news);
+    }
+    assert_eq!(cluster.executed(1), 4);
+    cluster.executed(1) > cluster.executed(4)
+}
+
+/// [B12]
+#[test]
+fn a_primary_that_outruns_its_backups_is_found() {
+    assert!(!outruns_its_backups(None));
+    assert!(outruns_its_backups(Some(Mutant::OutrunsBackups)));
+}
+
 /// Whether a replica that is behind a stable checkpoint goes on telling of what it waits for.
 fn repeats_what_may_be_over(mutant: Option<Mutant>) -> bool {
     let mut lone = lone(mutant);

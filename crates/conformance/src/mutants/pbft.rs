@@ -98,6 +98,7 @@ pub const PBFT_BY_SCHEDULE: &[Mutant] = &[
     Mutant::NamesUnchecked,
     Mutant::SkippedCounted,
     Mutant::RepeatsWhatIsOver,
+    Mutant::OutrunsBackups,
     Mutant::NumberNotAsked,
     Mutant::ShareIgnored,
 ];
