@@ -58,6 +58,9 @@ pub struct Config {
     pub max_open_requests: usize,
     /// The same in bytes.
     pub max_open_bytes: usize,
+    /// A snapshot is taken at the first checkpoint by which so many bytes were executed since the last one, and as many as that has; with 0
+    /// at each checkpoint. (G) Whoever drives a `Node` has it take none of its own (`NodeConfig::compact_after_bytes`, `u64::MAX`).
+    pub snapshot_after_bytes: u64,
     /// The size of a chunk of a snapshot, in bytes. (G)
     pub chunk_bytes: usize,
     /// The bug to plant.
@@ -105,6 +108,7 @@ impl Default for Config {
             max_open_per_client: 256,
             max_open_requests: 1 << 14,
             max_open_bytes: 32 << 20,
+            snapshot_after_bytes: 4 << 20,
             chunk_bytes: 256 << 10,
             #[cfg(all(feature = "mutants", debug_assertions))]
             mutant: None,

@@ -31,6 +31,11 @@ impl Digest {
         Self(hash.finalize().into())
     }
 
+    /// The digest of everything that this names, and of `next` behind it.
+    pub(crate) fn then(self, next: Self) -> Self {
+        Self::of_two(b"then", &self.0, &next.0)
+    }
+
     /// The digest of a value's encoding, which is written into `buffer`.
     pub(crate) fn of_value<T: Serialize>(label: &[u8], value: &T) -> Self {
         let mut buffer = Vec::new();

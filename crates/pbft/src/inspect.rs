@@ -6,8 +6,8 @@ use consensus_core::{Inspection, Slot, wire};
 
 impl Pbft {
     pub(crate) fn show(&self) -> Inspection {
-        let stable = self.checkpoints.own.get(&self.stable.sequence);
-        let snapshot = stable.map_or(Slot::ZERO, |own| own.manifest.slot);
+        let written = self.checkpoints.snapshots.get(&self.checkpoints.written);
+        let snapshot = written.map_or(Slot::ZERO, |snapshot| snapshot.manifest.slot);
         let arriving = self.transfer.as_ref().map_or(0, crate::transfer::Transfer::received);
         Inspection {
             first: snapshot.next(),
@@ -17,7 +17,7 @@ impl Pbft {
             queues: Vec::from([
                 ("requests", self.requests.len()),
                 ("places in flight", self.log.range(self.executed.next()..).count()),
-                ("chunks of a state", arriving),
+                ("parts of a state", arriving),
                 ("proven liars", self.evidence.len()),
             ]),
             peers: Vec::new(),

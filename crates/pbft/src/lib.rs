@@ -16,6 +16,7 @@ mod config;
 mod digest;
 mod evidence;
 mod fixed;
+mod history;
 mod inspect;
 mod keys;
 mod log;
@@ -41,8 +42,8 @@ pub use digest::Digest;
 pub use evidence::Evidence;
 pub use keys::{Ed25519, KeyError, Keyring, Name, Scheme, Signature};
 pub use message::{
-    MAX_CHUNKS, MAX_WINDOW, Manifest, Message, NewView, PrePrepare, Proposal, Proven, Status, ViewChange,
-    Vote,
+    MAX_BATCHES, MAX_CHUNKS, MAX_WINDOW, Manifest, Message, NewView, PrePrepare, Proposal, Proven, Status,
+    ViewChange, Vote,
 };
 #[cfg(all(feature = "mutants", debug_assertions))]
 pub use mutant::Mutant;

@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 
 /// The most sequence numbers between the watermarks.
 pub const MAX_WINDOW: usize = 4_096;
+/// The most batches that a state has beside its snapshot.
+pub const MAX_BATCHES: usize = 1 << 16;
 /// The most chunks of a snapshot.
 pub const MAX_CHUNKS: usize = 1 << 16;
 
@@ -75,6 +77,23 @@ pub enum Message {
         index: u32,
         /// What is in it.
         bytes: Bytes,
+    },
+    /// What was executed after this place, up to this checkpoint?
+    FetchBatches {
+        /// The checkpoint.
+        sequence: Sequence,
+        /// The place.
+        after: Sequence,
+    },
+    /// This, or the first part of it.
+    Batches {
+        /// The checkpoint.
+        sequence: Sequence,
+        /// The place.
+        after: Sequence,
+        /// What was executed, in order.
+        #[serde(deserialize_with = "wire::at_most::<MAX_WINDOW, _, _>")]
+        batches: Vec<Batch>,
     },
 }
 
@@ -196,18 +215,22 @@ pub struct Proven {
     pub batch: Batch,
 }
 
-/// What the state after a checkpoint consists of. Its digest is what the checkpoint's certificate names.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What the state after a checkpoint consists of: a snapshot, and what was executed since. Its digest is what the checkpoint's
+/// certificate names. The default is the state of the beginning.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// The checkpoint.
+    /// The place that the snapshot was taken behind.
     pub sequence: Sequence,
-    /// The last slot that the state contains.
+    /// The last slot that the snapshot contains.
     pub slot: Slot,
-    /// How many bytes it has.
+    /// How many bytes the snapshot has.
     pub length: u64,
-    /// The digest of each chunk.
+    /// The digest of each chunk of the snapshot.
     #[serde(deserialize_with = "wire::at_most::<MAX_CHUNKS, _, _>")]
     pub chunks: Vec<Digest>,
+    /// The digest of each batch that was executed since, in order.
+    #[serde(deserialize_with = "wire::at_most::<MAX_BATCHES, _, _>")]
+    pub batches: Vec<Digest>,
 }
 
 impl Manifest {
@@ -215,6 +238,14 @@ impl Manifest {
     // [B15]
     #[must_use]
     pub fn digest(&self) -> Digest {
-        Digest::of_value(b"state", self)
+        let Self { sequence, slot, length, chunks, batches } = self;
+        let snapshot = Digest::of_value(b"state", &(sequence, slot, length, chunks));
+        batches.iter().fold(snapshot, |state, batch| state.then(*batch))
+    }
+
+    /// The checkpoint.
+    #[must_use]
+    pub const fn checkpoint(&self) -> Sequence {
+        Sequence(self.sequence.0.saturating_add(self.batches.len() as u64))
     }
 }

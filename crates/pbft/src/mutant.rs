@@ -65,6 +65,10 @@ consensus_core::mutants! {
     RepliesNotDigested,
     /// What one replica says is the state is taken for it.
     StateUnchecked,
+    /// What one replica says was executed since the snapshot is taken for it.
+    HistoryUnchecked,
+    /// That a checkpoint is stable is not written down where no snapshot is.
+    StableNotWritten,
     /// A proposal is taken over and not written down.
     ProposalNotWritten,
     /// A prepared certificate is not written down.

@@ -1,11 +1,15 @@
 //! From the disk: the state is what the records say, in order.
 
-use crate::checkpoint::Own;
+use crate::certificate::Stable;
+use crate::checkpoint::{Own, Snapshot};
+use crate::digest::Digest;
 use crate::evidence::Evidence;
+use crate::history::{History, Sum};
 use crate::log::{Accepted, Entry};
-use crate::message::{PrePrepare, ViewChange};
+use crate::message::{MAX_BATCHES, PrePrepare, ViewChange};
 use crate::mutant::Mutant;
 use crate::record::Record;
+use crate::request::Batch;
 use crate::state::Pbft;
 use crate::statement::Sequence;
 use crate::step::{Out, Timer};
@@ -23,14 +27,17 @@ impl Pbft {
         pbft.now = now;
         for (place, record) in records.into_iter().enumerate() {
             let is_first = place == 0;
-            if matches!(record, Record::Stable(_)) != (is_first && !is_new) {
-                return Err(RestoreError("the snapshot and the checkpoint's proof do not come together"));
+            if matches!(record, Record::Snapshot { .. }) != (is_first && !is_new) {
+                return Err(RestoreError("the snapshot and its place do not come together"));
             }
-            pbft.replay(record, snapshot.as_ref())?;
+            pbft.replay(record, snapshot.as_ref(), out)?;
         }
         if !is_new && pbft.stable.sequence == Sequence::ZERO {
             return Err(RestoreError("the proof of the snapshot's checkpoint is missing"));
         }
+        // Bodies of a state that was not taken over to the end.
+        drop(pbft.log.split_off(&pbft.config.high(pbft.stable.sequence).next()));
+        pbft.log.values_mut().for_each(Entry::tidy);
         // What was proposed in earlier views leaves places behind that are free again.
         let is_ours = |entry: &Entry| entry.proposal.is_some_and(|accepted| accepted.view == pbft.view);
         let last = pbft.log.iter().rev().find(|(_, entry)| is_ours(entry));
@@ -44,22 +51,24 @@ impl Pbft {
         &mut self,
         record: Record,
         snapshot: Option<&(Slot, bytes::Bytes)>,
+        out: &mut Out,
     ) -> Result<(), RestoreError> {
         match record {
-            Record::Stable(stable) => {
+            Record::Snapshot { sequence } => {
                 let Some((slot, bytes)) = snapshot else { return Ok(()) };
-                let own = Own::new(stable.sequence, *slot, bytes.clone(), &self.config);
-                if own.digest != stable.digest {
-                    return Err(RestoreError(
-                        "the snapshot is not the one that the checkpoint's proof is of",
-                    ));
-                }
-                (self.executed, self.slot, self.inherited) = (stable.sequence, *slot, stable.sequence);
-                self.checkpoints.own.insert(stable.sequence, own);
-                self.stable = *stable;
+                let snapshot = Snapshot::new(sequence, *slot, bytes.clone(), &self.config);
+                self.checkpoints.history = History::behind(&snapshot.manifest);
+                self.checkpoints.snapshots.insert(sequence, snapshot);
+                self.checkpoints.written = sequence;
+                (self.executed, self.slot) = (sequence, *slot);
             }
+            Record::Stable { stable, batches } => self.replay_stable(*stable, &batches, out)?,
             Record::Body { sequence, batch } => {
-                self.check_place(sequence)?;
+                // One of a state that is taken over may lie further ahead than others.
+                let most = self.config.high(self.executed).0.saturating_add(MAX_BATCHES as u64);
+                if sequence <= self.executed || sequence.0 > most {
+                    return Err(RestoreError("a body is written of a place that is settled, or far away"));
+                }
                 self.log.entry(sequence).or_default().keep(batch.digest(), batch);
             }
             Record::PrePrepare(message) => {
@@ -92,6 +101,38 @@ impl Pbft {
                 self.evidence.insert(node, *evidence);
             }
         }
+        Ok(())
+    }
+
+    /// What led to the checkpoint is executed once more.
+    fn replay_stable(
+        &mut self,
+        stable: Stable,
+        batches: &[Digest],
+        out: &mut Out,
+    ) -> Result<(), RestoreError> {
+        for &digest in batches {
+            let sequence = self.executed.next();
+            let body = self.log.get(&sequence).and_then(|entry| entry.body(digest)).cloned();
+            let null = || Some(Batch::default()).filter(|null| null.digest() == digest);
+            let Some(batch) = body.or_else(null) else {
+                return Err(RestoreError("the body of something that was executed is missing"));
+            };
+            self.decide(&batch, out);
+            self.checkpoints.history.push(batch);
+            self.executed = sequence;
+        }
+        let sum = self
+            .checkpoints
+            .history
+            .sum
+            .filter(|sum| (self.executed, sum.digest) == (stable.sequence, stable.digest));
+        let Some(Sum { base, digest, .. }) = sum else {
+            return Err(RestoreError("what was executed is not what the checkpoint's proof is of"));
+        };
+        self.checkpoints.own.insert(stable.sequence, Own { base, digest });
+        self.inherited = self.inherited.max(stable.sequence);
+        self.settle_at(stable);
         Ok(())
     }
 

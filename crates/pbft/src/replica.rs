@@ -267,25 +267,35 @@ impl Pbft {
     pub(crate) fn execute(&mut self, out: &mut Out) {
         loop {
             let sequence = self.executed.next();
+            let is_checkpoint = self.config.is_checkpoint(sequence);
+            if is_checkpoint && self.checkpoints.history.sum.is_none() {
+                // What its state comes to depends on a snapshot that is on its way.
+                return;
+            }
             let Some(batch) = self.log.get(&sequence).and_then(crate::log::Entry::outcome).cloned() else {
                 return;
             };
-            if batch.is_null() {
-                self.slot = self.slot.next();
-                out.decide(self.slot, None, Verdict::Noop, bytes::Bytes::new());
-            }
-            for request in batch.requests() {
-                self.slot = self.slot.next();
-                let command = self.config.command(request);
-                out.decide(self.slot, Some(request.id()), Verdict::Commit, command);
-                self.requests.execute(self.now, request);
-            }
+            self.decide(&batch, out);
+            self.checkpoints.history.push(batch);
             self.executed = sequence;
             (self.barren, self.deadline) = (0, None);
-            if self.config.is_checkpoint(sequence) {
-                self.checkpoints.asked.push_back((sequence, self.slot));
-                out.snapshot();
+            if is_checkpoint {
+                self.reach_checkpoint(out);
             }
+        }
+    }
+
+    /// Hands a batch to the state machine.
+    pub(crate) fn decide(&mut self, batch: &Batch, out: &mut Out) {
+        if batch.is_null() {
+            self.slot = self.slot.next();
+            out.decide(self.slot, None, Verdict::Noop, bytes::Bytes::new());
+        }
+        for request in batch.requests() {
+            self.slot = self.slot.next();
+            let command = self.config.command(request);
+            out.decide(self.slot, Some(request.id()), Verdict::Commit, command);
+            self.requests.execute(self.now, request);
         }
     }
 

@@ -4,6 +4,7 @@
 use crate::config::Vouching;
 use crate::message::{Message, Proven, Status, ViewChange};
 use crate::mutant::Mutant;
+use crate::record::Record;
 use crate::request::Request;
 use crate::state::Pbft;
 use crate::statement::{Kind, Sequence, View};
@@ -259,7 +260,11 @@ impl Pbft {
             return out.accuse(from, Offence::Malformed("a batch that is not the one which was committed"));
         }
         let entry = self.log.entry(sequence).or_default();
-        entry.keep(certificate.digest, batch);
+        if entry.body(certificate.digest).is_none() {
+            // Who executes something must have it, when it comes back.
+            out.persist(Record::Body { sequence, batch: batch.clone() });
+            entry.keep(certificate.digest, batch);
+        }
         entry.committed.get_or_insert(certificate);
         let before = self.executed;
         self.execute(out);

@@ -120,6 +120,10 @@ impl Pbft {
             Message::State(manifest) => self.on_manifest(from, *manifest, out),
             Message::FetchChunk { sequence, index } => self.on_fetch_chunk(from, sequence, index, out),
             Message::Chunk { sequence, index, bytes } => self.on_chunk(from, sequence, index, bytes, out),
+            Message::FetchBatches { sequence, after } => self.on_fetch_batches(from, sequence, after, out),
+            Message::Batches { sequence, after, batches } => {
+                self.on_batches(from, sequence, after, batches, out);
+            }
         }
     }
 
@@ -232,7 +236,11 @@ impl Message {
             Self::Chunk { bytes, .. } if bytes.len() > config.chunk_bytes => {
                 Err(Offence::Malformed("a chunk that is too long"))
             }
+            Self::Batches { batches, .. } => {
+                batches.iter().try_for_each(|batch| check_requests(config, batch.requests()))
+            }
             Self::Status(_)
+            | Self::FetchBatches { .. }
             | Self::FetchBatch { .. }
             | Self::BatchIs { .. }
             | Self::FetchState { .. }

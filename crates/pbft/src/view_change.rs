@@ -233,6 +233,7 @@ impl Pbft {
         out.persist(Record::NewView(Box::new(new_view.clone())));
         let stable = Heritage::of(&new_view.changes, &self.config).stable;
         self.take_up(new_view);
+        self.log.values_mut().for_each(crate::log::Entry::tidy);
         self.on_stable(stable, out);
         let unexecuted = self.log.range(self.executed.next()..);
         self.requests.requeue(unexecuted.flat_map(|(_, entry)| entry.bodies()));
@@ -255,7 +256,6 @@ impl Pbft {
         for (_, entry) in self.log.range_mut(last.next()..) {
             entry.proposal.take_if(|accepted| accepted.view < view);
         }
-        self.log.values_mut().for_each(crate::log::Entry::tidy);
     }
 
     /// Puts what the view begins with at its places, as far as our watermarks reach.

@@ -28,7 +28,9 @@ fn messages(cluster: &mut Cluster, ask: impl Fn(&mut Cluster, u64)) -> [u64; 4] 
                 | Message::FetchState { .. }
                 | Message::State(_)
                 | Message::FetchChunk { .. }
-                | Message::Chunk { .. } => 3,
+                | Message::Chunk { .. }
+                | Message::FetchBatches { .. }
+                | Message::Batches { .. } => 3,
             };
             counts[kind] += 1;
             cluster.deliver(envelope);

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 
 const LIMIT: usize = 1 << 20;
 /// How many kinds of messages there are. A new one must get a place in [`Liar::message`].
-const KINDS: usize = 16;
+const KINDS: usize = 18;
 
 /// A small generator with a fixed seed.
 fn draws(mut state: u64) -> impl FnMut(usize) -> usize {
@@ -42,10 +42,11 @@ fn small(config: Config) -> Config {
     }
 }
 
-/// Four replicas at work; in every second group one replica's word is enough.
+/// Four replicas at work; in every second group one replica's word is enough, and in every third a snapshot is taken now and then.
 fn at_work(round: u64) -> Cluster {
     let config = if round.is_multiple_of(2) { config() } else { gateway() };
-    let mut cluster = Cluster::with(4, small(config));
+    let snapshot_after_bytes = if round % 3 == 2 { 300 } else { 0 };
+    let mut cluster = Cluster::with(4, Config { snapshot_after_bytes, ..small(config) });
     cluster.serve(1..=2);
     cluster
 }
@@ -70,7 +71,7 @@ fn work_on(cluster: &mut Cluster, draw: &mut impl FnMut(usize) -> usize, number:
 
 /// What replicas really say, in the normal case, view changes, catching up and state transfer; and what they write.
 fn spoken() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
-    let mut cluster = at_work(0);
+    let mut cluster = at_work(2);
     let (mut said, mut written) = (Vec::new(), Vec::new());
     for number in 3..60 {
         match number {
@@ -178,8 +179,8 @@ fn damaged_records_are_refused_or_harm_nobody() {
             }
             records.extend(wire::decode::<Record>(&frame, LIMIT).ok());
         }
-        if draw(3) == 0 {
-            records.retain(|record| !matches!(record, Record::Stable(_)));
+        if draw(3) > 0 {
+            records.retain(|record| !matches!(record, Record::Stable { .. } | Record::Snapshot { .. }));
         }
         records.into_iter().for_each(|record| disk.append(WriteSeq(1), record));
         let id = 1 + draw(4) as u64;
@@ -332,12 +333,22 @@ impl<D: FnMut(usize) -> usize> Liar<D> {
             13 => {
                 let length = self.near(64);
                 let chunks = vec![digest; length.min(1_000).div_ceil(32) as usize];
-                Message::State(Box::new(Manifest { sequence, slot: Slot(place), length, chunks }))
+                let batches = vec![digest; (self.draw)(4)];
+                Message::State(Box::new(Manifest { sequence, slot: Slot(place), length, chunks, batches }))
             }
             14 => Message::FetchChunk { sequence: truth.stable.sequence, index: place as u32 },
-            _ => {
+            15 => {
                 let bytes = vec![1; (self.draw)(34)].into();
                 Message::Chunk { sequence, index: (self.draw)(4) as u32, bytes }
+            }
+            16 => {
+                let (sequence, after) = (truth.stable.sequence, Sequence(self.near(place)));
+                Message::FetchBatches { sequence, after }
+            }
+            _ => {
+                let batches = (0..(self.draw)(3)).map(|_| self.batch()).collect();
+                let after = Sequence(self.near(truth.executed));
+                Message::Batches { sequence: truth.stable.sequence, after, batches }
             }
         }
     }
@@ -404,7 +415,9 @@ fn claims_for_others(message: &Message, from: u64) -> bool {
         | Message::FetchState { .. }
         | Message::State(_)
         | Message::FetchChunk { .. }
-        | Message::Chunk { .. } => false,
+        | Message::Chunk { .. }
+        | Message::FetchBatches { .. }
+        | Message::Batches { .. } => false,
     }
 }
 

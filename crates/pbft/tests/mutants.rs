@@ -9,6 +9,7 @@ use crate::common::signing::{
     view_change, vote, wish, wishes,
 };
 use crate::common::{Cluster, gateway, n, payload, request};
+use crate::history::{batches, two_batches};
 use consensus_core::{Bytes, ClientId, ConsensusAlgorithm, Event, NodeId, ProposalId, Reply, Slot};
 use pbft::{
     Ask, Config, Digest, Kind, Manifest, Message, Mutant, Pbft, PrePrepare, Request, Sequence, Stable, View,
@@ -149,6 +150,7 @@ fn takes_any_state(mutant: Option<Mutant>) -> bool {
         slot: Slot(2),
         length: chunk.len() as u64,
         chunks: vec![Digest::of(b"chunk", chunk)],
+        batches: Vec::new(),
     };
     let proof = stable(2, manifest(b"right").digest(), &[1, 2, 3]);
     lone.cluster.tell(1, 4, Message::Stable(Box::new(proof)));
@@ -476,4 +478,33 @@ fn is_served_beside_a_flood(mutant: Option<Mutant>) -> bool {
 fn a_client_without_a_bound_is_found() {
     assert!(is_served_beside_a_flood(None));
     assert!(!is_served_beside_a_flood(Some(Mutant::ShareIgnored)));
+}
+
+/// [B17]
+#[test]
+fn a_history_that_nobody_checks_is_found() {
+    let executes_a_lie = |mutant| {
+        let (mut lone, manifest, [one, _]) = two_batches(with(mutant));
+        lone.hear(1, Message::State(Box::new(manifest)));
+        lone.hear(3, batches(0, &[one, batch([request(9)])]));
+        lone.cluster.diary(4).contains(&payload(9))
+    };
+    assert!(!executes_a_lie(None));
+    assert!(executes_a_lie(Some(Mutant::HistoryUnchecked)));
+}
+
+/// [B16]
+#[test]
+fn a_checkpoint_that_is_not_written_down_is_found() {
+    let settled = |mutant| {
+        let config =
+            Config { checkpoint_interval: 2, window: 4, snapshot_after_bytes: 1 << 20, ..with(mutant) };
+        let mut cluster = Cluster::with(4, config);
+        cluster.serve(1..=2);
+        cluster.crash(4);
+        cluster.start(4);
+        (cluster.stable(4), cluster.executed(4))
+    };
+    assert_eq!(settled(None), (2, 2));
+    assert_eq!(settled(Some(Mutant::StableNotWritten)), (0, 0));
 }

@@ -424,6 +424,7 @@ fn what_is_too_long_or_out_of_shape_is_refused_at_the_door() {
             slot,
             length,
             chunks: vec![Digest::default(); chunks],
+            batches: Vec::new(),
         }))
     };
     let lies = [

@@ -6,6 +6,7 @@ mod client;
 mod clients;
 mod common;
 mod cost;
+mod history;
 mod hostile;
 mod lies;
 #[cfg(all(feature = "mutants", debug_assertions))]

@@ -66,11 +66,12 @@ pub(crate) fn of_message(message: &mut Message, each: Each<'_>) {
         }
         Message::FetchState { sequence } => each(Field::Sequence(sequence)),
         Message::State(manifest) => {
-            let Manifest { sequence, slot, length, chunks } = &mut **manifest;
+            let Manifest { sequence, slot, length, chunks, batches } = &mut **manifest;
             each(Field::Sequence(sequence));
             each(Field::Slot(slot));
             each(Field::Length(length));
             each(Field::Chunks(chunks));
+            each(Field::Chunks(batches));
         }
         Message::FetchChunk { sequence, index } => {
             each(Field::Sequence(sequence));
@@ -80,6 +81,15 @@ pub(crate) fn of_message(message: &mut Message, each: Each<'_>) {
             each(Field::Sequence(sequence));
             each(Field::Index(index));
             each(Field::Bytes(bytes));
+        }
+        Message::FetchBatches { sequence, after } => {
+            each(Field::Sequence(sequence));
+            each(Field::Sequence(after));
+        }
+        Message::Batches { sequence, after, batches } => {
+            each(Field::Sequence(sequence));
+            each(Field::Sequence(after));
+            batches.iter_mut().for_each(|batch| each(Field::Batch(batch)));
         }
     }
 }

@@ -200,6 +200,11 @@ impl Liar {
                 None => Message::FetchState { sequence: self.sequence(plan) },
             },
             14 => Message::FetchChunk { sequence: self.sequence(plan), index: u32::from(plan.byte()) },
+            15 => Message::FetchBatches { sequence: self.sequence(plan), after: self.sequence(plan) },
+            16 => {
+                let batches = (0..plan.below(3)).map(|_| self.batch(plan)).collect();
+                Message::Batches { sequence: self.sequence(plan), after: self.sequence(plan), batches }
+            }
             _ => {
                 let bytes = plan.pick(&self.chunks).cloned().unwrap_or_default();
                 Message::Chunk { sequence: self.sequence(plan), index: u32::from(plan.byte()), bytes }
@@ -314,6 +319,8 @@ impl Liar {
             | Message::FetchState { .. }
             | Message::State(_)
             | Message::FetchChunk { .. }
+            | Message::FetchBatches { .. }
+            | Message::Batches { .. }
             | Message::Chunk { .. } => {}
         }
     }

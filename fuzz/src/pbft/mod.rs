@@ -43,6 +43,7 @@ fn config(plan: &mut Plan<'_>) -> Config {
         max_open_bytes: 4_096,
         max_payload_bytes: 64,
         chunk_bytes: 48,
+        snapshot_after_bytes: [0, 0, 300][plan.below(3)],
         vouching: [Vouching::Quorum, Vouching::Gateway, Vouching::Named][plan.below(3)],
         #[cfg(feature = "mutants")]
         mutant: planted(),

@@ -82,6 +82,8 @@ pub const PBFT: &[Hunt] = &[
     hunt(Mutant::WatermarksIgnored, &[Invariant, Progress, NoFalseAccusation], 4, Liars, 600),
     hunt(Mutant::RepliesNotDigested, SUSPECT, 4, Laggards, 600),
     hunt(Mutant::StateUnchecked, SUSPECT, 4, Laggards, 600),
+    hunt(Mutant::HistoryUnchecked, SUSPECT, 4, Laggards, 600),
+    hunt(Mutant::StableNotWritten, &[Recovery, Durability, Progress], 4, Amnesia, 600),
     hunt(Mutant::ProposalNotWritten, SUSPECT, 4, Amnesia, 600),
     hunt(Mutant::CertificateNotWritten, SUSPECT, 4, Amnesia, 600),
     hunt(Mutant::ViewChangeNotWritten, SUSPECT, 4, Amnesia, 600),
@@ -198,6 +200,7 @@ fn laggards(draw: &mut Stream, plan: &mut Plan) -> Tuning<Config> {
     tuning.config.checkpoint_interval = 2;
     tuning.config.window = 4;
     tuning.config.chunk_bytes = draw.pick(&[40, 4_096]).copied().unwrap_or(40);
+    tuning.config.snapshot_after_bytes = draw.pick(&[0, 500]).copied().unwrap_or(0);
     tuning
 }
 

@@ -42,6 +42,7 @@ pub fn pbft(draw: &mut Stream, plan: &mut Plan) -> Tuning<Config> {
         max_batch_bytes: pick(draw, &[64, 1_000, 64_000]),
         max_open_requests: pick(draw, &[16, 64, 1_024]),
         chunk_bytes: pick(draw, &[100, 4_096, 256 << 10]),
+        snapshot_after_bytes: draw.pick(&[0, 500, 5_000, 50_000]).copied().unwrap_or(0),
         ..Config::default()
     };
     if let Some(byzantine) = &mut plan.byzantine {
@@ -159,7 +160,19 @@ impl Mutate for Lies {
             }
             Message::State(mut manifest) => {
                 manifest.slot.0 = near(manifest.slot.0, choices);
+                if choices.below(2) == 0 {
+                    manifest.batches.reverse();
+                }
                 Message::State(manifest)
+            }
+            Message::Batches { sequence, after, mut batches } => {
+                let place = choices.index(batches.len());
+                if let Some(batch) = batches.get_mut(place) {
+                    let mut requests = batch.requests().to_vec();
+                    requests.pop();
+                    *batch = Batch::new(requests);
+                }
+                Message::Batches { sequence, after, batches }
             }
             Message::Chunk { sequence, index, bytes } => {
                 let mut changed = bytes.to_vec();
@@ -172,6 +185,7 @@ impl Mutate for Lies {
             Message::FetchBatch { .. }
             | Message::BatchIs { .. }
             | Message::FetchState { .. }
+            | Message::FetchBatches { .. }
             | Message::FetchChunk { .. } => return None,
         };
         Some(lie)

@@ -225,8 +225,14 @@ impl Attacker {
                 bytes.reverse();
                 Message::Chunk { sequence, index, bytes: bytes.into() }
             }
+            Message::Batches { sequence, after, mut batches } => {
+                batches.reverse();
+                batches.push(Batch::new(vec![self.invention()]));
+                Message::Batches { sequence, after, batches }
+            }
             Message::Committed(_)
             | Message::Stable(_)
+            | Message::FetchBatches { .. }
             | Message::FetchBatch { .. }
             | Message::FetchState { .. }
             | Message::State(_)

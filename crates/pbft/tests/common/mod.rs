@@ -83,13 +83,15 @@ pub fn payload(number: u64) -> Bytes {
     format!("request {number}").into()
 }
 
-/// Timeouts of tests: something is to be executed within 1,000 ms, and what may be lost is said again every 100.
+/// Timeouts of tests: something is to be executed within 1,000 ms, and what may be lost is said again every 100. Each checkpoint
+/// takes a snapshot.
 pub fn config() -> Config {
     Config {
         group: signing::GROUP,
         view_timeout_ms: 1_000,
         max_view_timeout_ms: 16_000,
         resend_interval_ms: 100,
+        snapshot_after_bytes: 0,
         ..Config::default()
     }
 }
