@@ -36,9 +36,9 @@ pub use guarantees::{Faults, Guarantees, Membership, Problem, Reads, Resilience,
 pub use hand_off::{Network, Recovered, Storage, StorageError};
 pub use id::{ClientId, ClusterId, Epoch, GroupId, NodeId, ProposalId, ReadId, Slot, WriteSeq};
 pub use inspect::{Feeding, Inspection, Note, PeerProgress};
-pub use machine::{Decision, InstallError, StateMachine, Verdict};
+pub use machine::{Decision, Frozen, InstallError, StateMachine, Verdict};
 pub use members::{BadChange, Change, MAX_MEMBERS, Members, MembersError, NamedMembers, Priority};
-pub use node::{Event, Node, NodeConfig, NodeError, Outcome, Reply};
+pub use node::{Event, Node, NodeConfig, NodeError, Outcome, PendingSnapshot, Reply};
 pub use recent::{MAX_RECENT, MAX_RECENT_BYTES};
 pub use session::{Admission, MAX_REPLIES, MAX_REPLY_BYTES, MAX_SESSIONS, MAX_TABLE_BYTES, Sessions};
 pub use time::Time;

@@ -16,13 +16,19 @@ use bytes::Bytes;
 const HEADER_BYTES: usize = 9;
 
 pub(crate) fn seal(sessions: &Sessions, machine: &Bytes) -> Bytes {
+    let mut bytes = head(sessions, machine.len());
+    bytes.extend_from_slice(machine);
+    bytes.into()
+}
+
+/// What stands in front of the state machine's snapshot, with room for so many bytes of that.
+pub(crate) fn head(sessions: &Sessions, room: usize) -> Vec<u8> {
     let table = wire::encode(sessions);
-    let mut bytes = Vec::with_capacity(HEADER_BYTES + table.len() + machine.len());
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + table.len() + room);
     bytes.push(wire::FORMAT_VERSION);
     bytes.extend_from_slice(&(table.len() as u64).to_le_bytes());
     bytes.extend_from_slice(&table);
-    bytes.extend_from_slice(machine);
-    bytes.into()
+    bytes
 }
 
 pub(crate) fn open(snapshot: &Bytes) -> Result<(Sessions, Bytes), InstallError> {

@@ -4,6 +4,7 @@
 mod allocations;
 mod benor_skeleton;
 mod common;
+mod deferred;
 mod gate;
 mod memory;
 mod quorum;

@@ -143,6 +143,7 @@ where
             }
             self.dirty = false;
             self.node.flush(now)?;
+            self.write_snapshot();
             self.route_replies(now);
             self.publish(now)?;
             if let Some(members) = self.node.take_members() {
@@ -186,9 +187,17 @@ where
             }
             Inbound::Query { request, answer } => answer.give(Ok(self.node.machine().query(&request))),
             Inbound::Inspect { answer } => answer.give(Ok(self.statement())),
+            Inbound::Snapshot(written) => self.push(now, written)?,
             Inbound::Transfer { to } => self.on_transfer(now, to)?,
         }
         Ok(())
+    }
+
+    /// A snapshot that was begun is written out on a thread for it, however large it is: this group goes on, and so do others of its lane.
+    fn write_snapshot(&mut self) {
+        let Some(pending) = self.node.take_pending_snapshot() else { return };
+        let mailbox = Arc::clone(&self.mailbox);
+        tokio::task::spawn_blocking(move || mailbox.push(Inbound::Snapshot(pending.write())));
     }
 
     fn statement(&self) -> Statement {

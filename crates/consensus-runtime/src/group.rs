@@ -144,6 +144,7 @@ where
         seed: random()?,
         compact_after_bytes: config.compact_after_bytes,
         compact_after_slots: config.compact_after_slots,
+        defers_snapshots: true,
         check_invariants: config.check_invariants,
     };
     let node = blocking(move || Ok(Node::open(node_config, clock.now(), network, storage, machine)?)).await?;

@@ -5,7 +5,7 @@ use crate::frame::{Forward, ForwardReply};
 use crate::replicated::{Applied, RequestError};
 use crate::report::Statement;
 use bytes::Bytes;
-use consensus_core::{Change, NodeId, Slot};
+use consensus_core::{Change, Event, NodeId, Slot};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -24,6 +24,8 @@ pub(crate) enum Inbound<M> {
     Query { request: Bytes, answer: Answer<Bytes> },
     /// Somebody looks for the cause of something.
     Inspect { answer: Answer<Statement> },
+    /// A snapshot of ours is written out.
+    Snapshot(Event<M>),
     /// Somebody, perhaps a peer's client, asks for leadership to be handed over.
     Transfer { to: Option<NodeId> },
 }
@@ -37,6 +39,7 @@ impl<M> Inbound<M> {
             | Self::Read(_)
             | Self::Query { .. }
             | Self::Inspect { .. }
+            | Self::Snapshot(_)
             | Self::Transfer { .. } => 1,
         }
     }

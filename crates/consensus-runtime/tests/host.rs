@@ -377,7 +377,10 @@ async fn slowest(handle: &Handle<Fixed>) -> Duration {
     let mut slowest = Duration::ZERO;
     for _ in 0..30 {
         let began = Instant::now();
-        soon(handle.propose("x".into())).await.unwrap();
+        // On a machine that does something else, too, a connection may come and go: that is slow, and no more.
+        while let Err(error) = soon(handle.propose("x".into())).await {
+            assert_eq!(error, RequestError::LeaderLost);
+        }
         slowest = slowest.max(began.elapsed());
     }
     slowest

@@ -106,6 +106,9 @@ pub struct Plan {
     pub compact_after_bytes: u64,
     /// The slots after which a node offers a snapshot, however small.
     pub compact_after_slots: u64,
+    /// How long a snapshot takes to be written out beside its node; zero: the node stands still while it takes one.
+    #[serde(default, with = "text::span")]
+    pub snapshot_writing: Duration,
     /// The clients.
     pub workload: Workload,
     /// The Byzantine nodes; `None`: all nodes are correct.
@@ -291,6 +294,9 @@ impl Plan {
             compact_after_slots: *Stream::derive(seed, "compact_after_slots")
                 .pick(&[5, 60, MOST_SLOTS, MOST_SLOTS, MOST_SLOTS])
                 .unwrap_or(&MOST_SLOTS),
+            snapshot_writing: *Stream::derive(seed, "snapshot_writing")
+                .pick(&[0, 0, 1, 10, 100].map(Duration::from_millis))
+                .unwrap_or(&Duration::ZERO),
             workload: Workload::draw(draw),
             byzantine: None,
         };
@@ -352,6 +358,7 @@ impl Default for Plan {
             burst: Duration::ZERO,
             compact_after_bytes: 1 << 20,
             compact_after_slots: MOST_SLOTS,
+            snapshot_writing: Duration::ZERO,
             workload: Workload::default(),
             byzantine: None,
         }

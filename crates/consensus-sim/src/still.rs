@@ -29,5 +29,6 @@ impl Plan {
         self.disk.lying_syncs = false;
         // Whoever is late by a message where others keep nothing for it must be brought a snapshot, which no calm spares it.
         (self.compact_after_bytes, self.compact_after_slots) = (MAX_BYTES, MOST_SLOTS);
+        self.snapshot_writing = core::time::Duration::ZERO;
     }
 }

@@ -20,6 +20,7 @@ pub mod number;
 pub mod profile;
 pub mod proto;
 pub mod server;
+mod shared_store;
 pub mod steward;
 pub mod store;
 pub mod validate;

@@ -3,41 +3,10 @@
 
 use crate::command::{Command, Reason, Reply};
 use crate::members::{MemberTable, SharedMembers};
-use crate::proto::etcdserverpb::{RangeRequest, RangeResponse};
+pub use crate::shared_store::SharedStore;
 use crate::store::{Store, StoreError};
 use bytes::{Buf, BufMut, Bytes};
-use consensus_core::{Decision, InstallError, Members, Slot, StateMachine, Verdict};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-
-/// A store that is written by one and read by many.
-#[derive(Clone, Debug, Default)]
-pub struct SharedStore(Arc<RwLock<Store>>);
-
-impl SharedStore {
-    /// An empty store.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The store, to read. Writers wait meanwhile: do not hold it across an await.
-    pub fn read(&self) -> RwLockReadGuard<'_, Store> {
-        // A reader never leaves the store half-written, and a writer's panic ends the process.
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What a range request finds in it now.
-    ///
-    /// # Errors
-    /// If the revision was compacted or lies in the future.
-    pub fn range(&self, request: &RangeRequest) -> Result<RangeResponse, StoreError> {
-        self.read().range(request)
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, Store> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+use consensus_core::{Decision, Frozen, InstallError, Members, Slot, StateMachine, Verdict};
 
 /// Applies the log to a [`SharedStore`] and to the members.
 ///
@@ -88,6 +57,10 @@ impl StateMachine for KvMachine {
             (Verdict::Commit, Ok(command @ Command::Members(_))) => {
                 self.members.change(|members| command.apply(&mut self.store.write(), members))
             }
+            (Verdict::Commit, Ok(command @ Command::Compact(_))) => {
+                self.store.copy_held();
+                command.apply(&mut self.store.write(), &mut MemberTable::default())
+            }
             // Nothing of the members is touched by it.
             (Verdict::Commit, Ok(command)) => {
                 command.apply(&mut self.store.write(), &mut MemberTable::default())
@@ -124,6 +97,31 @@ impl StateMachine for KvMachine {
     }
 
     fn snapshot(&self) -> Bytes {
+        self.store.read().snapshot_behind(self.head())
+    }
+
+    fn freeze(&self) -> Option<Frozen> {
+        let (head, held) = (self.head(), self.store.hold());
+        Some(Box::new(move |mut bytes| {
+            bytes.extend_from_slice(&head);
+            held.copy_behind(bytes)
+        }))
+    }
+
+    fn install(&mut self, _through: Slot, snapshot: Bytes) -> Result<(), InstallError> {
+        let (members, store) = open(snapshot).map_err(InstallError)?;
+        let store = Store::from_snapshot(&store).map_err(|error| InstallError(error.to_string()))?;
+        self.store.replace(store);
+        if !self.members.is_fixed() {
+            self.members.change(|known| *known = members);
+        }
+        Ok(())
+    }
+}
+
+impl KvMachine {
+    /// What stands in front of the store's snapshot.
+    fn head(&self) -> Vec<u8> {
         let table =
             if self.members.is_fixed() { MemberTable::default() } else { (*self.members.table()).clone() };
         let table = table.encode();
@@ -132,17 +130,7 @@ impl StateMachine for KvMachine {
         // A table has at most a thousand rows of a few kilobytes.
         head.put_u32_le(u32::try_from(table.len()).unwrap_or(u32::MAX));
         head.put_slice(&table);
-        self.store.read().snapshot_behind(head)
-    }
-
-    fn install(&mut self, _through: Slot, snapshot: Bytes) -> Result<(), InstallError> {
-        let (members, store) = open(snapshot).map_err(InstallError)?;
-        let store = Store::from_snapshot(&store).map_err(|error| InstallError(error.to_string()))?;
-        *self.store.write() = store;
-        if !self.members.is_fixed() {
-            self.members.change(|known| *known = members);
-        }
-        Ok(())
+        head
     }
 }
 

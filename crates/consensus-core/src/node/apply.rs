@@ -1,6 +1,6 @@
 //! From decisions to the state machine: sessions, replies, reads, snapshots.
 
-use super::{NodeError, Outcome, Reply};
+use super::{NodeError, Outcome, PendingSnapshot, Reply};
 use crate::algorithm::Refusal;
 use crate::guarantees::{Faults, Guarantees, Problem, Reads};
 use crate::id::{ProposalId, ReadId, Slot};
@@ -29,7 +29,19 @@ pub(super) struct Executor<M> {
     barriers: VecDeque<(ProposalId, ReadId)>,
     pub(super) replies: Vec<Reply>,
     compaction: Compaction,
+    /// A snapshot that nobody has taken away yet to write it out.
+    pub(super) pending: Option<PendingSnapshot>,
+    /// The one that is being written out.
+    awaited: Option<Slot>,
+    /// Whether snapshots may be written out beside the node.
+    defers: bool,
     rules: Rules,
+}
+
+/// A snapshot that was asked for.
+pub(super) enum Taken {
+    Now(Slot, Bytes),
+    Later,
 }
 
 /// What an algorithm's guarantees mean for its decisions.
@@ -76,6 +88,7 @@ impl<M: StateMachine> Executor<M> {
         mut machine: M,
         snapshot: Option<&(Slot, Bytes)>,
         compact_after: CompactAfter,
+        defers: bool,
         rules: Rules,
     ) -> Result<Self, NodeError> {
         let (mut sessions, mut applied, mut last_size) = (Sessions::new(), Slot::ZERO, 0);
@@ -101,6 +114,9 @@ impl<M: StateMachine> Executor<M> {
                 last_size,
                 last_slot: applied,
             },
+            pending: None,
+            awaited: None,
+            defers,
             rules,
         })
     }
@@ -201,6 +217,7 @@ impl<M: StateMachine> Executor<M> {
             self.sessions = sessions;
         }
         self.applied = self.applied.max(through);
+        (self.pending, self.awaited) = (None, None);
         self.compaction.since_last = 0;
         self.compaction.last_size = bytes.len() as u64;
         self.compaction.last_slot = self.applied;
@@ -263,18 +280,34 @@ impl<M: StateMachine> Executor<M> {
     }
 
     #[inline]
-    pub(super) fn snapshot_if_due(&mut self) -> Option<(Slot, Bytes)> {
+    pub(super) fn snapshot_if_due(&mut self) -> Option<Taken> {
         let compaction = &self.compaction;
         let is_large = compaction.since_last > compaction.after_bytes.max(compaction.last_size);
         let is_long = self.applied.0 - compaction.last_slot.0 > compaction.after_slots;
-        (is_large || is_long).then(|| self.take_snapshot())
+        ((is_large || is_long) && self.awaited.is_none()).then(|| self.take_snapshot())
     }
 
-    pub(super) fn take_snapshot(&mut self) -> (Slot, Bytes) {
-        let snapshot = snapshot::seal(&self.sessions, &self.machine.snapshot());
+    pub(super) fn take_snapshot(&mut self) -> Taken {
+        let through = self.applied;
         self.compaction.since_last = 0;
+        self.compaction.last_slot = through;
+        let may_defer = self.defers && self.awaited.is_none();
+        if let Some(frozen) = may_defer.then(|| self.machine.freeze()).flatten() {
+            let head = snapshot::head(&self.sessions, 0);
+            self.pending = Some(PendingSnapshot { through, head, frozen });
+            self.awaited = Some(through);
+            return Taken::Later;
+        }
+        let snapshot = snapshot::seal(&self.sessions, &self.machine.snapshot());
         self.compaction.last_size = snapshot.len() as u64;
-        self.compaction.last_slot = self.applied;
-        (self.applied, snapshot)
+        Taken::Now(through, snapshot)
+    }
+
+    /// What was written out, if that is still of use.
+    pub(super) fn end_pending(&mut self, through: Slot, snapshot: Option<Bytes>) -> Option<Bytes> {
+        self.awaited.take_if(|awaited| *awaited == through)?;
+        let snapshot = snapshot?;
+        self.compaction.last_size = snapshot.len() as u64;
+        Some(snapshot)
     }
 }

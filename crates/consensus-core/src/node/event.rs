@@ -26,6 +26,13 @@ pub enum Event<M> {
     Tick,
     /// The storage may have news ([`crate::Storage::durable`]).
     Written,
+    /// A snapshot was written out ([`crate::PendingSnapshot::write`]).
+    SnapshotWritten {
+        /// The last slot that it contains.
+        through: Slot,
+        /// `None`: its state is gone.
+        snapshot: Option<Bytes>,
+    },
     /// A client proposes.
     Propose {
         /// Its name for good.

@@ -9,6 +9,7 @@
 mod apply;
 mod event;
 mod gate;
+mod pending;
 mod settle;
 mod timers;
 
@@ -28,6 +29,7 @@ use gate::Gate;
 use timers::Timers;
 
 pub use event::{Event, Outcome, Reply};
+pub use pending::PendingSnapshot;
 
 /// What a node is made from.
 #[derive(Clone, Debug)]
@@ -46,6 +48,9 @@ pub struct NodeConfig<A: ConsensusAlgorithm> {
     /// A snapshot is offered once more than this many slots were applied since the last one, however little they hold: so
     /// many decisions, at most, are replayed at a boot.
     pub compact_after_slots: u64,
+    /// Whether the driver writes snapshots out beside the node ([`Node::take_pending_snapshot`]), where the state machine has a way to hold
+    /// its state fast. Otherwise the node stands still while it takes one.
+    pub defers_snapshots: bool,
     /// Whether to check every invariant after each step (slow; for tests and simulations).
     pub check_invariants: bool,
 }
@@ -61,6 +66,7 @@ impl<A: ConsensusAlgorithm> NodeConfig<A> {
             seed,
             compact_after_bytes: 64 << 20,
             compact_after_slots: 4 << 20,
+            defers_snapshots: false,
             check_invariants: cfg!(debug_assertions),
         }
     }
@@ -163,6 +169,7 @@ where
             seed,
             compact_after_bytes,
             compact_after_slots,
+            defers_snapshots,
             check_invariants,
         } = config;
         if id == NodeId::ZERO {
@@ -175,8 +182,10 @@ where
         A::validate(&algorithm, &members)?;
         let recovered = storage.recover()?;
         let compact_after = CompactAfter { bytes: compact_after_bytes, slots: compact_after_slots };
-        let executor =
-            Executor::open(machine, recovered.snapshot.as_ref(), compact_after, Rules::of(&A::GUARANTEES))?;
+        let rules = Rules::of(&A::GUARANTEES);
+        // Without one order for all, what a snapshot contains is not said by a slot.
+        let defers = defers_snapshots && rules.is_ordered;
+        let executor = Executor::open(machine, recovered.snapshot.as_ref(), compact_after, defers, rules)?;
         let mut out = Out::<A>::new();
         let boot = Boot {
             id,
@@ -250,6 +259,11 @@ where
             Event::Suspect { peer, suspected } => self.step(now, Input::Suspect { peer, suspected }),
             Event::Tick => self.fire_timers(now),
             Event::Written => self.asks = true,
+            Event::SnapshotWritten { through, snapshot } => {
+                if let Some(snapshot) = self.executor.end_pending(through, snapshot) {
+                    self.step(now, Input::Compact { through, snapshot });
+                }
+            }
         }
         Ok(())
     }
@@ -305,6 +319,11 @@ where
     /// What has happened since this was last asked; only the first few of it, if that was long ago.
     pub fn notes(&mut self) -> Drain<'_, Note> {
         self.notes.drain(..)
+    }
+
+    /// A snapshot that the driver is to have written out, if one was begun since this was last asked.
+    pub const fn take_pending_snapshot(&mut self) -> Option<PendingSnapshot> {
+        self.executor.pending.take()
     }
 
     /// The members, if they were announced anew since this was last asked ([`crate::Effect::Members`]).

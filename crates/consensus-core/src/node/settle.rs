@@ -4,6 +4,7 @@
 //! its write is durable and acknowledges it in one round.
 
 use super::Node;
+use super::apply::Taken;
 use super::event::Reply;
 use super::gate::{Decided, Handover};
 use super::{NodeError, Stopped};
@@ -75,7 +76,7 @@ where
             } else if core::mem::take(&mut self.wrote) {
                 // One burst, one flush of the storage, whether inputs or the end of the burst brought the writes.
                 self.storage.flush();
-            } else if let Some((through, snapshot)) = self.executor.snapshot_if_due() {
+            } else if let Some(Taken::Now(through, snapshot)) = self.executor.snapshot_if_due() {
                 self.step(now, Input::Compact { through, snapshot });
             } else {
                 break;
@@ -227,8 +228,9 @@ where
             Handover::Decide(decided) => self.executor.apply(decided.as_decision()),
             Handover::Install { through, snapshot } => self.executor.install(through, &snapshot),
             Handover::Snapshot => {
-                let (through, snapshot) = self.executor.take_snapshot();
-                self.step(now, Input::Compact { through, snapshot });
+                if let Taken::Now(through, snapshot) = self.executor.take_snapshot() {
+                    self.step(now, Input::Compact { through, snapshot });
+                }
                 Ok(())
             }
             Handover::Refuse { id, reason } => {

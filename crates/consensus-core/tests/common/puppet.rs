@@ -1,10 +1,10 @@
 //! An algorithm that does what it is told, on a disk that is durable when it is told, so that the gate alone is tested.
 
 use consensus_core::{
-    Boot, Bytes, ClientId, ConfigError, ConsensusAlgorithm, Decision, Epoch, Event, Faults, Guarantees, In,
-    Input, InstallError, Members, Membership, Network, Node, NodeConfig, NodeError, NodeId, Offence, Out,
-    Problem, ProposalId, ReadId, Reads, Recovered, Refusal, Resilience, RestoreError, Role, Slot,
-    StateMachine, Status, Storage, StorageError, Termination, Time, Timing, Verdict, WriteSeq,
+    Boot, Bytes, ClientId, ConfigError, ConsensusAlgorithm, Decision, Epoch, Event, Faults, Frozen,
+    Guarantees, In, Input, InstallError, Members, Membership, Network, Node, NodeConfig, NodeError, NodeId,
+    Offence, Out, Problem, ProposalId, ReadId, Reads, Recovered, Refusal, Resilience, RestoreError, Role,
+    Slot, StateMachine, Status, Storage, StorageError, Termination, Time, Timing, Verdict, WriteSeq,
 };
 use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
@@ -201,6 +201,8 @@ pub struct Stage {
     pub sent: Rc<RefCell<Vec<u64>>>,
     pub applied: Rc<RefCell<Vec<u64>>>,
     pub recovered: Rc<RefCell<Option<(Slot, Bytes)>>>,
+    /// Snapshots are written out beside the node.
+    pub defers: Rc<Cell<bool>>,
 }
 
 impl Network<Line> for Stage {
@@ -257,6 +259,16 @@ impl StateMachine for Stage {
         Bytes::from_static(b"state")
     }
 
+    /// How much was applied by then.
+    fn freeze(&self) -> Option<Frozen> {
+        let count = self.applied.borrow().len();
+        let write = move |mut bytes: Vec<u8>| {
+            bytes.extend_from_slice(format!("state {count}").as_bytes());
+            (count < 100).then(|| bytes.into())
+        };
+        self.defers.get().then(|| Box::new(write) as Frozen)
+    }
+
     fn install(&mut self, through: Slot, snapshot: Bytes) -> Result<(), InstallError> {
         if snapshot.as_ref() == b"foreign" {
             return Err(InstallError("it is foreign".into()));
@@ -285,6 +297,7 @@ pub fn open_bounded(
     let config = NodeConfig::<Puppet> {
         compact_after_bytes,
         compact_after_slots,
+        defers_snapshots: stage.defers.get(),
         ..NodeConfig::new(NodeId(1), Members::of([NodeId(1), NodeId(2)]), 0)
     };
     Node::open(config, Time::ZERO, stage.clone(), stage.clone(), stage.clone())

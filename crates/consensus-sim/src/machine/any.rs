@@ -2,7 +2,7 @@
 
 use super::{Choice, Journal, Key, Registers, Replica, Shard, Value};
 use bytes::Bytes;
-use consensus_core::{Decision, InstallError, NodeId, Problem, ProposalId, Slot, StateMachine};
+use consensus_core::{Decision, Frozen, InstallError, NodeId, Problem, ProposalId, Slot, StateMachine};
 use std::collections::BTreeSet;
 
 /// The state machine of a simulated node: the one that its problem needs.
@@ -86,6 +86,14 @@ impl StateMachine for Machine {
 
     fn snapshot(&self) -> Bytes {
         each!(self, inner => inner.snapshot())
+    }
+
+    fn freeze(&self) -> Option<Frozen> {
+        let state = self.snapshot();
+        Some(Box::new(move |mut bytes| {
+            bytes.extend_from_slice(&state);
+            Some(bytes.into())
+        }))
     }
 
     fn install(&mut self, through: Slot, snapshot: Bytes) -> Result<(), InstallError> {

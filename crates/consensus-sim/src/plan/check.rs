@@ -70,6 +70,7 @@ impl Plan {
         within("faults_for", self.faults_for, Duration::ZERO..=LONGEST_STORM)?;
         rate("at_leaders", self.at_leaders_ppm)?;
         within("burst", self.burst, Duration::ZERO..=LONGEST)?;
+        within("snapshot_writing", self.snapshot_writing, Duration::ZERO..=LONGEST)?;
         within("compact_after_bytes", self.compact_after_bytes, 1..=MAX_BYTES)?;
         within("compact_after_slots", self.compact_after_slots, 1..=MOST_SLOTS)?;
         for (field, value) in [

@@ -292,9 +292,10 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
         let (node, may_be_lost) = match &happening {
             Happening::Deliver { to: node, .. } | Happening::Arrive { node, .. } => (*node, true),
-            Happening::Wake { node } | Happening::Flush { node, .. } | Happening::DiskDone { node, .. } => {
-                (*node, false)
-            }
+            Happening::Wake { node }
+            | Happening::Flush { node, .. }
+            | Happening::DiskDone { node, .. }
+            | Happening::Snapshot { node, .. } => (*node, false),
             Happening::Restart { .. }
             | Happening::Resume { .. }
             | Happening::Hardship(_)

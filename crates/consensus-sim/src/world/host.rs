@@ -18,8 +18,8 @@ use crate::record::{self, Happened};
 use crate::storage::{Platter, SimStorage};
 use crate::watch::{Tap, Watched, WatchedConfig};
 use consensus_core::{
-    ConsensusAlgorithm, Event, Members, Node, NodeConfig, NodeError, NodeId, Outcome, ProposalId, ReadId,
-    Refusal, Reply, Role, Slot, Status, Time, wire,
+    ConsensusAlgorithm, Event, Members, Node, NodeConfig, NodeError, NodeId, Outcome, PendingSnapshot,
+    ProposalId, ReadId, Refusal, Reply, Role, Slot, Status, Time, wire,
 };
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -51,6 +51,8 @@ pub(super) struct Host<A: ConsensusAlgorithm> {
     /// It runs, and has no timer.
     rests: bool,
     flush_planned: bool,
+    /// A snapshot that is being written out.
+    pending: Option<PendingSnapshot>,
     pub(super) tap: Tap,
     pub(super) journal: Journal,
     waiting: BTreeMap<ProposalId, Ticket>,
@@ -85,6 +87,7 @@ impl<A: ConsensusAlgorithm> Host<A> {
             wake: None,
             rests: false,
             flush_planned: false,
+            pending: None,
             tap: Tap::default(),
             journal: Journal::default(),
             waiting: BTreeMap::new(),
@@ -102,7 +105,7 @@ impl<A: ConsensusAlgorithm> Host<A> {
 
     /// The process ends, and all that only it knew.
     pub(super) fn stop(&mut self) {
-        (self.node, self.paused) = (None, None);
+        (self.node, self.paused, self.pending) = (None, None, None);
         self.waiting.clear();
         self.reads.clear();
         self.boot += 1;
@@ -174,6 +177,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             seed,
             compact_after_bytes: self.plan.compact_after_bytes,
             compact_after_slots: self.plan.compact_after_slots,
+            defers_snapshots: !self.plan.snapshot_writing.is_zero(),
             check_invariants: !is_byzantine,
         };
         let machine =
@@ -278,6 +282,14 @@ impl<A: ConsensusAlgorithm> World<A> {
         }
     }
 
+    /// The last one that was begun, if several were.
+    pub(super) fn on_snapshot_written(&mut self, index: usize, boot: u64) {
+        let host = self.hosts.get_mut(index).filter(|host| host.boot == boot);
+        let Some(pending) = host.and_then(|host| host.pending.take()) else { return };
+        self.trace.event(self.now, 3, pending.through().0);
+        self.tell(index, pending.write());
+    }
+
     pub(super) fn on_flush(&mut self, index: usize, boot: u64) {
         let is_byzantine = self.is_byzantine(index);
         let Some(host) = self.hosts.get_mut(index).filter(|host| host.boot == boot) else { return };
@@ -304,6 +316,9 @@ impl<A: ConsensusAlgorithm> World<A> {
         let boot = host.boot;
         let Some(node) = &mut host.node else { return };
         let writes = node.storage().begin();
+        let begun = node.take_pending_snapshot();
+        let begins = begun.is_some();
+        host.pending = begun.or_else(|| host.pending.take());
         let deadline = node.deadline().map(|at| host.clock.when(at));
         let rested = core::mem::replace(&mut host.rests, deadline.is_none());
         self.counts.rests += u64::from(host.rests && !rested);
@@ -317,6 +332,10 @@ impl<A: ConsensusAlgorithm> World<A> {
                 at.max(self.now + core::time::Duration::from_micros(1)),
                 Happening::Wake { node: index },
             );
+        }
+        if begins {
+            let span = self.slowed(index, self.plan.snapshot_writing);
+            self.plan_in(span, Happening::Snapshot { node: index, boot });
         }
         if writes {
             let unruly = self.is_unruly();

@@ -261,6 +261,11 @@ enum Happening {
         node: usize,
         boot: u64,
     },
+    /// A snapshot is written out.
+    Snapshot {
+        node: usize,
+        boot: u64,
+    },
     Restart {
         node: usize,
         boot: u64,
@@ -617,6 +622,7 @@ impl<A: ConsensusAlgorithm> World<A> {
             Happening::Wake { node } => self.on_wake(node),
             Happening::Flush { node, boot } => self.on_flush(node, boot),
             Happening::DiskDone { node, boot } => self.on_disk_done(node, boot),
+            Happening::Snapshot { node, boot } => self.on_snapshot_written(node, boot),
             Happening::Restart { node, boot } => self.on_restart(node, boot),
             Happening::Resume { node, boot } => self.on_resume(node, boot),
             Happening::Hardship(hardship) => self.on_hardship(hardship),

@@ -59,6 +59,12 @@ impl History {
         &self.versions
     }
 
+    /// The versions at or before `revision`.
+    pub(super) fn through(&self, revision: i64) -> &[Version] {
+        let end = self.versions.partition_point(|version| version.revision <= revision);
+        self.versions.get(..end).unwrap_or_default()
+    }
+
     pub(super) const fn is_empty(&self) -> bool {
         self.versions.is_empty()
     }
@@ -70,8 +76,7 @@ impl History {
 
     /// The newest version at or before `revision`, unless it is a tombstone.
     pub(super) fn at(&self, revision: i64) -> Option<&Version> {
-        let end = self.versions.partition_point(|version| version.revision <= revision);
-        self.versions.get(..end)?.last().filter(|version| version.value.is_some())
+        self.through(revision).last().filter(|version| version.value.is_some())
     }
 
     /// Drops all versions that nobody can read who reads at `revision` or later.

@@ -26,6 +26,7 @@ use bytes::Bytes;
 use history::{History, Version};
 pub(crate) use range::KeyRange;
 pub use snapshot::SnapshotError;
+pub(crate) use snapshot::{Copying, Moment};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 pub(crate) use txn::{has_puts, is_read_only};

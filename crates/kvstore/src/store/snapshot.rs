@@ -15,6 +15,7 @@ use super::history::{History, Version};
 use super::{FIRST_REVISION, Store};
 use bytes::{Buf, BufMut, Bytes};
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 
 const FORMAT_VERSION: u8 = 1;
 const DELETED: u8 = 0;
@@ -36,6 +37,49 @@ pub enum SnapshotError {
     Malformed(&'static str),
 }
 
+/// What there is to be said of a state that was there at some revision.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    revision: i64,
+    compacted: i64,
+    size_bytes: u64,
+    keys: u64,
+}
+
+/// A snapshot in the making.
+#[derive(Debug)]
+pub(crate) struct Copying {
+    moment: Moment,
+    out: Vec<u8>,
+    /// Where it begins in that.
+    start: usize,
+    /// The last key that was copied.
+    last: Option<Bytes>,
+}
+
+impl Moment {
+    /// Begins a copy behind what is in `out`.
+    pub(crate) fn copy_behind(self, mut out: Vec<u8>) -> Copying {
+        let start = out.len();
+        out.reserve(usize::try_from(self.size_bytes).unwrap_or(0));
+        out.put_u8(FORMAT_VERSION);
+        out.put_i64_le(self.revision);
+        out.put_i64_le(self.compacted);
+        out.put_u64_le(self.keys);
+        Copying { moment: self, out, start, last: None }
+    }
+}
+
+impl Copying {
+    /// The snapshot, once everything is copied.
+    pub(crate) fn finish(self) -> Bytes {
+        let Self { mut out, start, .. } = self;
+        let checksum = crc32fast::hash(out.get(start..).unwrap_or_default());
+        out.put_u32_le(checksum);
+        out.into()
+    }
+}
+
 impl Store {
     /// The whole state as bytes.
     #[must_use]
@@ -44,23 +88,38 @@ impl Store {
     }
 
     /// The same, behind what is in `out`.
-    pub(crate) fn snapshot_behind(&self, mut out: Vec<u8>) -> Bytes {
-        let start = out.len();
-        out.reserve(usize::try_from(self.size_bytes).unwrap_or(0));
-        out.put_u8(FORMAT_VERSION);
-        out.put_i64_le(self.revision);
-        out.put_i64_le(self.compacted);
-        out.put_u64_le(self.keys.len() as u64);
-        for (key, history) in &self.keys {
-            put_slice(&mut out, key);
-            put_length(&mut out, history.versions().len());
-            for version in history.versions() {
-                put_version(&mut out, version);
+    pub(crate) fn snapshot_behind(&self, out: Vec<u8>) -> Bytes {
+        let mut copying = self.moment().copy_behind(out);
+        while self.copy_more(&mut copying, usize::MAX) {}
+        copying.finish()
+    }
+
+    /// What there is to be copied of the present state.
+    pub(crate) fn moment(&self) -> Moment {
+        let Self { revision, compacted, size_bytes, .. } = *self;
+        Moment { revision, compacted, size_bytes, keys: self.keys.len() as u64 }
+    }
+
+    /// Copies some more keys of a state that was here, so many bytes or one key; whether there are more. Every version of then is still
+    /// here, if nothing was compacted since.
+    pub(crate) fn copy_more(&self, copying: &mut Copying, bytes: usize) -> bool {
+        let Copying { moment, out, last, .. } = copying;
+        let end = out.len().saturating_add(bytes);
+        let from = last.take().map_or(Bound::Unbounded, Bound::Excluded);
+        for (key, history) in self.keys.range((from, Bound::Unbounded)) {
+            let versions = history.through(moment.revision);
+            // Otherwise the key is younger.
+            if !versions.is_empty() {
+                put_slice(out, key);
+                put_length(out, versions.len());
+                versions.iter().for_each(|version| put_version(out, version));
+            }
+            if out.len() >= end {
+                *last = Some(key.clone());
+                return true;
             }
         }
-        let checksum = crc32fast::hash(out.get(start..).unwrap_or_default());
-        out.put_u32_le(checksum);
-        out.into()
+        false
     }
 
     /// The store that [`Store::snapshot`] was taken of.
