@@ -138,7 +138,7 @@ impl KvMachine {
 mod tests {
     use super::*;
     use crate::members::{MemberCommand, Row};
-    use crate::proto::etcdserverpb::PutRequest;
+    use crate::proto::etcdserverpb::{PutRequest, RangeRequest};
     use consensus_core::NodeId;
 
     fn decide(machine: &mut KvMachine, slot: u64, payload: &Bytes) -> Reply {

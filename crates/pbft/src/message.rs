@@ -243,6 +243,12 @@ impl Manifest {
         batches.iter().fold(snapshot, |state, batch| state.then(*batch))
     }
 
+    /// The digests of what was executed after a place that is the snapshot's, or lies behind it.
+    pub(crate) fn batches_after(&self, place: Sequence) -> &[Digest] {
+        let known = place.0.checked_sub(self.sequence.0).and_then(|known| usize::try_from(known).ok());
+        known.and_then(|known| self.batches.get(known..)).unwrap_or_default()
+    }
+
     /// The checkpoint.
     #[must_use]
     pub const fn checkpoint(&self) -> Sequence {

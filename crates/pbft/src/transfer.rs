@@ -4,6 +4,7 @@
 
 use crate::certificate::Stable;
 use crate::checkpoint::{Own, Snapshot};
+use crate::config::Config;
 use crate::history::History;
 use crate::message::{MAX_WINDOW, Manifest, Message};
 use crate::mutant::Mutant;
@@ -19,7 +20,7 @@ use bytes::Bytes;
 use consensus_core::{NodeId, Note, Offence, Time};
 
 /// A state on its way.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Transfer {
     /// What it must come to.
     pub(crate) stable: Stable,
@@ -38,9 +39,29 @@ pub(crate) struct Transfer {
 }
 
 impl Transfer {
-    fn of(stable: Stable, turn: usize) -> Self {
-        let (chunks, batches, after) = (Vec::new(), Vec::new(), Sequence::ZERO);
-        Self { stable, manifest: None, needs_snapshot: true, chunks, after, batches, turn, seen: None }
+    /// Another state instead. What has arrived may be a part of that one, too.
+    fn turn_to(self, stable: Stable) -> Self {
+        Self { stable, manifest: None, seen: None, ..self }
+    }
+
+    /// It is known what the state consists of: what has arrived stays, as far as it is a part of that.
+    fn begin(&mut self, manifest: Manifest, executed: Sequence, config: &Config) {
+        let chunks = self.chunks.iter().enumerate().zip(&manifest.chunks);
+        let kept =
+            chunks.take_while(|((place, chunk), wanted)| config.chunk_digest(*place, chunk) == **wanted);
+        self.chunks.truncate(kept.count());
+        // Who has come as far as the snapshot lacks the rest alone.
+        let base = manifest.sequence;
+        self.needs_snapshot = executed < base;
+        let latest = executed.max(base);
+        if self.batches.is_empty() || self.after < base || self.after > latest {
+            self.batches.clear();
+            self.after = latest;
+        }
+        let batches = self.batches.iter().zip(manifest.batches_after(self.after));
+        let kept = batches.take_while(|(batch, wanted)| batch.digest() == **wanted);
+        self.batches.truncate(kept.count());
+        self.manifest = Some(manifest);
     }
 
     /// How much has arrived, in chunks and batches.
@@ -80,13 +101,12 @@ impl Pbft {
         if let Some(ahead) = ahead
             && self.transfer.as_ref().is_none_or(|transfer| transfer.stable.sequence < ahead.sequence)
         {
-            // A newer state makes what arrived of an older one useless, unless that is nearly there.
+            // What is under way is not given up while it comes.
             let is_moving =
                 self.transfer.as_ref().is_some_and(|transfer| transfer.seen != Some(transfer.received()));
             if !is_moving {
-                let turn = self.transfer.as_ref().map_or(0, |transfer| transfer.turn);
                 let stable = ahead.clone();
-                self.transfer = Some(Transfer::of(stable, turn));
+                self.transfer = Some(self.transfer.take().unwrap_or_default().turn_to(stable));
             }
         }
         self.transfer.take_if(|transfer| transfer.stable.sequence <= self.executed);
@@ -188,10 +208,7 @@ impl Pbft {
             return out
                 .accuse(from, Offence::Malformed("a state that is not the one which a quorum came to"));
         }
-        // Who has come as far as the snapshot lacks the rest alone.
-        transfer.needs_snapshot = self.executed < manifest.sequence;
-        transfer.after = self.executed.max(manifest.sequence);
-        transfer.manifest = Some(manifest);
+        transfer.begin(manifest, self.executed, &self.config);
         self.go_on_with_state(out);
     }
 
@@ -241,9 +258,7 @@ impl Pbft {
         if !is_next {
             return;
         }
-        let place = usize::try_from(after.0.saturating_sub(manifest.sequence.0)).unwrap_or(usize::MAX);
-        let wanted = manifest.batches.get(place..).unwrap_or_default();
-        for (batch, wanted) in batches.into_iter().zip(wanted) {
+        for (batch, wanted) in batches.into_iter().zip(manifest.batches_after(after)) {
             if batch.digest() != *wanted && !is_trusted {
                 return out
                     .accuse(from, Offence::Malformed("a batch that is not the one which was executed"));

@@ -208,9 +208,8 @@ fn who_has_come_as_far_as_the_snapshot_takes_over_what_came_since_alone() {
     for known in [base, base + 1, base + 3] {
         let (mut cluster, asked) = catches_up(known, 59);
         assert!(!asked.iter().any(|message| matches!(message, Message::FetchChunk { .. })), "{known}");
-        let after = |message: &Message| match message {
-            Message::FetchBatches { after, .. } => Some(after.0),
-            _ => None,
+        let after = |message: &Message| {
+            if let Message::FetchBatches { after, .. } = message { Some(after.0) } else { None }
         };
         assert_eq!(asked.iter().find_map(after), Some(known));
         cluster.crash(4);
@@ -245,6 +244,49 @@ fn no_more_is_told_at_once_than_a_chunk_has_room_for_and_of_what_is_stable_alone
     assert!((0..500).filter(|_| told(&mut cluster, 6, 0) > 0).count() <= 128);
 }
 
+/// Others keep a state for two checkpoints: over a slow link it takes longer than that to have it.
+// tests [B17]
+#[test]
+fn what_has_arrived_of_a_state_stays_if_a_later_one_has_it_too() {
+    let mut cluster = Cluster::with(4, seldom(config()));
+    cluster.isolate(4);
+    cluster.serve(1..=59);
+    cluster.heal();
+    let base = snapshot_at(&mut cluster, 1);
+    let (left, asked) = (std::cell::Cell::new(0), std::cell::RefCell::new(Vec::new()));
+    // A few parts of a state arrive between two checkpoints, and nothing of what is executed.
+    let is_lost = |envelope: &Envelope| {
+        if let (4, Message::FetchChunk { index, .. }) = (envelope.from.0, &envelope.message) {
+            asked.borrow_mut().push(*index);
+        }
+        let is_part = matches!(envelope.message, Message::Chunk { .. } | Message::Batches { .. });
+        if is_part {
+            return left.replace(left.get().max(1) - 1) == 0;
+        }
+        let passes =
+            matches!(envelope.message, Message::Requests(_) | Message::Stable(_) | Message::State(_));
+        envelope.to == n(4) && !passes
+    };
+    let mut number = 60;
+    while cluster.executed(4) == 0 {
+        for _ in 0..3 {
+            left.set(4);
+            cluster.run_but(100, is_lost);
+        }
+        for _ in 0..2 {
+            cluster.propose_everywhere(number);
+            cluster.settle_but(is_lost);
+            number += 1;
+        }
+        assert!(number < 400, "it begins again and again: {:?}", asked.borrow());
+    }
+    let begun = asked.borrow().iter().filter(|&&index| index == 0).count();
+    assert!(begun <= 8 && snapshot_at(&mut cluster, 4) >= base, "{begun} {:?}", asked.borrow());
+    cluster.run_for_ms(3_000);
+    assert_eq!(cluster.agreed().len() as u64, number - 1);
+    assert_eq!(cluster.accusations, []);
+}
+
 /// A state of two batches, signed by a quorum, at a replica that knows nothing.
 pub(crate) fn two_batches(config: Config) -> (Lone, Manifest, [pbft::Batch; 2]) {
     let batches = [1, 2].map(|number| batch([request(number)]));
@@ -266,7 +308,7 @@ fn a_batch_that_was_not_executed_is_refused_and_its_sender_named() {
     let (mut lone, manifest, [one, two]) = two_batches(gateway());
     let state = |batches: Vec<Digest>| Message::State(Box::new(Manifest { batches, ..Manifest::default() }));
     // Not asked for yet.
-    lone.hear(1, batches(0, &[one.clone()]));
+    lone.hear(1, batches(0, std::slice::from_ref(&one)));
     // Other batches, another order.
     lone.hear(1, state(vec![one.digest(), null()]));
     lone.hear(1, state(vec![two.digest(), one.digest()]));
@@ -274,9 +316,9 @@ fn a_batch_that_was_not_executed_is_refused_and_its_sender_named() {
     lone.hear(2, Message::State(Box::new(manifest)));
     lone.hear(3, batches(0, &[two.clone(), one.clone()]));
     assert_eq!((lone.accused(3), lone.executed()), (1, 0));
-    lone.hear(2, batches(1, &[two.clone()]));
+    lone.hear(2, batches(1, std::slice::from_ref(&two)));
     assert_eq!(lone.cluster.queue(4, "parts of a state"), 0, "not their turn");
-    lone.hear(2, batches(0, &[one.clone()]));
+    lone.hear(2, batches(0, std::slice::from_ref(&one)));
     lone.hear(2, batches(0, &[one]));
     assert_eq!(lone.cluster.queue(4, "parts of a state"), 1);
     // More than there is harms nobody.
