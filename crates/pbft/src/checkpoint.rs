@@ -62,6 +62,11 @@ pub(crate) struct Own {
 }
 
 impl Pbft {
+    /// [B15] Whether nothing is executed before our own snapshot is there: what the state behind the next place comes to begins with it.
+    pub(crate) fn awaits_snapshot(&self) -> bool {
+        self.checkpoints.history.sum.is_none() && self.config.is_checkpoint(self.executed.next())
+    }
+
     /// [B15] A checkpoint's place is executed: what the state comes to is told, once its snapshot is there if one is due.
     pub(crate) fn reach_checkpoint(&mut self, out: &mut Out) {
         let Some(sum) = self.checkpoints.history.sum else { return };

@@ -267,9 +267,7 @@ impl Pbft {
     pub(crate) fn execute(&mut self, out: &mut Out) {
         loop {
             let sequence = self.executed.next();
-            let is_checkpoint = self.config.is_checkpoint(sequence);
-            if is_checkpoint && self.checkpoints.history.sum.is_none() {
-                // What its state comes to depends on a snapshot that is on its way.
+            if self.awaits_snapshot() {
                 return;
             }
             let Some(batch) = self.log.get(&sequence).and_then(crate::log::Entry::outcome).cloned() else {
@@ -279,7 +277,7 @@ impl Pbft {
             self.checkpoints.history.push(batch);
             self.executed = sequence;
             (self.barren, self.deadline) = (0, None);
-            if is_checkpoint {
+            if self.config.is_checkpoint(sequence) {
                 self.reach_checkpoint(out);
             }
         }

@@ -33,7 +33,8 @@ impl Pbft {
             self.wishes_from(self.view) >= self.config.quorum() || self.config.plants(Mutant::TimerAtOnce)
         } else {
             let has_more = self.log.range(self.executed.next()..).any(|(_, entry)| entry.proposal.is_some());
-            !self.is_primary() && (has_more || !self.held.is_empty() || self.requests.has_ready())
+            let has_more = has_more || !self.held.is_empty() || self.requests.has_ready();
+            has_more && !self.is_primary() && !self.awaits_snapshot()
         };
         match (waits, self.deadline) {
             (true, None) => {
@@ -85,7 +86,7 @@ impl Pbft {
     pub(crate) fn doubt_fairness(&mut self, now: Time, out: &mut Out) {
         let Some((since, begun)) = self.requests.oldest().zip(self.begun) else { return };
         let is_ignored = since.max(begun) + self.timeout().saturating_mul(PATIENCE) <= now;
-        if is_ignored && !self.is_changing && !self.is_primary() {
+        if is_ignored && !self.is_changing && !self.is_primary() && !self.awaits_snapshot() {
             self.change_view(self.view.next(), "a request is ignored", out);
         }
     }
