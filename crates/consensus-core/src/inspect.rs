@@ -124,4 +124,12 @@ pub enum Note {
         /// The last slot that it contains.
         through: Slot,
     },
+    /// Another node came to another state than this one, where both executed the same: it lies, or they are not configured alike, or their
+    /// state machine is not deterministic.
+    StatesDiffer {
+        /// The other node.
+        peer: NodeId,
+        /// The place, as the protocol counts.
+        place: u64,
+    },
 }

@@ -41,5 +41,8 @@ pub(crate) fn record(shared: &Shared, note: Note) {
             add(&metrics.snapshots_installed, 1);
             tracing::info!(%node, %group, %through, "snapshot installed");
         }
+        Note::StatesDiffer { peer, place } => {
+            tracing::warn!(%node, %group, %peer, place, "a peer came to another state: it lies, or is it configured otherwise?");
+        }
     }
 }

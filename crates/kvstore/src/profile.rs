@@ -118,7 +118,8 @@ pub struct ReplicaOptions {
     pub election_timeout_ms: u64,
     /// How often a leader shows that it lives, in milliseconds; `None`: as the protocol has it.
     pub heartbeat_interval_ms: Option<u64>,
-    /// A snapshot replaces the log once it has grown by this many bytes, and by as much as the last snapshot had.
+    /// A snapshot replaces the log once it has grown by this many bytes, and by as much as the last snapshot had. With PBFT the same
+    /// at all members.
     pub snapshot_after_bytes: u64,
 }
 

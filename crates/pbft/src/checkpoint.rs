@@ -106,6 +106,9 @@ impl Pbft {
         let Some(vote) = self.vote(Kind::Checkpoint, View::ZERO, sequence, digest) else { return };
         self.broadcast(&Message::Checkpoint(vote), out);
         self.checkpoints.count(&self.config, self.id, vote);
+        for (&node, votes) in &self.checkpoints.votes {
+            votes.get(&sequence).into_iter().for_each(|vote| self.compare(node, vote, out));
+        }
         self.stabilise(sequence, digest, out);
         if let Some(ahead) = self.checkpoints.ahead.take_if(|ahead| ahead.sequence == sequence) {
             self.on_stable(ahead, out);
@@ -117,13 +120,24 @@ impl Pbft {
             return;
         }
         match self.checkpoints.count(&self.config, from, vote) {
-            Counted::Fresh => self.stabilise(vote.sequence, vote.digest, out),
+            Counted::Fresh => {
+                self.compare(from, &vote, out);
+                self.stabilise(vote.sequence, vote.digest, out);
+            }
             Counted::Known => {}
             Counted::Contradicts(known) => {
                 let kind = Kind::Checkpoint;
                 let (first, second) = (known.statement(kind), vote.statement(kind));
                 self.convict(from, (first, known.signature), (second, vote.signature), out);
             }
+        }
+    }
+
+    /// [B15] Whoever comes to another state than we do at the same place lies, or is not configured as we are: a person is told.
+    fn compare(&self, node: NodeId, vote: &Vote, out: &mut Out) {
+        let own = self.checkpoints.own.get(&vote.sequence);
+        if own.is_some_and(|own| own.digest != vote.digest) {
+            out.note(Note::StatesDiffer { peer: node, place: vote.sequence.0 });
         }
     }
 

@@ -1,9 +1,9 @@
 //! States that are a snapshot and what was executed since, clause by clause: B15 to B17.
 
 use crate::common::lone::{Lone, checkpoints};
-use crate::common::signing::{batch, null, stable};
+use crate::common::signing::{batch, checkpoint, null, stable};
 use crate::common::{Cluster, Disk, Envelope, config, gateway, n, open, payload, request};
-use consensus_core::{Bytes, NodeError, Slot, Storage, Time, WriteSeq};
+use consensus_core::{Bytes, NodeError, Note, Slot, Storage, Time, WriteSeq};
 use pbft::{Config, Digest, Manifest, Message, Record, Sequence, Status, View};
 
 /// A checkpoint after every second place, and a snapshot when 1,000 bytes were executed since the last: of these requests, each in a
@@ -67,6 +67,35 @@ fn each_batch_and_its_turn_is_part_of_what_is_signed() {
     assert_eq!(state(&[one, two]).checkpoint(), Sequence(2));
     let behind = Manifest { sequence: Sequence(u64::MAX), ..state(&[one]) };
     assert_eq!(behind.checkpoint(), Sequence(u64::MAX), "nothing overflows");
+}
+
+/// Replicas that take their snapshots at other places come to other digests of the same state: that looks like lies, and is said.
+// tests [B15]
+#[test]
+fn who_comes_to_another_state_is_told_of() {
+    let told = |lone: &mut Lone| {
+        let notes = lone.cluster.nodes.get_mut(&n(4)).unwrap().notes();
+        let differ =
+            |note| if let Note::StatesDiffer { peer, place } = note { Some((peer.0, place)) } else { None };
+        notes.filter_map(differ).collect::<Vec<_>>()
+    };
+    let mut lone = Lone::new(4, 4, seldom(gateway()));
+    // One tells before we come to it, one after.
+    lone.hear(1, checkpoint(1, 2, Digest([1; 32])));
+    assert_eq!(told(&mut lone), []);
+    lone.come_to_commit(1, 0, 1, 1, &[2, 3]);
+    lone.come_to_commit(1, 0, 2, 2, &[2, 3]);
+    assert_eq!(told(&mut lone), [(1, 2)]);
+    let state = Manifest {
+        batches: [1, 2].map(|number| batch([request(number)]).digest()).into(),
+        ..Manifest::default()
+    };
+    lone.hear(2, checkpoint(2, 2, state.digest()));
+    assert_eq!(told(&mut lone), []);
+    lone.hear(3, checkpoint(3, 2, Digest([3; 32])));
+    lone.hear(3, checkpoint(3, 2, Digest([3; 32])));
+    assert_eq!(told(&mut lone), [(3, 2)]);
+    assert_eq!((lone.cluster.stable(4), lone.accused(1), lone.accused(3)), (0, 0, 0));
 }
 
 /// What a checkpoint comes to begins with the snapshot of an earlier one, which may be on its way.

@@ -76,7 +76,8 @@ struct MemberFlags {
     /// How often the leader shows that it lives; a tenth of the election timeout unless given
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=60_000))]
     heartbeat_interval_ms: Option<u64>,
-    /// A snapshot replaces the log once it has grown by so much, and by as much as the last snapshot had
+    /// A snapshot replaces the log once it has grown by so much, and by as much as the last snapshot had; with pbft the same at
+    /// all members, who compare their states
     #[arg(long, value_name = "BYTES", default_value_t = 64 << 20, value_parser = clap::value_parser!(u64).range(1 << 16..))]
     snapshot_after_bytes: u64,
     /// The number of the cluster; members and data directories of other clusters are refused
