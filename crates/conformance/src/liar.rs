@@ -64,6 +64,7 @@ impl<A: ConsensusAlgorithm> Lie<A> for ReadsAtOnce {
 impl<A: ConsensusAlgorithm, L: Lie<A>> ConsensusAlgorithm for Liar<A, L> {
     const NAME: &'static str = L::NAME;
     const GUARANTEES: Guarantees = L::CLAIMS;
+    const ASKS_FOR_SNAPSHOTS: bool = A::ASKS_FOR_SNAPSHOTS;
     type Config = A::Config;
     type Message = A::Message;
     type Record = A::Record;

@@ -23,6 +23,8 @@ pub trait ConsensusAlgorithm: Sized {
     const NAME: &'static str;
     /// What is claimed; each claim is tested.
     const GUARANTEES: Guarantees;
+    /// Whether it says itself where snapshots are taken ([`Effects::snapshot`]): then the node offers none of its own accord.
+    const ASKS_FOR_SNAPSHOTS: bool = false;
     /// Plain data with public fields.
     type Config: Clone + Debug + Default;
     /// What nodes say to each other.

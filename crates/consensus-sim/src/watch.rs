@@ -82,6 +82,7 @@ impl<A: ConsensusAlgorithm> Watched<A> {
 impl<A: ConsensusAlgorithm> ConsensusAlgorithm for Watched<A> {
     const NAME: &'static str = A::NAME;
     const GUARANTEES: Guarantees = A::GUARANTEES;
+    const ASKS_FOR_SNAPSHOTS: bool = A::ASKS_FOR_SNAPSHOTS;
     type Config = WatchedConfig<A::Config>;
     type Message = A::Message;
     type Record = A::Record;

@@ -311,9 +311,7 @@ async fn run<A: Runnable>(
     config.request_timeout_ms = REQUEST_MS.saturating_add(options.election_timeout_ms.saturating_mul(2));
     config.read_retry_ms = options.election_timeout_ms;
     config.suspect_after_ms = options.election_timeout_ms.max(LEAST_SUSPECT_MS);
-    // Where members may lie all take their snapshots at the same places, and the algorithm asks for them.
-    let asks_itself = matches!(A::GUARANTEES.faults, Faults::Byzantine);
-    config.compact_after_bytes = if asks_itself { u64::MAX } else { options.snapshot_after_bytes };
+    config.compact_after_bytes = options.snapshot_after_bytes;
     config.check_invariants = false;
     config.validate()?;
     may_begin(&config).await?;

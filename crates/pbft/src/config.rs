@@ -59,7 +59,7 @@ pub struct Config {
     /// The same in bytes.
     pub max_open_bytes: usize,
     /// A snapshot is taken at the first checkpoint by which so many bytes were executed since the last one, and as many as that has; with 0
-    /// at each checkpoint. (G) Whoever drives a `Node` has it take none of its own (`NodeConfig::compact_after_bytes`, `u64::MAX`).
+    /// at each checkpoint. (G) It takes the place of [`consensus_core::NodeConfig::compact_after_bytes`].
     pub snapshot_after_bytes: u64,
     /// The size of a chunk of a snapshot, in bytes. (G)
     pub chunk_bytes: usize,

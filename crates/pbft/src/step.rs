@@ -39,6 +39,8 @@ impl ConsensusAlgorithm for Pbft {
         reads: Reads::ThroughLog,
         membership: Membership::Static,
     };
+    // Replicas compare their states: all take their snapshots at the same places. [B15]
+    const ASKS_FOR_SNAPSHOTS: bool = true;
     type Config = Config;
     type Message = Message;
     type Record = Record;

@@ -1,10 +1,15 @@
 //! States that are a snapshot and what was executed since, clause by clause: B15 to B17.
 
 use crate::common::lone::{Lone, checkpoints};
-use crate::common::signing::{batch, checkpoint, null, stable};
-use crate::common::{Cluster, Disk, Envelope, config, gateway, n, open, payload, request};
-use consensus_core::{Bytes, NodeError, Note, Slot, Storage, Time, WriteSeq};
-use pbft::{Config, Digest, Manifest, Message, Record, Sequence, Status, View};
+use crate::common::signing::{batch, checkpoint, keyring, null, stable};
+use crate::common::{Cluster, Disk, Envelope, config, gateway, n, open, payload, proposal, request};
+use consensus_core::memory::Outbox;
+use consensus_core::{
+    Bytes, Decision, Event, InstallError, Members, Node, NodeConfig, NodeError, Note, Slot, StateMachine,
+    Storage, Time, WriteSeq,
+};
+use pbft::{Config, Digest, Manifest, Message, Pbft, Record, Sequence};
+use std::cell::Cell;
 
 /// A checkpoint after every second place, and a snapshot when 1,000 bytes were executed since the last: of these requests, each in a
 /// batch of its own that takes about a hundred, every tenth or twelfth, and later not so often.
@@ -53,6 +58,46 @@ fn a_snapshot_is_taken_when_as_much_was_executed_as_one_has() {
     assert!((4..20).contains(&snapshots.len()), "{snapshots:?}");
     assert!(gaps.is_sorted() && gaps.first() < gaps.last(), "{gaps:?}");
     assert_eq!((cluster.agreed().len(), cluster.accusations.len()), (200, 0));
+}
+
+/// A machine that counts how often its state is asked for.
+#[derive(Default)]
+struct Asked(Cell<u32>);
+
+impl StateMachine for Asked {
+    fn apply(&mut self, _: Decision<'_>) -> Bytes {
+        Bytes::new()
+    }
+
+    fn query(&self, _: &Bytes) -> Bytes {
+        Bytes::new()
+    }
+
+    fn snapshot(&self) -> Bytes {
+        self.0.set(self.0.get() + 1);
+        Bytes::new()
+    }
+
+    fn install(&mut self, _: Slot, _: Bytes) -> Result<(), InstallError> {
+        Ok(())
+    }
+}
+
+// tests [B15]
+#[test]
+fn no_snapshot_is_taken_that_nobody_asks_for() {
+    let mut config = NodeConfig::<Pbft>::new(n(1), Members::of([n(1)]), 1);
+    config.algorithm = Config { keys: keyring(n(1), 1), ..seldom(gateway()) };
+    (config.compact_after_bytes, config.compact_after_slots) = (0, 0);
+    let disk = Disk::default();
+    let mut node = Node::open(config, Time::ZERO, Outbox::default(), disk, Asked::default()).unwrap();
+    let mut asked = Vec::new();
+    for number in 1..=20 {
+        let event = Event::Propose { id: proposal(number), payload: payload(number) };
+        node.handle(Time::ZERO, event).unwrap();
+        asked.push(node.machine().0.get());
+    }
+    assert_eq!((node.applied(), asked[4], asked[19]), (Slot(20), 0, 1), "{asked:?}");
 }
 
 // tests [B15]
@@ -396,6 +441,4 @@ fn who_differs_from_a_quorum_executes_nothing_that_does_not_fit() {
     lone.hear(1, Message::State(Box::new(manifest)));
     lone.hear(1, batches(1, &[two]));
     assert_eq!((lone.executed(), lone.cluster.diary(4)), (1, vec![payload(7)]));
-    let status = Status { view: View(0), is_changing: false, stable: Sequence(0), executed: Sequence(0) };
-    lone.hear(2, Message::Status(status));
 }

@@ -42,7 +42,7 @@ pub struct NodeConfig<A: ConsensusAlgorithm> {
     pub algorithm: A::Config,
     /// The randomness of this boot; a fresh one each time.
     pub seed: u64,
-    /// A snapshot is offered once the payloads applied since the last one exceed this many bytes, and exceed the last
+    /// A snapshot is offered, unless the algorithm asks for them itself, once the payloads applied since the last one exceed this many bytes, and exceed the last
     /// snapshot too, so that snapshots cost no more than the log itself.
     pub compact_after_bytes: u64,
     /// A snapshot is offered once more than this many slots were applied since the last one, however little they hold: so
@@ -181,7 +181,11 @@ where
         }
         A::validate(&algorithm, &members)?;
         let recovered = storage.recover()?;
-        let compact_after = CompactAfter { bytes: compact_after_bytes, slots: compact_after_slots };
+        let compact_after = if A::ASKS_FOR_SNAPSHOTS {
+            CompactAfter { bytes: u64::MAX, slots: u64::MAX }
+        } else {
+            CompactAfter { bytes: compact_after_bytes, slots: compact_after_slots }
+        };
         let rules = Rules::of(&A::GUARANTEES);
         // Without one order for all, what a snapshot contains is not said by a slot.
         let defers = defers_snapshots && rules.is_ordered;

@@ -269,6 +269,7 @@ fn forge(mut message: Message) -> Message {
 impl ConsensusAlgorithm for Attacker {
     const NAME: &'static str = Pbft::NAME;
     const GUARANTEES: Guarantees = Pbft::GUARANTEES;
+    const ASKS_FOR_SNAPSHOTS: bool = Pbft::ASKS_FOR_SNAPSHOTS;
     type Config = Config;
     type Message = Message;
     type Record = Record;
